@@ -1,0 +1,84 @@
+/* tree.h - the tree as a set of roots, each a directory opened once and used through its descriptor.
+ * Every access is openat2(RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV) from
+ * there. Root 0 is the tree itself; the others are the directories in `follow`, which are symbolic
+ * links or mounts. Each carries `.artifact-sync/` with a marker (a random id), stage/ and salvage/.
+ * Blocking; thread: any, for tree_check() one at a time. */
+#ifndef FS_TREE_H
+#define FS_TREE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "agent/base/alloc.h"
+#include "agent/base/err.h"
+
+#define ROOT_ID_LEN 16
+#define ROOT_MAX 64
+
+struct root {
+	char *at;        /* path in the tree where it stands; "" for the tree */
+	char *location;  /* the directory as configured, for messages and to open it again */
+	int fd;          /* O_DIRECTORY; -1 while unhealthy */
+	int own_fd;      /* .artifact-sync */
+	int stage_fd;    /* .artifact-sync/stage */
+	int salvage_fd;  /* .artifact-sync/salvage */
+	uint64_t dev, ino;
+	uint8_t id[ROOT_ID_LEN];
+	bool remote;     /* NFS, SMB, FUSE: no events of other clients, coarse clocks */
+	bool can_exchange; /* RENAME_EXCHANGE works here; probed when opened */
+	bool can_clone;    /* FICLONERANGE works here; probed when opened */
+	bool healthy;
+	char why[192];   /* when it is not */
+};
+
+struct tree {
+	struct root *roots;
+	size_t n;
+};
+
+/**
+ * Creates `.artifact-sync/{marker,stage,salvage}` (0700) in the tree and in each followed directory that has none.
+ * Called by `init` only.
+ */
+int tree_prepare(const char *dir, char *const *follow, size_t n_follow, struct err *err);
+
+/**
+ * Opens the roots. A root that is missing or has no marker is opened as unhealthy, with the reason;
+ * that is no error.
+ * @param ids  n_follow + 1 expected ids in order, or NULL to accept what the markers say
+ */
+int tree_open(struct tree **out, const char *dir, char *const *follow, size_t n_follow,
+	      const uint8_t (*ids)[ROOT_ID_LEN], struct err *err);
+void tree_free(struct tree *tree);
+DEFINE_AUTO(tree)
+
+/**
+ * Looks whether each root still is what was opened (its location leads to the same dev and ino, the
+ * marker is there with the same id) and opens again what came back.
+ * @return true when any root's health changed
+ */
+bool tree_check(struct tree *tree);
+bool tree_is_healthy(const struct tree *tree);
+
+/* The root that holds `path` (the longest `at` that contains it); *sub is the path beneath it, "" for
+ * the root itself. Never NULL. */
+struct root *tree_resolve(const struct tree *tree, const char *path, const char **sub);
+
+/* openat2 beneath a root. sub "" or "." opens the root itself. @return fd or negative errno; -EXDEV for a mount
+ * that is not a root, -ELOOP for a symbolic link on the way */
+int root_open(const struct root *root, const char *sub, int flags, unsigned mode);
+
+/* Opens the directory that holds sub and points *name at its last component. @return fd or -errno */
+int root_open_parent(const struct root *root, const char *sub, const char **name);
+
+/* fstatat(AT_SYMLINK_NOFOLLOW) of a path beneath a root, no component of which is a link.
+ * @return 0 or negative errno */
+struct stat;
+int root_stat(const struct root *root, const char *sub, struct stat *out);
+
+/* True when errno means "the object is not there" (ENOENT, ENOTDIR, and ELOOP for a path that now leads
+ * through a link), as opposed to "cannot tell" (EACCES, EIO, ESTALE, ...). */
+bool errno_is_absence(int error);
+
+#endif

@@ -1,0 +1,55 @@
+/* capture.h - reading what is at a path, so that it holds still: stat, read, hash, stat again; the
+ * profile's gates; what is already known is not read. Blocking; run on a worker; any number at a
+ * time, over disjoint paths. */
+#ifndef SYNC_CAPTURE_H
+#define SYNC_CAPTURE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "agent/conf/profile.h"
+#include "agent/fs/meta.h"
+#include "agent/fs/tree.h"
+#include "agent/store/store.h"
+
+enum capture_outcome {
+	CAPTURE_NOTHING,    /* as indexed, or outside the profile and unknown */
+	CAPTURE_CHANGED,    /* entry is a new version */
+	CAPTURE_SAME,       /* content and metadata as indexed, but the stat or racy flag must be stored */
+	CAPTURE_GONE,       /* surely absent; its root is healthy */
+	CAPTURE_DROPPED,    /* indexed, and the profile no longer wants it */
+	CAPTURE_AGAIN,      /* changed while it was read */
+	CAPTURE_HELD,       /* a gate says no; `why` names it */
+	CAPTURE_UNREADABLE, /* cannot tell; `why` says what the system said. Not a deletion */
+	CAPTURE_SPECIAL,    /* FIFO, socket, device */
+	CAPTURE_COMPARED,   /* compare-only: entry.rec.hash is its fingerprint */
+};
+
+struct capture_item {
+	char *path;                   /* heap, owned by the item */
+	enum capture_outcome outcome; /* filled in */
+	struct index_entry entry;     /* CHANGED, SAME, COMPARED: owned */
+	char why[160];
+	bool force_read;              /* an event on a racy entry, or deep verification: read whatever stat says */
+};
+
+struct capture_env {
+	struct tree *tree;
+	struct store *store;
+	const struct profile *profile;
+	struct meta_policy policy;
+	uint64_t *bytes_hashed; /* counter, atomically added to; status reports it */
+};
+
+/* Fills in every item. Never fails as a whole: each item has its outcome. */
+void capture_run(const struct capture_env *env, struct capture_item *items, size_t n);
+void capture_item_release(struct capture_item *item);
+
+/* Reads the content at `path` and compares with the entry, for `verify --deep`.
+ * @return 0 equal, 1 different with `why`, negative errno with `why` */
+int capture_verify(const struct capture_env *env, const struct index_entry *entry, char why[160]);
+
+#define RACY_LOCAL_NS (20 * 1000 * 1000)
+#define RACY_REMOTE_NS (2000LL * 1000 * 1000)
+
+#endif

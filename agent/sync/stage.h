@@ -1,0 +1,54 @@
+/* stage.h - turning a record and its bytes into a verified object in stage/ of the root it belongs
+ * to. Length is capped by the announced size before each write, the SHA-256 must match, metadata is
+ * put on the descriptor; nothing here makes data durable (commit does, for the whole batch). Blocking;
+ * run on a worker; one stage_stream by one thread at a time. A failure leaves no object behind. */
+#ifndef SYNC_STAGE_H
+#define SYNC_STAGE_H
+
+#include "agent/base/err.h"
+#include "agent/fs/meta.h"
+#include "agent/fs/publish.h"
+#include "agent/fs/tree.h"
+#include "protocol/record.h"
+
+struct stage_env {
+	struct tree *tree;
+	struct meta_policy policy;
+};
+
+struct staged {
+	char temp[STAGE_NAME_MAX]; /* "" = nothing was staged (directory, metadata, deletion) */
+	uint64_t ino;
+};
+
+/* A file whose content is at hand. @return 0; -EBADMSG: length or hash differs from the record; errno */
+int stage_bytes(struct staged *out, const struct stage_env *env, const struct record *record,
+		const void *bytes, size_t len, struct err *err);
+
+/* A symbolic link. */
+int stage_symlink(struct staged *out, const struct stage_env *env, const struct record *record,
+		  struct err *err);
+
+/* A file with the bytes found at `hint`: cloned where possible, else copied; hash verified.
+ * @return 0; -ENOENT: not there or not those bytes (answer NEED_CONTENT) */
+int stage_ref(struct staged *out, const struct stage_env *env, const struct record *record,
+	      const char *hint, struct err *err);
+
+/* A file that arrives in pieces. */
+struct stage_stream;
+/**
+ * @param basis  NULL for whole content; else the expected hash of what is at record->path now: a delta follows, and
+ *               its COPY commands read from there. -ENOENT when nothing can be opened there.
+ */
+int stage_stream_open(struct stage_stream **out, const struct stage_env *env, const struct record *record,
+		      const uint8_t *basis, struct err *err);
+/* @return 0; -EBADMSG for a delta that is malformed or exceeds the announced size; errno */
+int stage_stream_write(struct stage_stream *s, const void *bytes, size_t len, struct err *err);
+/* Verifies length, delta end and hash, applies metadata. The stream is over whatever is returned. */
+int stage_stream_finish(struct staged *out, struct stage_stream *s, struct err *err);
+void stage_stream_free(struct stage_stream *s); /* discards the object unless finished */
+
+/* Removes from stage/ of every healthy root what `keep` does not claim. At start, after roll-forward. */
+int stage_clean(struct tree *tree, bool (*keep)(const char *temp, void *arg), void *arg, struct err *err);
+
+#endif

@@ -1,0 +1,53 @@
+/* messages.h - each message's encoder and decoder. Encoders write into the caller's buffer of at
+ * least the type's body_max + and return the length or -ENOBUFS; decoders borrow from the frame,
+ * bound every count, and return 0 or a negative errno with the field in r->field. Pure. */
+#ifndef PROTOCOL_MESSAGES_H
+#define PROTOCOL_MESSAGES_H
+
+#include "protocol/rd.h"
+#include "protocol/wire.h"
+#include "protocol/wr.h"
+
+/* wire_encode_X(struct wr *w, const struct wire_x *m): leaves its error in w->error.
+ * wire_decode_X(struct wire_x *out, struct rd *r): -EBADMSG, -EMSGSIZE. */
+#define WIRE_CODEC(name)                                                                           \
+	void wire_encode_##name(struct wr *w, const struct wire_##name *m);                        \
+	int wire_decode_##name(struct wire_##name *out, struct rd *r);
+
+WIRE_CODEC(bye)
+WIRE_CODEC(heartbeat)
+WIRE_CODEC(record)
+WIRE_CODEC(data)
+WIRE_CODEC(barrier)
+WIRE_CODEC(barrier_done)
+WIRE_CODEC(need)
+WIRE_CODEC(refused)
+WIRE_CODEC(signature_ask)
+WIRE_CODEC(signature)
+WIRE_CODEC(range_ask)
+WIRE_CODEC(range_list)
+WIRE_CODEC(reconciled)
+WIRE_CODEC(fingerprints)
+WIRE_CODEC(deep_ask)
+WIRE_CODEC(deep_reply)
+
+void wire_encode_hello(struct wr *w, const struct wire_hello *m);
+/* @param lineage  room for WIRE_LINEAGE_MAX entries; out->lineage points to it */
+int wire_decode_hello(struct wire_hello *out, struct epoch_entry *lineage, struct rd *r);
+
+void wire_encode_ack(struct wr *w, const struct wire_ack *m);
+int wire_decode_ack(struct wire_ack *out, uint32_t tickets[WIRE_ACKS_MAX], struct rd *r);
+
+void wire_encode_range_split(struct wr *w, const struct wire_range_split *m);
+int wire_decode_range_split(struct wire_range_split *out, struct wire_subrange ranges[WIRE_RANGES_MAX],
+			    struct rd *r);
+
+/* A record inside a list. @return 1, 0 at the end, negative on error with the field in r->field */
+void wire_encode_one_record(struct wr *w, const struct record *m);
+int wire_next_record(struct record *out, struct rd *r);
+void wire_encode_one_fingerprint(struct wr *w, const char *path, const uint8_t hash[32]);
+int wire_next_fingerprint(const char **path, uint8_t hash[32], struct rd *r);
+void wire_encode_one_difference(struct wr *w, const char *path, const char *text);
+int wire_next_difference(const char **path, const char **text, struct rd *r);
+
+#endif

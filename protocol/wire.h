@@ -1,0 +1,285 @@
+/* wire.h - the words two agents speak: every message with its number, direction, phase and size cap.
+ * docs/PROTOCOL.md tells the same in prose; a test compares the two. A frame is
+ *     u32 body length | u8 type | body
+ * big-endian, no padding. Strings and byte arrays are a u16 or u32 length and the bytes. */
+#ifndef PROTOCOL_WIRE_H
+#define PROTOCOL_WIRE_H
+
+#include <stdint.h>
+
+#include "protocol/record.h"
+
+#define WIRE_VERSION 1
+#define WIRE_MAGIC 0x4153594eu /* "ASYN": plain text and other protocols fail here */
+
+#define WIRE_HEADER_LEN 5
+#define WIRE_FRAME_MAX (192u * 1024) /* bytes of body; bounds what one peer can make us hold */
+#define WIRE_CHUNK_MAX (64u * 1024)  /* bytes of content in one RECORD or DATA, as sent */
+#define WIRE_RAW_MAX (256u * 1024)   /* bytes of content one chunk may decompress to */
+#define WIRE_PATH_MAX 4095
+#define WIRE_NAME_MAX 64     /* node and group names */
+#define WIRE_TEXT_MAX 240    /* a reason for people */
+#define WIRE_LINEAGE_MAX 512 /* entries */
+#define WIRE_ACKS_MAX 4096   /* seqs in one ACK */
+#define WIRE_RANGES_MAX 32   /* subranges in one RANGE_SPLIT */
+#define WIRE_ID_LEN 16
+
+enum wire_phase { PHASE_HELLO = 1, PHASE_LIVE = 2 };
+enum wire_sender { FROM_ACTIVE = 1, FROM_PASSIVE = 2, FROM_EITHER = 3 };
+
+/*        name         id    phase        sender        body limit */
+#define WIRE_MESSAGES(X)                                                                           \
+	X(HELLO,        0x01, PHASE_HELLO, FROM_EITHER,  128 * 1024)                               \
+	X(BYE,          0x02, PHASE_HELLO | PHASE_LIVE, FROM_EITHER, 512)                          \
+	X(HEARTBEAT,    0x03, PHASE_LIVE,  FROM_EITHER,  256)                                      \
+	X(RECORD,       0x10, PHASE_LIVE,  FROM_ACTIVE,  WIRE_FRAME_MAX)                           \
+	X(DATA,         0x11, PHASE_LIVE,  FROM_ACTIVE,  WIRE_CHUNK_MAX + 64)                      \
+	X(BARRIER,      0x12, PHASE_LIVE,  FROM_ACTIVE,  256)                                      \
+	X(SIGNATURE_ASK, 0x13, PHASE_LIVE, FROM_ACTIVE,  WIRE_PATH_MAX + 64)                       \
+	X(ACK,          0x20, PHASE_LIVE,  FROM_PASSIVE, 8 * WIRE_ACKS_MAX + 64)                   \
+	X(NEED,         0x21, PHASE_LIVE,  FROM_PASSIVE, 512)                                      \
+	X(REFUSED,      0x22, PHASE_LIVE,  FROM_PASSIVE, 512)                                      \
+	X(BARRIER_DONE, 0x23, PHASE_LIVE,  FROM_PASSIVE, 256)                                      \
+	X(SIGNATURE,    0x24, PHASE_LIVE,  FROM_PASSIVE, WIRE_CHUNK_MAX + 64)                      \
+	X(RANGE_ASK,    0x30, PHASE_LIVE,  FROM_EITHER,  2 * WIRE_PATH_MAX + 128)                  \
+	X(RANGE_SPLIT,  0x31, PHASE_LIVE,  FROM_EITHER,  WIRE_FRAME_MAX)                           \
+	X(RANGE_LIST,   0x32, PHASE_LIVE,  FROM_EITHER,  WIRE_FRAME_MAX)                           \
+	X(RECONCILED,   0x33, PHASE_LIVE,  FROM_ACTIVE,  64)                                       \
+	X(FINGERPRINTS, 0x34, PHASE_LIVE,  FROM_EITHER,  WIRE_FRAME_MAX)                           \
+	X(DEEP_ASK,     0x35, PHASE_LIVE,  FROM_EITHER,  64)                                       \
+	X(DEEP_REPLY,   0x36, PHASE_LIVE,  FROM_EITHER,  WIRE_FRAME_MAX)
+
+enum wire_type {
+#define X(name, id, phase, sender, limit) WIRE_##name = id,
+	WIRE_MESSAGES(X)
+#undef X
+};
+
+/* One generated row per message: name, phases, sender, body limit. NULL for an unknown type. */
+struct wire_rule {
+	const char *name;
+	uint8_t type;
+	unsigned phases;
+	unsigned senders;
+	uint32_t body_max;
+};
+const struct wire_rule *wire_rule(uint8_t type);
+
+/* Why a side closes. The text of BYE says the particulars. */
+#define WIRE_REASONS(X)                                                                            \
+	X(SHUTDOWN, 1) X(VERSION, 2) X(GROUP, 3) X(SELF, 4) X(UNKNOWN_PEER, 5) X(MALFORMED, 6)     \
+	X(OUT_OF_PHASE, 7) X(OVERSIZED, 8) X(TIMEOUT, 9) X(ROLE, 10) X(LINEAGE, 11)                \
+	X(UNRELATED, 12) X(SPLIT, 13) X(REPLACED, 14) X(INTERNAL, 15) X(NOT_ADOPTED, 16)
+enum wire_reason {
+#define X(name, id) BYE_##name = id,
+	WIRE_REASONS(X)
+#undef X
+};
+const char *wire_reason_name(uint16_t reason); /* "version", ...; "unknown" for others */
+
+enum wire_role { WIRE_ROLE_ACTIVE = 1, WIRE_ROLE_PASSIVE = 2, WIRE_ROLE_DRAINING = 3,
+		 WIRE_ROLE_FENCED = 4, WIRE_ROLE_SPLIT = 5 };
+
+struct epoch_entry {
+	uint64_t number;
+	uint8_t id[WIRE_ID_LEN];
+	uint8_t parent[WIRE_ID_LEN]; /* zero for the first */
+	uint64_t base_seq;           /* the last seq of the parent that this epoch builds on */
+	char node[WIRE_NAME_MAX + 1];
+};
+
+/* HELLO: both sides send it first and at once; each judges the pair (lineage.h). */
+struct wire_hello {
+	uint16_t version;
+	char group[WIRE_NAME_MAX + 1];
+	char node[WIRE_NAME_MAX + 1];
+	char to[WIRE_NAME_MAX + 1]; /* whom the sender believes it speaks to */
+	uint8_t role;
+	uint8_t flags;            /* HELLO_* */
+	uint8_t profile[32];      /* hash of the effective profile and metadata policy */
+	uint64_t chain_n;         /* how many transactions the sender's state has seen */
+	uint8_t chain[32];        /* and their chain hash */
+	uint64_t seen_chain_n;    /* what the sender last saw of the receiver; 0 = never met */
+	uint8_t seen_chain[32];
+	uint64_t last_seq;        /* greatest seq the sender's index holds */
+	uint64_t records;         /* live records in its index */
+	uint8_t digest[32];
+	uint16_t n_lineage;
+	const struct epoch_entry *lineage; /* encoder: borrowed; decoder: the caller's array */
+};
+#define HELLO_POPULATED 0x01  /* holds files that were never replicated */
+#define HELLO_ADOPT 0x02      /* and its operator said `init --adopt` */
+#define HELLO_RECONCILING 0x04 /* its set of paths to reconcile is not empty */
+
+struct wire_bye {
+	uint16_t reason;
+	char text[WIRE_TEXT_MAX + 1];
+};
+
+/* HEARTBEAT: every second; carries what status needs to say of the other side. */
+struct wire_heartbeat {
+	uint64_t nonce;      /* of this heartbeat; a counter */
+	uint64_t echo;       /* the last nonce received; 0 = none */
+	uint32_t echo_delay_us; /* how long ago that was */
+	uint16_t flags;      /* BEAT_* */
+	uint32_t scan_age_s; /* since the last finished scan; UINT32_MAX = never */
+	uint32_t scan_interval_s;
+	uint64_t last_seq;
+	int64_t clock_ns;    /* sender's wall clock, only to report skew */
+	int64_t recovery_ns; /* passive: its recovery point; 0 = none */
+	uint32_t held, drift, salvage; /* counts */
+};
+#define BEAT_HEALTHY 0x01
+#define BEAT_PAUSED 0x02
+#define BEAT_SCANNING 0x04
+
+enum wire_op {
+	OP_WHOLE = 1,    /* content follows: inline when stream == 0, else in DATA frames */
+	OP_DELTA = 2,    /* a librsync delta against `basis` follows in DATA frames */
+	OP_REF = 3,      /* the receiver has these bytes under `hint` */
+	OP_META = 4,     /* directory, link or a file whose content the receiver has at this path */
+	OP_DELETE = 5,   /* a tombstone */
+	OP_ABSENT = 6,   /* reconciliation: the survivor has no such path; record.seq is 0 */
+};
+
+struct wire_record {
+	uint8_t op;
+	uint32_t ticket;  /* counts RECORDs in a session from 1; ACK, NEED and REFUSED name it */
+	uint32_t stream;  /* 0 = inline; else equals the ticket, and DATA frames follow */
+	struct record record;
+	uint8_t basis[32];   /* OP_DELTA */
+	const char *hint;    /* OP_REF: a path of the receiver's; NUL-terminated */
+	uint32_t raw_len;    /* inline content: length after decompression, <= WIRE_RAW_MAX */
+	uint8_t compressed;  /* 1: `bytes` is one zstd frame */
+	const uint8_t *bytes;
+	uint32_t bytes_len;  /* <= WIRE_CHUNK_MAX */
+};
+
+struct wire_data {
+	uint32_t stream;
+	uint8_t flags; /* DATA_* */
+	uint32_t raw_len;
+	const uint8_t *bytes;
+	uint32_t bytes_len;
+};
+#define DATA_LAST 0x01       /* nothing follows in this stream */
+#define DATA_COMPRESSED 0x02 /* one zstd frame of raw_len bytes */
+#define DATA_ABORT 0x04      /* the source changed while it was read: forget the stream */
+
+struct wire_barrier {
+	uint64_t seq;
+	int64_t clock_ns; /* of the active: everything before it is in the tree at this barrier */
+	uint64_t records;
+	uint64_t id;      /* counts barriers in a session from 1 */
+	uint8_t digest[32];
+};
+
+struct wire_barrier_done {
+	uint64_t id;
+	uint8_t outcome; /* BARRIER_* */
+	uint8_t digest[32];
+};
+#define BARRIER_MATCHED 1
+#define BARRIER_MISMATCH 2
+#define BARRIER_DROPPED 3 /* a record before it was refused or is needed again */
+
+/* ACK: everything named is durable under its final name. */
+struct wire_ack {
+	uint32_t n;
+	const uint32_t *tickets; /* encoder: borrowed; decoder: the caller's array */
+	uint64_t chain_n;        /* of the receiver's state after the commit */
+	uint8_t chain[32];
+};
+
+struct wire_need {
+	uint32_t ticket;
+	uint8_t reason; /* NEED_* */
+};
+#define NEED_CONTENT 1  /* the referred or basis bytes are not there: send it whole */
+#define NEED_PARENT 2   /* the directory above is not there */
+#define NEED_VERIFY 3   /* the hash did not match: send it again */
+
+struct wire_refused {
+	uint32_t ticket;
+	uint8_t reason; /* REFUSED_* */
+	char text[WIRE_TEXT_MAX + 1];
+};
+#define REFUSED_PROFILE 1 /* the receiver's profile leaves this path out */
+#define REFUSED_KIND 2    /* cannot be represented there */
+#define REFUSED_FAILED 3  /* the system said no; the text says what */
+#define REFUSED_SALVAGE 4 /* local content was in the way and could not be moved to safety */
+
+struct wire_signature_ask {
+	uint32_t id;
+	const char *path;
+	uint8_t hash[32]; /* of the version whose signature is wanted */
+};
+
+struct wire_signature {
+	uint32_t id;
+	uint8_t flags; /* SIGNATURE_* */
+	const uint8_t *bytes;
+	uint32_t bytes_len;
+};
+#define SIGNATURE_LAST 0x01
+#define SIGNATURE_NONE 0x02 /* no such version here, or it cannot be read */
+
+/* RANGE_ASK: is what you hold in lo <= path < hi this? hi "" = to the end. Order is memcmp's. */
+struct wire_range_ask {
+	uint32_t id;
+	const char *lo, *hi;
+	uint64_t records;
+	uint8_t digest[32]; /* SHA-256 over the SHA-256 of each element in order */
+};
+
+struct wire_subrange {
+	const char *hi;
+	uint64_t records;
+	uint8_t digest[32];
+};
+/* RANGE_SPLIT: equal (n == 0), or my subranges, which cover the asked range in order. */
+struct wire_range_split {
+	uint32_t id;
+	uint16_t n;
+	const struct wire_subrange *ranges; /* decoder: the caller's array of WIRE_RANGES_MAX */
+};
+/* RANGE_LIST: few enough to list: live records of the range, in order, perhaps over several frames. */
+struct wire_range_list {
+	uint32_t id;
+	uint8_t flags; /* RANGE_LAST */
+	uint16_t n;
+	const uint8_t *records; /* n encoded records; read with wire_next_record() */
+	uint32_t records_len;
+};
+#define RANGE_LAST 0x01
+
+/* RECONCILED: the active has sent the answer to every difference it found up to this seq. */
+struct wire_reconciled {
+	uint64_t seq;
+};
+
+/* FINGERPRINTS: compare-only paths and the hash each side has. */
+struct wire_fingerprints {
+	uint8_t flags; /* FINGERPRINTS_LAST */
+	uint16_t n;
+	const uint8_t *entries; /* n times path, hash; wire_next_fingerprint() */
+	uint32_t entries_len;
+};
+#define FINGERPRINTS_LAST 0x01
+
+struct wire_deep_ask {
+	uint32_t id;
+};
+/* DEEP_REPLY: paths whose content or metadata on disk differs from the index there. */
+struct wire_deep_reply {
+	uint32_t id;
+	uint8_t flags; /* DEEP_LAST: complete; DEEP_FAILED */
+	uint64_t files, bytes; /* read so far */
+	uint16_t n;
+	const uint8_t *entries; /* n times path, text */
+	uint32_t entries_len;
+};
+#define DEEP_LAST 0x01
+#define DEEP_FAILED 0x02
+
+#endif
