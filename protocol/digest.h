@@ -7,6 +7,7 @@
 #ifndef PROTOCOL_DIGEST_H
 #define PROTOCOL_DIGEST_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #define DIGEST_LANES 1024

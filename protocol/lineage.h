@@ -25,7 +25,8 @@ enum lineage_relation {
 enum lineage_relation lineage_compare(const struct epoch_entry *ours, size_t n_ours,
 				      const struct epoch_entry *theirs, size_t n_theirs, size_t *common);
 
-/* @return 0, or -EBADMSG: numbers must grow, each parent must be the id before it, base_seq must not shrink */
+/* @return 0, or -EBADMSG: numbers must grow from 1, ids must not be zero, each parent must be the id before it (zero
+ * for the first), base_seq must not shrink. An empty lineage is sound. */
 int lineage_check(const struct epoch_entry *entries, size_t n);
 
 /* What a handshake comes to, for the side that asks. docs/PROTOCOL.md has the table. */
@@ -42,14 +43,11 @@ enum handshake {
 	HANDSHAKE_REFUSE,      /* with the reason in *why: version, group, self, unrelated, not adopted, two actives, split */
 };
 
-struct handshake_side {
-	const struct wire_hello *hello;
-};
-
 /**
- * Judges a pair of HELLOs. Symmetric: each side calls it with itself first, and the outcomes match.
- * A state is rolled back when the other saw a later transaction of it than it has itself:
- * seen_chain_n > chain_n, or equal numbers with another chain hash.
+ * Judges a pair of HELLOs. Symmetric: each side calls it with itself first, the outcomes match and the
+ * sentence is the same. A state is rolled back when the other saw a later transaction of it than it has
+ * itself: seen_chain_n > chain_n, or equal numbers with another chain hash. A receiver that holds
+ * a seq the sender cannot have given it is compared first too.
  * @param why   receives the BYE_* reason for HANDSHAKE_REFUSE, else 0
  * @param text  receives a sentence for people: what was compared, what to do
  */

@@ -27,6 +27,7 @@ const char *rd_text(struct rd *r, size_t max, const char *field);
 /* the same, judged by relpath_wrong(); -EBADMSG. "" yields "" only where allow_root */
 const char *rd_path(struct rd *r, bool allow_root, const char *field);
 void rd_fail(struct rd *r, int error, const char *field);
+bool rd_check(struct rd *r, bool ok, const char *field); /* -EBADMSG in field unless ok; true while sound */
 int rd_end(struct rd *r); /* 0, or the error; trailing bytes are -EBADMSG in field "end" */
 
 #endif

@@ -5,6 +5,9 @@
 #ifndef PROTOCOL_WIRE_H
 #define PROTOCOL_WIRE_H
 
+#include <assert.h>
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "protocol/record.h"
@@ -20,7 +23,7 @@
 #define WIRE_NAME_MAX 64     /* node and group names */
 #define WIRE_TEXT_MAX 240    /* a reason for people */
 #define WIRE_LINEAGE_MAX 512 /* entries */
-#define WIRE_ACKS_MAX 4096   /* seqs in one ACK */
+#define WIRE_ACKS_MAX 4096   /* tickets in one ACK */
 #define WIRE_RANGES_MAX 32   /* subranges in one RANGE_SPLIT */
 #define WIRE_ID_LEN 16
 
@@ -36,7 +39,7 @@ enum wire_sender { FROM_ACTIVE = 1, FROM_PASSIVE = 2, FROM_EITHER = 3 };
 	X(DATA,         0x11, PHASE_LIVE,  FROM_ACTIVE,  WIRE_CHUNK_MAX + 64)                      \
 	X(BARRIER,      0x12, PHASE_LIVE,  FROM_ACTIVE,  256)                                      \
 	X(SIGNATURE_ASK, 0x13, PHASE_LIVE, FROM_ACTIVE,  WIRE_PATH_MAX + 64)                       \
-	X(ACK,          0x20, PHASE_LIVE,  FROM_PASSIVE, 8 * WIRE_ACKS_MAX + 64)                   \
+	X(ACK,          0x20, PHASE_LIVE,  FROM_PASSIVE, 4 * WIRE_ACKS_MAX + 64)                   \
 	X(NEED,         0x21, PHASE_LIVE,  FROM_PASSIVE, 512)                                      \
 	X(REFUSED,      0x22, PHASE_LIVE,  FROM_PASSIVE, 512)                                      \
 	X(BARRIER_DONE, 0x23, PHASE_LIVE,  FROM_PASSIVE, 256)                                      \
@@ -65,6 +68,23 @@ struct wire_rule {
 };
 const struct wire_rule *wire_rule(uint8_t type);
 
+/* Every rule in the order of WIRE_MESSAGES; *n receives how many. For tests and the manual. */
+const struct wire_rule *wire_rules(size_t *n);
+
+/* May this be the name of a node or a group? 1..64 printable ASCII characters, none of them a blank, a
+ * quote, a slash or a backslash: names stand in file names, logs and commands. */
+bool wire_name_is_legal(const char *name);
+
+/* What a RECORD, the largest message, takes beside its four variable fields. */
+static_assert(2 * (WIRE_PATH_MAX + 3) + (RECORD_TARGET_MAX + 4) + (RECORD_XATTRS_MAX + 4) +
+			      (WIRE_CHUNK_MAX + 4) + 128 <=
+		      WIRE_FRAME_MAX,
+	      "the largest record must fit in one frame");
+static_assert(WIRE_LINEAGE_MAX * (8 + 16 + 16 + 8 + WIRE_NAME_MAX + 3) + 1024 <= 128 * 1024,
+	      "the longest lineage must fit in a HELLO");
+static_assert(WIRE_RANGES_MAX * (WIRE_PATH_MAX + 3 + 8 + 32) + 64 <= WIRE_FRAME_MAX,
+	      "the widest split must fit in one frame");
+
 /* Why a side closes. The text of BYE says the particulars. */
 #define WIRE_REASONS(X)                                                                            \
 	X(SHUTDOWN, 1) X(VERSION, 2) X(GROUP, 3) X(SELF, 4) X(UNKNOWN_PEER, 5) X(MALFORMED, 6)     \
@@ -90,10 +110,10 @@ struct epoch_entry {
 
 /* HELLO: both sides send it first and at once; each judges the pair (lineage.h). */
 struct wire_hello {
-	uint16_t version;
+	uint16_t version; /* of another version nothing else is decoded: the rest is zero */
 	char group[WIRE_NAME_MAX + 1];
 	char node[WIRE_NAME_MAX + 1];
-	char to[WIRE_NAME_MAX + 1]; /* whom the sender believes it speaks to */
+	char to[WIRE_NAME_MAX + 1]; /* whom the sender believes it speaks to; must be the receiver's name */
 	uint8_t role;
 	uint8_t flags;            /* HELLO_* */
 	uint8_t profile[32];      /* hash of the effective profile and metadata policy */
@@ -134,8 +154,8 @@ struct wire_heartbeat {
 #define BEAT_SCANNING 0x04
 
 enum wire_op {
-	OP_WHOLE = 1,    /* content follows: inline when stream == 0, else in DATA frames */
-	OP_DELTA = 2,    /* a librsync delta against `basis` follows in DATA frames */
+	OP_WHOLE = 1,    /* a file: content follows, inline when stream == 0, else in DATA frames */
+	OP_DELTA = 2,    /* a file: a librsync delta against `basis` follows in DATA frames */
 	OP_REF = 3,      /* the receiver has these bytes under `hint` */
 	OP_META = 4,     /* directory, link or a file whose content the receiver has at this path */
 	OP_DELETE = 5,   /* a tombstone */
@@ -144,7 +164,7 @@ enum wire_op {
 
 struct wire_record {
 	uint8_t op;
-	uint32_t ticket;  /* counts RECORDs in a session from 1; ACK, NEED and REFUSED name it */
+	uint32_t ticket;  /* grows from RECORD to RECORD in a session; ACK, NEED and REFUSED name it */
 	uint32_t stream;  /* 0 = inline; else equals the ticket, and DATA frames follow */
 	struct record record;
 	uint8_t basis[32];   /* OP_DELTA */
@@ -164,13 +184,15 @@ struct wire_data {
 };
 #define DATA_LAST 0x01       /* nothing follows in this stream */
 #define DATA_COMPRESSED 0x02 /* one zstd frame of raw_len bytes */
-#define DATA_ABORT 0x04      /* the source changed while it was read: forget the stream */
+#define DATA_ABORT 0x04      /* alone, without bytes: the stream ends here, forget it (source changed, or answered early) */
 
 struct wire_barrier {
 	uint64_t seq;
 	int64_t clock_ns; /* of the active: everything before it is in the tree at this barrier */
 	uint64_t records;
 	uint64_t id;      /* counts barriers in a session from 1 */
+	uint32_t denials; /* how many NEED and REFUSED the sender had received in this session: unless it is
+			   * what the receiver has sent, one crosses this barrier, which is dropped */
 	uint8_t digest[32];
 };
 
