@@ -1,7 +1,7 @@
 /* places.h - the tree of paths that outbound has to do with at the moment: which version of each is
- * pending, which is under way, and how many are pending beneath it. Internal to outbound. A place exists
- * as long as it has an item or a place beneath it. Names are the tenant's: one who constructs
- * collisions makes lookups linear in `pending`, no worse. */
+ * pending, which is under way, and how many are pending beneath it. Internal to outbound. A place
+ * exists as long as it has an item or a place beneath it. Names are the tenant's: one who
+ * constructs collisions makes lookups linear in `pending`, no worse. */
 #ifndef PROTOCOL_PLACES_H
 #define PROTOCOL_PLACES_H
 
@@ -36,7 +36,7 @@ void places_release(struct places *places); /* every place with it */
 /* The place of a path, or NULL. */
 struct place *places_find(const struct places *places, const char *path);
 
-/* The same, made where it is not there, with one more user. @return NULL when memory is exhausted */
+/* The same, made where it is not there, with one more user. NULL when memory is exhausted. */
 struct place *places_get(struct places *places, const char *path);
 
 /* One user fewer; the last one takes the place with it, and so on upwards. */
