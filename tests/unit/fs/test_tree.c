@@ -249,13 +249,13 @@ static void a_directory_mounted_over_is_noticed(void **state)
 
 static void our_directory_is_private(void **state)
 {
-	AUTO(tree) *tree = open_prepared("tree");
-	static const char *const dirs[] = {"tree/.artifact-sync", "tree/.artifact-sync/stage",
-					   "tree/.artifact-sync/salvage"};
+	static const char *const dirs[] = { "tree/.artifact-sync", "tree/.artifact-sync/stage",
+					    "tree/.artifact-sync/salvage" };
+	tree_free(open_prepared("tree"));
 	for (size_t i = 0; i < ARRAY_LEN(dirs); i++)
 		assert_int_equal(stat_of(dirs[i]).mode & 07777, 0700);
 	assert_int_equal(chmod("tree/.artifact-sync/stage", 0755), 0);
-	AUTO(tree) *again = open_prepared("tree");
+	tree_free(open_prepared("tree"));
 	assert_int_equal(stat_of("tree/.artifact-sync/stage").mode & 07777, 0700);
 	assert_int_equal(count_entries("tree/.artifact-sync/stage"), 0); /* probing cleans up */
 }
