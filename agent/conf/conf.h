@@ -42,8 +42,8 @@ struct conf {
 	uint32_t tombstone_days;	   /* 30 */
 	char *http_listen;		   /* NULL: none */
 	uint32_t history_keep_days;
-	uint64_t history_keep_bytes;
-	char *log_level; /* "info" */
+	uint64_t history_keep_bytes; /* 7, 1 GiB; keep_days 0: none */
+	char *log_level;	     /* "info" */
 	/* hooks: argv arrays; NULL-terminated; NULL when not configured */
 	char **hook_before_demote, **hook_after_demote, **hook_before_promote, **hook_after_promote,
 		**hook_on_fenced, **hook_on_drift;
@@ -54,9 +54,12 @@ int conf_load(struct conf **out, const char *path, struct err *err);
 void conf_free(struct conf *conf);
 DEFINE_AUTO(conf)
 
-/* What `init` writes: a new file (0600), synced; -EEXIST when there is one. */
+/* What `init` writes: a new file (0600), synced, in a directory that is made when only it is
+ * missing. -EEXIST when there is one. NULL and zero: the key is left out. */
 struct conf_init {
 	const char *node, *group, *tree, *state_dir, *listen, *profile;
+	char *const *follow;
+	size_t n_follow;
 };
 int conf_write_new(const char *path, const struct conf_init *init, struct err *err);
 
@@ -64,6 +67,13 @@ int conf_write_new(const char *path, const struct conf_init *init, struct err *e
  * node is added beside. */
 int conf_add_peer(const char *path, const char *node, const char *address, const char *fingerprint,
 		  struct err *err);
+
+/**
+ * The owner of `"ownership": "USER:GROUP"`; names are looked up here. Not thread-safe (getpwnam).
+ * @return 1 with both ids, 0 when ownership is "ignore" or "preserve", -EINVAL for a name that is
+ * not there
+ */
+int conf_owner(const struct conf *conf, uint32_t *uid, uint32_t *gid, struct err *err);
 
 /* Which settings differ between two and cannot change while running; "" when reload is possible. */
 void conf_reload_obstacles(char *out, size_t size, const struct conf *now, const struct conf *next);
