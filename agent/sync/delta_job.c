@@ -27,6 +27,7 @@
 	(64u * 1024 * 1024) /* bytes that one call of librsync may hash, at worst: 0.1 s */
 #define FEED_MIN 4096u	    /* smaller pieces cost more calls than they save */
 #define FEED_MAX (16u * 1024)
+#define LITERAL_HELD (64u * 1024) /* at least what librsync gathers before it writes a literal */
 #define CPU_BYTES_PER_S (20ull * 1000 * 1000)
 
 enum job_phase {
@@ -42,10 +43,11 @@ struct delta_job {
 	rs_job_t *rs;
 	int fd;
 	uint64_t size;
-	uint64_t offset; /* read so far */
-	uint64_t fed;	 /* and given to librsync */
-	size_t feed_len; /* at most so much at once */
-	char *in;	 /* READ_LEN */
+	uint64_t offset;    /* read so far */
+	uint64_t fed;	    /* and given to librsync */
+	size_t feed_len;    /* at most so much at once */
+	uint64_t uncounted; /* bytes of literals that librsync may hold back from its statistics */
+	char *in;	    /* READ_LEN */
 	size_t in_at, in_len;
 	bool out_was_full;
 	uint64_t cpu_ns; /* spent in librsync */
@@ -89,6 +91,7 @@ int delta_job_new(struct delta_job **out, const uint8_t *sig, size_t len, uint64
 	AUTO(delta_job) *job = x_calloc(1, sizeof(*job));
 	job->fd = fd;
 	job->size = size;
+	job->uncounted = LITERAL_HELD + delta_block_len(basis_size);
 	job->feed_len = FEED_COST / delta_block_len(basis_size);
 	job->feed_len = job->feed_len < FEED_MIN   ? FEED_MIN
 			: job->feed_len > FEED_MAX ? FEED_MAX
@@ -152,7 +155,7 @@ static bool is_unmatched(uint64_t literal, uint64_t of)
 /* Matching goes no further: nothing came of it, or at least not lately. */
 static int stop_matching(struct delta_job *job, uint64_t literal, const char *why, struct err *err)
 {
-	if (is_unmatched(literal, job->fed))
+	if (is_unmatched(literal + job->uncounted, job->fed))
 		return err_set(err, -ECANCELED, "%s: it will be sent whole", why);
 	job->phase = JOB_CLOSING;
 	job->offset = job->fed; /* the tail begins with what was read and not given away */
