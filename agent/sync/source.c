@@ -31,8 +31,6 @@ static int open_checked(const struct tree *tree, const struct index_entry *entry
 {
 	const char *sub;
 	const struct root *root = tree_resolve(tree, entry->rec.path, &sub);
-	if (root->fd < 0)
-		return err_set(err, -EAGAIN, "its root is away: %s", root->why);
 	/* O_NONBLOCK: a FIFO that took the name must not hold the worker. */
 	AUTO_CLOSE int fd = root_open(root, sub, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC, 0);
 	if (fd < 0 && (errno_is_absence(-fd) || fd == -EXDEV))

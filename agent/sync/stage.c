@@ -70,8 +70,8 @@ int stage_symlink(struct staged *out, const struct stage_env *env, const struct 
 {
 	const struct root *root = root_of(env, record);
 	struct staged made = {0};
-	if (root->stage_fd < 0)
-		return err_set(err, -ENODEV, "the root is not there: %s", root->why);
+	if (!root->healthy)
+		return err_sys(err, ESTALE, "create a link in staging");
 	if (record->target_len == 0 || record->target_len > RECORD_TARGET_MAX ||
 	    memchr(record->target, '\0', record->target_len))
 		return err_set(err, -EBADMSG, "a link whose target no link can have");
@@ -90,8 +90,6 @@ static int open_hint(const struct stage_env *env, const struct record *record, c
 	const char *sub;
 	struct stat st;
 	const struct root *root = tree_resolve(env->tree, hint, &sub);
-	if (root->fd < 0)
-		return err_set(err, -ENOENT, "the root of the file referred to is not there");
 	/* O_NONBLOCK: a FIFO with this name must not hold the worker. */
 	AUTO_CLOSE int fd = root_open(root, sub, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC, 0);
 	if (fd < 0 || fstat(fd, &st) < 0)

@@ -1,7 +1,6 @@
 #include "agent/sync/stage_output.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/fs.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -23,17 +22,10 @@ int stage_output_open(struct stage_output *o, const struct root *root, uint64_t 
 		      struct err *err)
 {
 	*o = (struct stage_output){.root = root, .fd = -1, .size = size};
-	if (root->stage_fd < 0)
-		return err_set(err, -ENODEV, "the root is not there: %s", root->why);
-	int fault = fault_point("stage-create");
-	if (fault)
-		return err_sys(err, fault, "create a file in staging");
-	stage_name(o->temp);
-	o->fd = openat(root->stage_fd, o->temp, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
-		       0600);
+	o->fd = stage_create(o->temp, root, err);
 	if (o->fd < 0) {
 		o->temp[0] = '\0';
-		return err_sys(err, errno, "create a file in staging");
+		return o->fd;
 	}
 	if (hashed)
 		o->hasher = hasher_new();
@@ -125,9 +117,9 @@ int stage_output_write(struct stage_output *o, const uint8_t *bytes, size_t len,
 	return put_sparse(o, bytes, len, err);
 }
 
-/* @return bytes read (> 0), -EBADMSG at the end of the file, errno */
-static int64_t read_copied(struct stage_output *o, int fd, uint64_t from, uint64_t len,
-			   struct err *err)
+/* @return bytes read, 0 at the end of the file, negative errno */
+static int64_t read_piece(struct stage_output *o, int fd, uint64_t from, uint64_t len,
+			  struct err *err)
 {
 	ssize_t n;
 	if (!o->copied)
@@ -135,18 +127,17 @@ static int64_t read_copied(struct stage_output *o, int fd, uint64_t from, uint64
 	do {
 		n = pread(fd, o->copied, len < COPY_LEN ? (size_t)len : COPY_LEN, (off_t)from);
 	} while (n < 0 && errno == EINTR);
-	if (n < 0)
-		return err_sys(err, errno, "read the bytes to be copied");
-	if (n == 0)
-		return err_set(err, -EBADMSG, "the file that is copied from became shorter");
-	return n;
+	return n < 0 ? err_sys(err, errno, "read the bytes to be copied") : n;
 }
 
 static int copy_bytes(struct stage_output *o, int fd, uint64_t from, uint64_t len, struct err *err)
 {
 	while (len > 0) {
-		int64_t n = read_copied(o, fd, from, len, err);
-		int r = n < 0 ? (int)n : stage_output_write(o, o->copied, (size_t)n, err);
+		int64_t n = read_piece(o, fd, from, len, err);
+		if (n <= 0) /* whichever it is, these bytes cannot be had here: they must be sent */
+			return err_set(err, -EBADMSG,
+				       "the file that is copied from cannot be read");
+		int r = stage_output_write(o, o->copied, (size_t)n, err);
 		if (r < 0)
 			return r;
 		from += (uint64_t)n;
@@ -161,9 +152,9 @@ static int hash_cloned(struct stage_output *o, uint64_t len, struct err *err)
 {
 	uint64_t end = o->at + len;
 	while (o->at < end) {
-		int64_t n = read_copied(o, o->fd, o->at, end - o->at, err);
-		if (n < 0)
-			return (int)n;
+		int64_t n = read_piece(o, o->fd, o->at, end - o->at, err);
+		if (n <= 0)
+			return n < 0 ? (int)n : err_set(err, -EIO, "a cloned range ends too early");
 		if (o->hasher)
 			hasher_add(o->hasher, o->copied, (size_t)n);
 		o->at += (uint64_t)n;

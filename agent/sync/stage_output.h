@@ -27,7 +27,7 @@ struct stage_output {
 /**
  * Creates the file (0600, new).
  * @param hashed  false when the caller has compared the hash of what it is going to write
- * @return 0; -ENODEV while the root is unhealthy; errno. stage_output_release() in any case
+ * @return 0; -ESTALE while the root is unhealthy; errno. stage_output_release() in any case
  */
 int stage_output_open(struct stage_output *o, const struct root *root, uint64_t size, bool hashed,
 		      struct err *err);
