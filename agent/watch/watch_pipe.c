@@ -82,7 +82,7 @@ static int get_text(char *out, size_t max, const uint8_t *data, size_t len)
 
 static int get_changed(struct watch_record *out, const uint8_t *data, size_t len)
 {
-	if (len < 1 || data[0] > 1)
+	if (len < 1 || data[0] > WATCH_OPEN)
 		return -EBADMSG;
 	out->hint = data[0];
 	return get_text(out->path, WATCH_PATH_MAX, data + 1, len - 1);

@@ -36,6 +36,11 @@ enum watch_record_type {
 	WATCH_COUNTS,
 };
 
+enum watch_hint {
+	WATCH_SETTLED, /* closed after write, moved, deleted, created, metadata: settle_ms apply */
+	WATCH_OPEN,    /* written to and still open */
+};
+
 /* One record; the fields that its type does not have are zero or "". */
 struct watch_record {
 	enum watch_record_type type;
