@@ -268,6 +268,17 @@ class Node:
         assert answer.exit == DONE, repr(answer)
         return answer.json["entries"]
 
+    def salvaged_content(self, path):
+        """What the salvage keeps of a path, itself or within a directory salvaged whole; None."""
+        for entry in self.salvaged():
+            if path != entry["path"] and not path.startswith(entry["path"] + "/"):
+                continue
+            shown = self.cli("salvage", "show", str(entry["id"]), "--json")
+            assert shown.exit == DONE, repr(shown)
+            beneath = path[len(entry["path"]):].lstrip("/")
+            return Path(shown.json["location"], beneath).read_bytes()
+        return None
+
 
 def held_paths(status):
     """Paths in status.held; each is a string or an object with "path"."""
@@ -352,6 +363,18 @@ class Pair:
         ours, theirs = self.active.status(), self.passive.status()
         assert ours["digest"] == theirs["digest"], f"digests differ\n{self.report()}"
         return ours
+
+    def wait_until_calm(self):
+        """Until nothing is racy any more: a file whose timestamps were too young when it was read
+        is read once more, and only then known for good."""
+        def calm():
+            before = [node.work("files_hashed") for node in self.nodes]
+            self.wait()
+            for node in self.nodes:
+                node.wait_for_state("in_sync")
+            return before == [node.work("files_hashed") for node in self.nodes]
+        (self.active.tree / "calm").write_bytes(b"the clock of the file system has moved on")
+        wait_until("nothing is hashed again", calm, step=0.1)
 
     def assert_verified(self, *options):
         answer = self.active.cli("verify", *options, "--json", timeout=180)

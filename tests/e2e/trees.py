@@ -25,8 +25,10 @@ def releases():
 
 
 def read_files(top):
+    """{path: bytes} of every file, our own directory left out."""
     files = {}
-    for directory, _, names in os.walk(top):
+    for directory, below, names in os.walk(top):
+        below[:] = [name for name in below if name != ".artifact-sync"]
         for name in names:
             path = Path(directory, name)
             files[str(path.relative_to(top))] = path.read_bytes()
