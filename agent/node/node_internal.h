@@ -20,6 +20,7 @@
 #include "agent/sync/receiver.h"
 #include "agent/sync/sender.h"
 #include "agent/watch/watcher.h"
+#include "protocol/lineage.h"
 
 #define MODULE_SESSION "session"
 

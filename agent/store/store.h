@@ -72,7 +72,10 @@ void store_close(struct store *store); /* NULL is a no-op */
 
 void store_state(struct store *store, struct store_state *out); /* (quick) a copy, from memory */
 int store_set_role(struct store *store, uint8_t role, struct err *err);
+int store_set_adopt(struct store *store, struct err *err);
 int store_clear_adopt(struct store *store, struct err *err);
+/* last_seq grows to at least `seq`: what a peer has seen is never given to another change. */
+int store_raise_seq(struct store *store, uint64_t seq, struct err *err);
 int store_set_populated_checked(struct store *store, struct err *err); /* the first scan has run */
 int store_set_barrier(struct store *store, uint64_t seq, int64_t clock_ns, const uint8_t digest[HASH_LEN],
 		      struct err *err);
@@ -118,20 +121,22 @@ enum captured_kind {
 	CAPTURED_SAME,    /* only the as-installed stat or flags changed: no seq */
 	CAPTURED_GONE,    /* path and everything live beneath it becomes tombstones, deepest first */
 	CAPTURED_DROPPED, /* left the profile: path and all beneath it leave the index without tombstone */
+	CAPTURED_TOMBSTONE, /* a peer has it and this node has never known it: a tombstone; nothing where there is a record */
 };
 struct captured {
 	enum captured_kind kind;
 	const struct index_entry *entry; /* VERSION, SAME */
-	const char *path;                /* GONE, DROPPED */
+	const char *path;                /* GONE, DROPPED, TOMBSTONE */
 };
 
 /**
- * Indexes what was captured, in the order given, except that tombstones come first.
+ * Indexes what was captured, in the order given: peers are sent it in this order, so that a deletion put behind the
+ * versions lets moved content be referred to.
  * A VERSION whose record equals the indexed one (record_equal) is treated as SAME, unless that never got a seq and now
  * gets one. A VERSION that is no directory where a directory was: what is indexed beneath is GONE.
  * @param foreign  true on a passive that looks at its own populated tree: entries get ENTRY_FOREIGN, epoch 0, seq 0;
  *                 what is GONE leaves the index without a tombstone
- * @param changed  receives how many records got a seq (foreign: how many were entered)
+ * @param changed  may be NULL; receives how many records got a seq (foreign: how many were entered)
  * @return 0; -EPERM without an epoch, unless foreign
  */
 int store_capture(struct store *store, const struct captured *items, size_t n, bool foreign, size_t *changed,

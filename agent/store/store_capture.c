@@ -69,6 +69,19 @@ static int gone(struct capturing *c, const char *path, bool itself, struct err *
 	return r == 0 && itself ? act(&c->txn, path, err) : r;
 }
 
+/* A peer has it and this node never had: the deletion gets a record all the same, and travels like any. */
+static int tombstone(struct capturing *c, const char *path, struct err *err)
+{
+	sqlite3_stmt *s;
+	struct index_entry old;
+	int r = txn_get(&s, &old, &c->txn, path, err);
+	sqlite3_stmt_free(s);
+	if (r != 0)
+		return r < 0 ? r : 0;
+	c->changed++;
+	return txn_bury(&c->txn, NULL, path, c->txn.epoch, ++c->txn.state.last_seq, 0, err);
+}
+
 static int dropped(struct capturing *c, const char *path, struct err *err)
 {
 	int r = txn_each_beneath(&c->txn, path, true, drop_one, err);
@@ -134,25 +147,17 @@ static int capture_item(struct capturing *c, const struct captured *item, struct
 		return txn_set_installed(&c->txn, item->entry->rec.path, &item->entry->inst,
 					 (int)item->entry->flags, err);
 	case CAPTURED_GONE: return gone(c, item->path, true, err);
+	case CAPTURED_TOMBSTONE: return tombstone(c, item->path, err);
 	case CAPTURED_DROPPED: return dropped(c, item->path, err);
 	}
 	return 0;
 }
 
-static bool comes_first(const struct captured *item)
-{
-	return item->kind == CAPTURED_GONE || item->kind == CAPTURED_DROPPED;
-}
-
 static int capture_all(struct capturing *c, const struct captured *items, size_t n, struct err *err)
 {
 	int r = 0;
-	for (int first = 1; first >= 0; first--) {
-		for (size_t i = 0; r == 0 && i < n; i++) {
-			if (comes_first(&items[i]) == (bool)first)
-				r = capture_item(c, &items[i], err);
-		}
-	}
+	for (size_t i = 0; r == 0 && i < n; i++)
+		r = capture_item(c, &items[i], err);
 	return r;
 }
 
@@ -169,6 +174,9 @@ int store_capture(struct store *store, const struct captured *items, size_t n, b
 		  size_t *changed, struct err *err)
 {
 	struct capturing c = {.foreign = foreign};
+	size_t ignored;
+	if (!changed)
+		changed = &ignored;
 	*changed = 0;
 	int r = txn_begin(&c.txn, store, only_stats(items, n) ? NULL : "capture", err);
 	if (r < 0)

@@ -23,14 +23,39 @@ int store_set_role(struct store *store, uint8_t role, struct err *err)
 	return txn_end(&t, 0, err);
 }
 
-int store_clear_adopt(struct store *store, struct err *err)
+static int set_adopt(struct store *store, bool adopt, struct err *err)
 {
 	struct txn t;
 	int r = txn_begin(&t, store, NULL, err);
 	if (r < 0)
 		return r;
-	t.state.adopt = false;
+	t.state.adopt = adopt;
 	t.state_changed = true;
+	return txn_end(&t, 0, err);
+}
+
+int store_set_adopt(struct store *store, struct err *err)
+{
+	return set_adopt(store, true, err);
+}
+
+int store_clear_adopt(struct store *store, struct err *err)
+{
+	return set_adopt(store, false, err);
+}
+
+int store_raise_seq(struct store *store, uint64_t seq, struct err *err)
+{
+	struct store_state state;
+	struct txn t;
+	store_state(store, &state);
+	if (seq <= state.last_seq)
+		return 0;
+	int r = txn_begin(&t, store, "raise", err);
+	if (r < 0)
+		return r;
+	if (seq > t.state.last_seq)
+		t.state.last_seq = seq;
 	return txn_end(&t, 0, err);
 }
 

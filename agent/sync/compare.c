@@ -58,7 +58,7 @@ struct compare {
 	struct range *todo; /* still to be asked */
 	size_t n_todo, cap_todo;
 	int result;
-	char why[200];
+	char why[256];
 	bool ended;
 };
 
@@ -138,7 +138,7 @@ static void settle(struct compare *c)
 	free(c->todo);
 	struct compare_events events = c->events;
 	int result = c->result;
-	char why[200];
+	char why[sizeof(c->why)];
 	memcpy(why, c->why, sizeof(why));
 	free(c);
 	events.done(events.owner, result, why);

@@ -2,6 +2,7 @@
 #include "agent/sync/receiver_internal.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -132,7 +133,9 @@ static void answer_refused(struct receiver *rx, uint32_t ticket, const char *pat
 /* The slot has been answered, one way or the other, and is gone. */
 static void drop_slot(struct receiver *rx, struct slot *slot, bool acknowledged)
 {
-	inbound_answered(rx->inbound, slot->ticket, acknowledged);
+	/* An aborted one is forgotten already, and nobody waits for an answer. */
+	if (inbound_is_wanted(rx->inbound, slot->ticket))
+		inbound_answered(rx->inbound, slot->ticket, acknowledged);
 	HASH_DEL(rx->slots, slot);
 	slot_free(slot);
 }
@@ -142,6 +145,8 @@ void receiver_slot_finished(struct slot *slot)
 	struct receiver *rx = slot->rx;
 	if (rx->closing)
 		return; /* receiver_close() disposes of it */
+	if (slot->streamed && !inbound_is_wanted(rx->inbound, slot->ticket))
+		slot->result = SLOT_ABORTED;
 	switch (slot->result) {
 	case SLOT_STAGED:
 		inbound_staged(rx->inbound, slot->ticket);
@@ -390,7 +395,7 @@ static void on_record(struct receiver *rx, const struct frame *frame)
 		bad_frame(rx, "RECORD", &r);
 		return;
 	}
-	if (inbound_record(rx->inbound, m.ticket, m.stream != 0, m.record.size) < 0) {
+	if (inbound_record(rx->inbound, m.ticket, m.record.path, m.stream != 0, m.record.size) < 0) {
 		violated(rx, BYE_MALFORMED, "RECORD: ticket out of order, or too many under way");
 		return;
 	}
@@ -427,10 +432,13 @@ static void on_data(struct receiver *rx, const struct frame *frame)
 		bad_frame(rx, "DATA", &r);
 		return;
 	}
-	bool last = (m.flags & (DATA_LAST | DATA_ABORT)) != 0;
+	bool aborted = (m.flags & DATA_ABORT) != 0;
+	int bad = aborted ? inbound_abort(rx->inbound, m.stream)
+			  : inbound_data(rx->inbound, m.stream, m.raw_len, (m.flags & DATA_LAST) != 0);
 	HASH_FIND(hh, rx->slots, &m.stream, sizeof(uint32_t), slot);
-	if (!slot || !slot->streamed || inbound_data(rx->inbound, m.stream, m.raw_len, last) < 0) {
-		violated(rx, BYE_MALFORMED, "DATA: no such stream is open");
+	if (bad < 0 || !slot || !slot->streamed) {
+		violated(rx, BYE_MALFORMED, bad == -EMSGSIZE ? "DATA: more than was announced"
+							      : "DATA: no such stream is open");
 		return;
 	}
 	struct chunk *chunk = x_calloc(1, sizeof(*chunk) + m.bytes_len);
@@ -454,7 +462,7 @@ static void on_barrier(struct receiver *rx, const struct frame *frame)
 		bad_frame(rx, "BARRIER", &r);
 		return;
 	}
-	if (rx->n_barriers == BARRIERS_MAX || inbound_barrier(rx->inbound, m.id) < 0) {
+	if (rx->n_barriers == BARRIERS_MAX || inbound_barrier(rx->inbound, m.id, m.denials) < 0) {
 		violated(rx, BYE_MALFORMED, "BARRIER: too many at once");
 		return;
 	}

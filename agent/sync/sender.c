@@ -139,7 +139,9 @@ static void offer_page(struct sender *sd, struct refill_job *refill)
 	for (size_t i = 0; i < refill->n; i++) {
 		const struct pending *p = &refill->page[i];
 		bool streamed = p->kind == RECORD_FILE && p->size > WIRE_CHUNK_MAX;
-		int r = outbound_offer(sd->outbound, p->path, p->seq, p->size, streamed);
+		unsigned flags = (streamed ? OUTBOUND_STREAMED : 0) |
+				 (p->kind != RECORD_DIR ? OUTBOUND_LEAF : 0);
+		int r = outbound_offer(sd->outbound, p->path, p->seq, p->size, flags);
 		BUG_ON(r == -EAGAIN || r == -ENOMEM);
 	}
 	/* The last entry is never one of the ancestors that were put before their descendants. */
@@ -211,7 +213,9 @@ static void send_barrier_if_drained(struct sender *sd)
 {
 	struct store_state state;
 	uint8_t body[256];
-	if (!sd->want_barrier || sd->paused || sd->more || sd->refilling || sd->n_barriers == ARRAY_LEN(sd->barriers) ||
+	/* While something is refused or waits to be read again, the trees are not equal, and a barrier would
+	 * say so as if it were a discovery. */
+	if (!sd->want_barrier || sd->paused || sd->retry_ms != 0 || sd->more || sd->refilling || sd->n_barriers == ARRAY_LEN(sd->barriers) ||
 	    !outbound_is_drained(sd->outbound))
 		return;
 	store_state(sd->setup.store, &state);
@@ -223,7 +227,8 @@ static void send_barrier_if_drained(struct sender *sd)
 	struct wire_barrier barrier = { .seq = state.last_seq,
 					.clock_ns = sd->setup.events.barrier_clock(sd->setup.events.owner),
 					.records = state.records,
-					.id = ++sd->barrier_id };
+					.id = ++sd->barrier_id,
+					.denials = outbound_denials(sd->outbound) };
 	memcpy(barrier.digest, state.digest, sizeof(barrier.digest));
 	struct wr w;
 	wr_init(&w, body, sizeof(body));
@@ -340,13 +345,15 @@ void sender_writable(struct sender *sd)
 
 /* ---- answers -------------------------------------------------------------------------------- */
 
-static struct parcel *find_sent(struct sender *sd, uint32_t ticket)
+/* @return NULL with *known for an answer that crossed our abort on the link: it is ignored */
+static struct parcel *take_sent(struct sender *sd, uint32_t ticket, bool *known)
 {
 	struct parcel *p;
 	HASH_FIND(hh, sd->sent, &ticket, sizeof(uint32_t), p);
-	/* Answered before its last byte was sent: only a refusal of what is still streaming could be, and
-	 * the receiver waits for the end of the stream. */
-	return p && p->streamed && p->state != STREAM_SENT && p->state != STREAM_OPENING ? NULL : p;
+	*known = ticket != 0 && ticket <= sd->last_ticket;
+	if (p)
+		HASH_DEL(sd->sent, p);
+	return p;
 }
 
 static void on_ack(struct sender *sd, const struct frame *frame)
@@ -360,12 +367,14 @@ static void on_ack(struct sender *sd, const struct frame *frame)
 		return;
 	}
 	for (uint32_t i = 0; i < m.n; i++) {
-		struct parcel *p = find_sent(sd, m.tickets[i]);
-		if (!p) {
-			violated(sd, BYE_MALFORMED, "ACK: nothing under way has this ticket");
+		bool known;
+		struct parcel *p = take_sent(sd, m.tickets[i], &known);
+		if (!known || (p && parcel_is_streaming(p))) {
+			violated(sd, BYE_MALFORMED, "ACK: this ticket was not sent");
 			return;
 		}
-		HASH_DEL(sd->sent, p);
+		if (!p)
+			continue;
 		outbound_done(sd->outbound, p->begun);
 		sender_ack(sd, p);
 		parcel_free(p);
@@ -399,23 +408,24 @@ static void on_need(struct sender *sd, const struct frame *frame)
 		violated(sd, BYE_MALFORMED, "NEED is malformed");
 		return;
 	}
-	struct parcel *p = find_sent(sd, m.ticket);
-	if (!p) {
-		violated(sd, BYE_MALFORMED, "NEED: nothing under way has this ticket");
+	bool known;
+	struct parcel *p = take_sent(sd, m.ticket, &known);
+	if (!known) {
+		violated(sd, BYE_MALFORMED, "NEED: this ticket was not sent");
 		return;
 	}
-	HASH_DEL(sd->sent, p);
-	if (m.reason == NEED_PARENT) {
-		forget_parents(sd, p->path);
-		outbound_abandon(sd->outbound, p->begun);
-	} else if (outbound_again(sd->outbound, p->begun, m.reason) < 0) {
-		outbound_abandon(sd->outbound, p->begun);
-		sender_retry_later(sd);
+	if (!p) {
+		outbound_again(sd->outbound, 0, m.reason); /* counted all the same */
+		return;
 	}
+	if (m.reason == NEED_PARENT)
+		forget_parents(sd, p->path);
+	if (outbound_again(sd->outbound, p->begun, m.reason) < 0)
+		sender_retry_later(sd); /* it was tried too often: after a while, from the beginning */
 	/* Bytes that did not hash to what was announced may mean that the file here changed unnoticed. */
 	if (m.reason == NEED_VERIFY)
 		sd->setup.events.source_changed(sd->setup.events.owner, p->path);
-	parcel_free(p);
+	parcel_end(p);
 	sender_pump(sd);
 }
 
@@ -429,13 +439,15 @@ static void on_refused(struct sender *sd, const struct frame *frame)
 		violated(sd, BYE_MALFORMED, "REFUSED is malformed");
 		return;
 	}
-	struct parcel *p = find_sent(sd, m.ticket);
-	if (!p) {
-		violated(sd, BYE_MALFORMED, "REFUSED: nothing under way has this ticket");
+	bool known;
+	struct parcel *p = take_sent(sd, m.ticket, &known);
+	if (!known) {
+		violated(sd, BYE_MALFORMED, "REFUSED: this ticket was not sent");
 		return;
 	}
-	HASH_DEL(sd->sent, p);
-	outbound_done(sd->outbound, p->begun);
+	outbound_refused(sd->outbound, p ? p->begun : 0);
+	if (!p)
+		return;
 	sd->counts.refused++;
 	char reason[WIRE_TEXT_MAX + WIRE_NAME_MAX + 32], quoted[QUOTED_MAX];
 	quote_bytes(quoted, m.text, strlen(m.text));
@@ -444,7 +456,7 @@ static void on_refused(struct sender *sd, const struct frame *frame)
 		 quoted + 1);
 	log_warn("sender", "path=%s action=retry-later err=\"%s\"", quote_path(q, p->path), reason);
 	store_note(sd->setup.store, NOTE_REFUSED, p->path, reason, NULL);
-	parcel_free(p);
+	parcel_end(p);
 	sender_retry_later(sd);
 	sender_pump(sd);
 }

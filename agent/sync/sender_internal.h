@@ -51,6 +51,7 @@ struct parcel {
 	/* large ones */
 	bool streamed;
 	bool working;
+	bool dead;              /* answered while a worker had it: freed when it is back */
 	enum stream_state state;
 	struct source *source;
 	bool ask_signature;     /* the cache has none */
@@ -124,6 +125,11 @@ void parcel_load(struct parcel *p);
 void sender_send_record(struct parcel *p);
 /* What to do with a parcel that could not be prepared or was cut short; frees it. */
 void sender_give_up(struct parcel *p);
+
+/* Is its stream still open? */
+bool parcel_is_streaming(const struct parcel *p);
+/* It was answered: frees it, ending an open stream with DATA_ABORT, when no worker has it. */
+void parcel_end(struct parcel *p);
 
 void sender_prepare_group(struct sender *sd);
 void sender_start_stream(struct parcel *p);

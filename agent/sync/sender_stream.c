@@ -29,6 +29,35 @@ static void fail(struct parcel *p, int error, const struct err *err)
 	snprintf(p->why, sizeof(p->why), "%.150s", err->msg);
 }
 
+bool parcel_is_streaming(const struct parcel *p)
+{
+	return p->streamed && (p->state == STREAM_SENDING || p->state == STREAM_ASKING);
+}
+
+static void send_abort(struct parcel *p)
+{
+	uint8_t body[64];
+	struct wire_data m = { .stream = p->ticket, .flags = DATA_ABORT };
+	struct wr w;
+	wr_init(&w, body, sizeof(body));
+	wire_encode_data(&w, &m);
+	link_send(p->sd->setup.link, WIRE_DATA, body, wr_len(&w));
+}
+
+void parcel_end(struct parcel *p)
+{
+	if (!parcel_is_streaming(p)) {
+		parcel_free(p);
+		return;
+	}
+	send_abort(p);
+	p->dead = true;
+	if (!p->working) {
+		unlink_stream(p);
+		parcel_free(p);
+	}
+}
+
 /* ---- opening -------------------------------------------------------------------------------- */
 
 /* worker */
@@ -196,7 +225,6 @@ static void step_work(struct job *job)
 	if (r < 0) {
 		fail(p, r, &err);
 		buf_release(&p->pieces);
-		add_piece(p, NULL, 0, DATA_ABORT);
 	}
 	buf_release(&raw);
 }
@@ -221,12 +249,18 @@ static void step_done(struct job *job)
 	struct parcel *p = container_of(job, struct parcel, job);
 	struct sender *sd = p->sd;
 	p->working = false;
-	if (!sd->closing) {
+	if (sd->closing) {
+		/* on_timer_closed() frees it with the others */
+	} else if (p->dead) {
+		unlink_stream(p);
+		parcel_free(p);
+	} else if (p->result != PARCEL_READY) {
+		send_abort(p);
+		unlink_stream(p);
+		sender_give_up(p);
+	} else {
 		send_pieces(p);
-		if (p->result != PARCEL_READY) {
-			unlink_stream(p);
-			sender_give_up(p);
-		} else if (p->last) {
+		if (p->last) {
 			unlink_stream(p);
 			p->state = STREAM_SENT;
 			outbound_sent(sd->outbound, p->begun);

@@ -220,6 +220,8 @@ void dirty_set_add_at(struct dirty_set *set, const char *path, uint64_t due_ms, 
 	struct spot *s = find_or_make(set, path);
 	if (s->subtree)
 		return;
+	if (s->dirty && s->open)
+		return; /* its time comes when it is closed */
 	mark(set, s, now_ms, s->dirty ? earlier(due_of(s), due_ms) : due_ms);
 	keep_within_limit(set);
 }
@@ -309,4 +311,18 @@ void dirty_set_each(const struct dirty_set *set, void (*fn)(void *arg, const cha
 		AUTO_FREE char *path = path_of(s);
 		fn(arg, path, s->open);
 	}
+}
+
+bool dirty_set_is_open(const struct dirty_set *set, const char *path)
+{
+	const struct spot *s = set->top;
+	while (s && *path) {
+		size_t len = strcspn(path, "/");
+		struct spot *child;
+		HASH_FIND(hh, s->children, path, len, child);
+		s = child;
+		path += len;
+		path += strspn(path, "/");
+	}
+	return s && s->dirty && s->open;
 }

@@ -19,8 +19,8 @@ void dirty_set_configure(struct dirty_set *set, uint32_t settle_ms, uint32_t set
  * written and not yet closed: due settle_max_ms after the first event, unless a settled hint comes.
  * The later of two hints holds. An entry beneath a subtree that waits is part of that subtree. */
 void dirty_set_add(struct dirty_set *set, const char *path, bool open, uint64_t now_ms);
-/* To be looked at not before due_ms (racy, again, held). Keeps an earlier due time if there is one.
- */
+/* To be looked at not before due_ms (racy, again, held). Keeps an earlier due time if there is one,
+ * and what is open for writing as it is. */
 void dirty_set_add_at(struct dirty_set *set, const char *path, uint64_t due_ms, uint64_t now_ms);
 /* Everything at and beneath: swallows its entries, and later ones until it is taken. Due settle_ms
  * after the first such call; later hints beneath do not put it off. */
@@ -43,6 +43,8 @@ size_t dirty_set_size(const struct dirty_set *set);
 /* First event of the oldest entry, in the ms given to add; UINT64_MAX when empty. A subtree is as
  * old as the oldest entry that it swallowed. */
 uint64_t dirty_set_oldest(const struct dirty_set *set);
+/* Is this path waiting because it is written to and not yet closed? */
+bool dirty_set_is_open(const struct dirty_set *set, const char *path);
 /* Is there an entry whose first event was at or before first_ms? Who notes the time when a fence is
  * answered and waits until this is false has taken everything that had happened before the fence.
  */
