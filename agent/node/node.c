@@ -591,6 +591,7 @@ static int start_node(struct node *node, struct err *err)
 
 static void release_node(struct node *node)
 {
+	json_decref(node->last_verify);
 	session_free_all(node);
 	fingerprints_free(node);
 	tls_identity_free(node->identity);

@@ -145,6 +145,7 @@ struct node {
 	uint64_t barrier_count;
 	uint64_t scan_due_ms;
 	struct notify notify;
+	json_t *last_verify; /* for status; NULL = none in this run */
 };
 
 /* node.c */

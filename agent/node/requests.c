@@ -132,8 +132,6 @@ static void enter_peers(struct request *q)
 	store_state(q->node->store, &state);
 	q->phase = REQUEST_PEERS;
 	q->peers_ms = clock_mono_ms();
-	if (q->target < state.last_seq && !q->is_verify)
-		q->target = q->target ? q->target : state.last_seq;
 	if (q->target == 0)
 		q->target = state.last_seq;
 	for (struct session *s = q->node->sessions; s; s = s->next) {
@@ -244,16 +242,8 @@ static void on_wait(struct node *node, struct control_call *call, const json_t *
 		return;
 	struct request *q = begin_request(node, call, args);
 	json_t *seq = json_object_get(args, "seq");
-	if (json_is_integer(seq)) {
-		struct store_state state;
-		store_state(node->store, &state);
+	if (json_is_integer(seq))
 		q->target = (uint64_t)json_integer_value(seq);
-		if (q->target > state.last_seq) {
-			request_fail(q, EXIT_USAGE, "leave --seq out to wait for everything",
-				     "no change has that number yet");
-			return;
-		}
-	}
 	requests_tick(node);
 }
 
@@ -261,6 +251,13 @@ static void on_verify(struct node *node, struct control_call *call, const json_t
 {
 	if (refuse_without_peer(node, call))
 		return;
+	struct session *s = node->sessions;
+	while (s && !s->live)
+		s = s->next;
+	if (!s) {
+		control_fail(call, EXIT_UNREACHABLE, "artifact-sync status shows why", "no peer is connected");
+		return;
+	}
 	struct request *q = begin_request(node, call, args);
 	q->is_verify = true;
 	q->deep = json_is_true(json_object_get(args, "deep"));

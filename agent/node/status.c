@@ -373,7 +373,11 @@ json_t *status_json(struct node *node)
 	json_object_set_new(out, "roots", roots_json(node));
 	json_object_set_new(out, "drift", json_integer(0));
 	json_object_set_new(out, "salvage", json_integer((json_int_t)store_salvage_count(node->store)));
+	json_object_set_new(out, "ready", json_false());
+	json_object_set_new(out, "not_ready", json_pack("[s]", "this version replicates in one direction only"));
 	json_object_set_new(out, "problems", problems);
+	json_object_set_new(out, "last_verify", node->last_verify ? json_incref(node->last_verify) : json_null());
+	json_object_set_new(out, "last_drill", json_null());
 	json_object_set_new(out, "work", work_json(node));
 	json_object_set_new(out, "progress", progress_json(node));
 	json_object_set_new(out, "records", json_integer((json_int_t)state.records));

@@ -29,13 +29,17 @@ static void add_difference(struct request *q, const char *path, const char *what
 static void finish(struct request *q)
 {
 	struct store_state state;
-	char hex[HASH_HEX_MAX];
+	char hex[HASH_HEX_MAX], when[CLOCK_TEXT_MAX];
 	bool equal = json_array_size(q->differences) == 0;
 	store_state(q->node->store, &state);
 	if (q->failed) {
 		request_fail(q, EXIT_NO, "artifact-sync status shows whether the peer is connected", q->why);
 		return;
 	}
+	json_decref(q->node->last_verify);
+	q->node->last_verify = json_pack("{s:s, s:b, s:b, s:I}", "time", clock_text(when, clock_real_ns()),
+					 "equal", equal, "deep", q->deep, "differences",
+					 (json_int_t)json_array_size(q->differences));
 	if (q->call)
 		control_done(STEAL(q->call), equal ? EXIT_DONE : EXIT_NO,
 			     json_pack("{s:b, s:b, s:I, s:s, s:I, s:I, s:O}", "equal", equal, "deep",

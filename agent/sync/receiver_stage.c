@@ -118,12 +118,19 @@ static void small_done(struct job *job)
 	receiver_advance(rx);
 }
 
+/* A deletion is ready for the next commit at once. It waits for the references that arrived before it, which
+ * may be to the very bytes that it takes away. */
+static bool must_wait(const struct receiver *rx)
+{
+	return rx->todo->item.op == OP_DELETE && rx->stage_jobs > 0;
+}
+
 void receiver_stage_todo(struct receiver *rx)
 {
-	while (rx->todo && rx->stage_jobs < STAGE_JOBS_MAX && !rx->closing) {
+	while (rx->todo && rx->stage_jobs < STAGE_JOBS_MAX && !rx->closing && !must_wait(rx)) {
 		struct small_job *small = x_calloc(1, sizeof(*small));
 		small->rx = rx;
-		while (rx->todo && small->n < STAGE_JOB_RECORDS) {
+		while (rx->todo && small->n < STAGE_JOB_RECORDS && !must_wait(rx)) {
 			struct slot *slot = rx->todo;
 			rx->todo = slot->next_todo;
 			slot->working = true;
