@@ -115,6 +115,65 @@ static void every_corrupted_byte_fails_or_means_what_it_says(void **state)
 	assert_true(accepted > 1000 && refused > 1000);
 }
 
+/* A field that both encoder and decoder forgot would pass every recoding. */
+static void every_field_arrives(void **state)
+{
+	struct epoch_entry lineage[WIRE_LINEAGE_MAX];
+	struct wire_hello hello;
+	struct wire_heartbeat beat;
+	struct wire_record record;
+	struct wire_barrier barrier;
+	struct rd r;
+	for (size_t i = 0; i < n_samples; i++) {
+		rd_init(&r, body, samples[i].build(body, sizeof(body)));
+		if (strcmp(samples[i].name, "hello") == 0) {
+			assert_int_equal(wire_decode_hello(&hello, lineage, &r), 0);
+			assert_string_equal(hello.group, "is");
+			assert_string_equal(hello.node, "region-a");
+			assert_string_equal(hello.to, "region-b");
+			assert_int_equal(hello.role, WIRE_ROLE_ACTIVE);
+			assert_int_equal(hello.flags, HELLO_RECONCILING);
+			assert_string_equal((char *)hello.profile, "profile hash");
+			assert_int_equal(hello.chain_n, 99);
+			assert_string_equal((char *)hello.chain, "chain");
+			assert_int_equal(hello.seen_chain_n, 12);
+			assert_string_equal((char *)hello.seen_chain, "seen");
+			assert_int_equal(hello.last_seq, 1234);
+			assert_int_equal(hello.records, 10);
+			assert_string_equal((char *)hello.digest, "digest");
+			assert_int_equal(hello.n_lineage, 2);
+			assert_int_equal(lineage[1].number, 3);
+			assert_int_equal(lineage[1].base_seq, 77);
+			assert_memory_equal(lineage[1].id, "second epochs id", 16);
+			assert_memory_equal(lineage[1].parent, lineage[0].id, 16);
+			assert_string_equal(lineage[1].node, "region-b");
+		} else if (strcmp(samples[i].name, "heartbeat") == 0) {
+			assert_int_equal(wire_decode_heartbeat(&beat, &r), 0);
+			assert_true(beat.nonce == 1 && beat.echo == 2 && beat.echo_delay_us == 3);
+			assert_true(beat.flags == BEAT_HEALTHY && beat.scan_age_s == UINT32_MAX);
+			assert_true(beat.scan_interval_s == 600 && beat.last_seq == 4);
+			assert_true(beat.clock_ns == -1 && beat.recovery_ns == 5);
+			assert_true(beat.held == 6 && beat.drift == 7 && beat.salvage == 8);
+		} else if (strcmp(samples[i].name, "record_inline") == 0) {
+			assert_int_equal(wire_decode_record(&record, &r), 0);
+			assert_true(record.op == OP_WHOLE && record.ticket == 1);
+			assert_memory_equal(record.bytes, "<xml>", 5);
+			assert_true(record.record.uid == 802 && record.record.gid == 803);
+			assert_true(record.record.mode == 0640 && record.record.size == 5);
+			assert_true(record.record.mtime_ns == 1700000000123456789);
+			assert_true(record.record.epoch == 3 && record.record.seq == 1234);
+			assert_true(record.record.xattrs_len == 5 && record.record.xattrs[4] == 4);
+			assert_string_equal((char *)record.record.hash,
+					    "the hash of the file's content.");
+		} else if (strcmp(samples[i].name, "barrier") == 0) {
+			assert_int_equal(wire_decode_barrier(&barrier, &r), 0);
+			assert_true(barrier.id == 1 && barrier.seq == 2 && barrier.clock_ns == 3);
+			assert_true(barrier.records == 4 && barrier.denials == 5);
+			assert_string_equal((char *)barrier.digest, "digest");
+		}
+	}
+}
+
 /* ---- values that are out of the question -------------------------------------------------- */
 
 static const char *record_field(const struct wire_record *m)
@@ -408,6 +467,7 @@ int main(void)
 		cmocka_unit_test(trailing_bytes_are_errors),
 		cmocka_unit_test(a_buffer_too_small_is_noticed),
 		cmocka_unit_test(every_corrupted_byte_fails_or_means_what_it_says),
+		cmocka_unit_test(every_field_arrives),
 		cmocka_unit_test(records_that_contradict_themselves_are_refused),
 		cmocka_unit_test(the_largest_record_fits),
 		cmocka_unit_test(counts_above_their_limit_are_refused),
