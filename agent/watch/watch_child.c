@@ -67,7 +67,7 @@ static void die(struct watch_child *c, const char *why)
 	c->events.died(c->events.owner, why);
 }
 
-static void on_exit(uv_process_t *process, int64_t status, int signal)
+static void on_process_exit(uv_process_t *process, int64_t status, int signal)
 {
 	struct watch_child *c = container_of(process, struct watch_child, process);
 	char why[80];
@@ -155,7 +155,7 @@ static int spawn(struct watch_child *c, uv_loop_t *loop, const char *program,
 		stdio[FIRST_ROOT_FD + i].data.fd = roots[i].fd;
 	}
 	uv_process_options_t options = {
-		.exit_cb = on_exit,
+		.exit_cb = on_process_exit,
 		.file = program,
 		.args = arguments,
 		.stdio = stdio,
