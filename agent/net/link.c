@@ -193,9 +193,17 @@ void link_start(struct link *l)
 
 void link_admit(struct link *l)
 {
+	l->admitted = true;
+	if (!l->dialled)
+		link_open(l);
+	link_update_reading(l);
+	link_wake(l); /* the peer's HELLO may be here already */
+}
+
+void link_open(struct link *l)
+{
 	link_become(l, LINK_HELLO);
 	l->opened = true;
-	link_wake(l); /* the peer's HELLO may lie decrypted already */
 	l->events->open(l->events->owner, l, l->verdict.node);
 }
 
@@ -214,7 +222,8 @@ void link_go_live(struct link *l, unsigned peer_sender)
 
 void link_update_reading(struct link *l)
 {
-	bool taking = l->state == LINK_TLS || l->state == LINK_HELLO || l->state == LINK_LIVE;
+	bool taking = l->state == LINK_TLS || (l->state == LINK_PROVEN && l->admitted) ||
+		      l->state == LINK_HELLO || l->state == LINK_LIVE;
 	link_read(l, (taking && !l->paused) || l->state == LINK_FLUSH);
 }
 
