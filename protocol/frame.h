@@ -16,14 +16,16 @@ struct frame {
 struct frame_reader {
 	uint8_t *buffer; /* grows up to one frame of the largest size legal now */
 	size_t len, cap;
-	size_t used;     /* bytes of the buffer already given out */
+	size_t used; /* bytes of the buffer already given out */
 };
 
 void frame_reader_init(struct frame_reader *fr);
 void frame_reader_release(struct frame_reader *fr);
 
 /**
- * Adds bytes that arrived. Copies them.
+ * Adds bytes that arrived. Copies them. What is held is bounded by the caller's habit: after each
+ * feed it takes frames until frame_next() says 0 or fails, so that less than one frame stays
+ * behind.
  * @return 0 or -ENOMEM
  */
 int frame_feed(struct frame_reader *fr, const void *data, size_t len);
@@ -33,9 +35,10 @@ int frame_feed(struct frame_reader *fr, const void *data, size_t len);
  * body is waited for.
  * @param phase   PHASE_HELLO or PHASE_LIVE
  * @param sender  who the peer is: FROM_ACTIVE or FROM_PASSIVE, or FROM_EITHER to accept any
- * @return 1 with *out set, 0 when more bytes are needed, -EBADMSG for an unknown type, -EPROTO for one that is
- *         out of phase or from the wrong side, -EMSGSIZE above the type's limit; out->type and out->len
- *         are set in every case but 0
+ * @return 1 with *out set, 0 when more bytes are needed, -EBADMSG for an unknown type, -EPROTO for
+ * one that is out of phase or from the wrong side, -EMSGSIZE above the type's limit; out->type and
+ * out->len are set in every case but 0. A failure stays: nothing is consumed, the link is to be
+ * closed
  */
 int frame_next(struct frame_reader *fr, struct frame *out, unsigned phase, unsigned sender);
 

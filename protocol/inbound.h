@@ -1,9 +1,10 @@
-/* inbound.h - what the passive accepts and when a batch closes. Pure: no clock, disk, socket, thread.
+/* inbound.h - what the passive accepts and when a batch closes. Pure: no clock, disk, socket,
+ * thread.
  *
- * Each RECORD gets a slot from its arrival until it is answered (ACK, NEED, REFUSED). A record is
- * staged by the agent; all that is staged when the previous commit ends is the next batch. A
- * barrier closes the intake before it: records behind it are batched only when all before it
- * are answered and the barrier has been judged. */
+ * Each RECORD gets a slot from its arrival until it is answered (ACK, NEED, REFUSED) or aborted by
+ * the sender. A record is staged by the agent; all that is staged when the previous commit ends is
+ * the next batch. A barrier closes the intake before it: records behind it are batched only when
+ * all before it are answered and the barrier has been judged. */
 #ifndef PROTOCOL_INBOUND_H
 #define PROTOCOL_INBOUND_H
 
@@ -13,38 +14,58 @@
 
 struct inbound;
 
+#define INBOUND_BARRIERS_MAX 16 /* barriers that may wait at a time */
+
 struct inbound_limits {
 	uint32_t records; /* most unanswered records; more is the peer's violation */
 	uint32_t streams; /* most open streams; likewise */
-	uint32_t batch;   /* most records in one batch */
+	uint32_t batch;	  /* most records in one batch */
 };
 
+/* @return NULL when memory is exhausted */
 struct inbound *inbound_new(const struct inbound_limits *limits);
 void inbound_free(struct inbound *ib);
 
 /**
  * A RECORD arrived.
  * @param streamed  its content follows in DATA frames
- * @param size      bytes announced for the stream
- * @return 0, -EPROTO for a ticket that is not the successor of the last one, -EMSGSIZE over a limit
+ * @param size      of the file; the stream may carry a little more (a delta of nothing but
+ * literals), see inbound_data()
+ * @return 0, -EPROTO for a ticket that does not come after the last one or a path that is still
+ * unanswered, -EMSGSIZE over a limit, -ENOMEM
  */
-int inbound_record(struct inbound *ib, uint32_t ticket, bool streamed, uint64_t size);
+int inbound_record(struct inbound *ib, uint32_t ticket, const char *path, bool streamed,
+		   uint64_t size);
 
 /**
- * A DATA frame of raw_len bytes (after decompression) arrived.
- * @return 0, -EPROTO for a stream that is not open
+ * A DATA frame of raw_len bytes (after decompression) arrived. Not for DATA_ABORT.
+ * @return 0, -EPROTO for a stream that is not open, -EMSGSIZE when the stream exceeds the size
+ * announced by more than an eighth and 64 KiB (the exact cap is staging's)
  */
 int inbound_data(struct inbound *ib, uint32_t stream, uint32_t raw_len, bool last);
 
-void inbound_staged(struct inbound *ib, uint32_t ticket);   /* ready to be committed */
-void inbound_answered(struct inbound *ib, uint32_t ticket, bool acknowledged); /* ACK sent; or NEED, REFUSED, aborted */
+/* DATA_ABORT arrived: the stream is over and its record forgotten, without an answer.
+ * @return 0, -EPROTO for a stream that is not open */
+int inbound_abort(struct inbound *ib, uint32_t stream);
 
-/* A BARRIER arrived. @return 0, -EMSGSIZE when more than 16 wait */
-int inbound_barrier(struct inbound *ib, uint64_t id);
+/* Is the ticket unanswered? When not, nothing more may be answered, and DATA that still arrives for
+ * it is dropped: it was answered early, or its sender aborted it. */
+bool inbound_is_wanted(const struct inbound *ib, uint32_t ticket);
+
+/* Ready to be committed; a stream after its end only. */
+void inbound_staged(struct inbound *ib, uint32_t ticket);
+
+/* An ACK (acknowledged), or a NEED or REFUSED (not) was sent, for a ticket that is wanted. Their
+ * number is compared with BARRIER.denials. */
+void inbound_answered(struct inbound *ib, uint32_t ticket, bool acknowledged);
+
+/* A BARRIER arrived. @return 0, -EMSGSIZE when INBOUND_BARRIERS_MAX wait, -EPROTO for an id that
+ * does not grow */
+int inbound_barrier(struct inbound *ib, uint64_t id, uint32_t denials);
 
 /**
- * The next batch: every staged ticket that may go now, in order of arrival. They stay in their slots
- * until inbound_answered().
+ * The next batch: every staged ticket that may go now, in order of arrival. They stay in their
+ * slots until inbound_answered().
  * @param out  receives at most `max` tickets
  * @return how many; 0 when nothing may go
  */
@@ -53,7 +74,8 @@ size_t inbound_batch(struct inbound *ib, uint32_t *out, size_t max);
 /**
  * The barrier that can be judged now: everything before it is answered, nothing behind it has
  * been batched.
- * @param clean  false when a record before it was not acknowledged: it must be dropped
+ * @param clean  false when a record before it was not acknowledged, or a NEED or REFUSED crossed it
+ * on the link: it must be dropped
  * @return its id and removes it; 0 when there is none
  */
 uint64_t inbound_reached_barrier(struct inbound *ib, bool *clean);

@@ -2,9 +2,14 @@
  * records a peer still needs (as far as they have been offered), which are under way, and when
  * everything offered has been sent, so that a barrier can be put behind it.
  *
- * The store offers records in the order of seq, ancestors before descendants; the machine keeps that
- * order except that records carried by a stream take turns with small ones (a large file never
- * delays a small one), and that a path is never under way twice. */
+ * The store offers records in the order of seq, ancestors before descendants. The machine keeps
+ * that order, except that
+ *  - records carried by a stream take turns with small ones and have a window of bytes of their
+ * own: a large file never delays a small one;
+ *  - a path is never under way twice: its newer version waits for the answer;
+ *  - a record waits while a directory above it is pending that was offered before it, or that was
+ * no directory in the version before;
+ *  - what is no directory (a deletion above all) waits until nothing beneath it is pending. */
 #ifndef PROTOCOL_OUTBOUND_H
 #define PROTOCOL_OUTBOUND_H
 
@@ -15,20 +20,29 @@
 struct outbound;
 
 struct outbound_limits {
-	uint32_t records;  /* most records under way */
-	uint64_t bytes;    /* most bytes of content under way (one record may exceed it alone) */
-	uint32_t streams;  /* most streams open at once */
-	uint32_t pending;  /* most records offered and not yet begun */
+	uint32_t records; /* most records under way */
+	uint64_t bytes; /* most bytes of content under way, for small and for streamed records each;
+			 * one record may exceed it alone, and a streamed one counts as
+			 * bytes/streams at most */
+	uint32_t streams; /* most streams open at once; fewer than `records`, so that small ones
+			     have room */
+	uint32_t pending; /* most records offered and not yet begun */
 };
+
+#define OUTBOUND_STREAMED 0x1 /* larger than one chunk: content goes in DATA frames */
+#define OUTBOUND_LEAF 0x2     /* a deletion, a file or a link: nothing can be beneath it */
+
+#define OUTBOUND_ATTEMPTS_MAX 8
 
 struct outbound_item {
 	uint64_t seq;
-	uint64_t size;      /* bytes of content expected on the wire; 0 for metadata and deletes */
-	uint32_t ticket;    /* 0 until begun */
-	bool streamed;      /* larger than one chunk */
-	uint8_t need;       /* NEED_* of the last refusal to take it as offered, 0 = none: how to send it */
-	uint8_t attempts;
-	const char *path;   /* owned by the machine, valid until the item is acknowledged or dropped */
+	uint64_t size;	  /* bytes of content expected on the wire; 0 for metadata and deletes */
+	uint32_t ticket;  /* 0 until begun */
+	bool streamed;	  /* larger than one chunk */
+	bool leaf;	  /* OUTBOUND_LEAF */
+	uint8_t need;	  /* NEED_* when it was not taken as offered, 0 = none: how to send it */
+	uint8_t attempts; /* how often it was needed again */
+	const char *path; /* the machine's, valid until the item is acknowledged or dropped */
 };
 
 /* @return NULL when memory is exhausted */
@@ -38,14 +52,18 @@ void outbound_free(struct outbound *ob);
 /**
  * Offers a record the peer needs. A newer version of a pending path replaces it and keeps its
  * place in the order; of one under way it waits until that is answered.
+ * @param flags  OUTBOUND_*
  * @return 0, -EAGAIN when `pending` is full (offer again later), -ENOMEM, -EALREADY when this seq
  *         or a newer one of the path is known
  */
-int outbound_offer(struct outbound *ob, const char *path, uint64_t seq, uint64_t size, bool streamed);
+int outbound_offer(struct outbound *ob, const char *path, uint64_t seq, uint64_t size,
+		   unsigned flags);
 size_t outbound_room(const struct outbound *ob); /* how many more may be offered now */
 
 /**
- * The next record to begin under the window, which is thereby under way and has its ticket.
+ * The next record to begin under the window, which is thereby under way and has its ticket. RECORDs
+ * go onto the link in the order of their tickets; a ticket abandoned before its RECORD was sent
+ * leaves a gap.
  * @return NULL when nothing may begin now
  */
 const struct outbound_item *outbound_begin(struct outbound *ob);
@@ -56,19 +74,34 @@ void outbound_sent(struct outbound *ob, uint32_t ticket);
 /* The record under way with this ticket, or NULL. */
 const struct outbound_item *outbound_find(const struct outbound *ob, uint32_t ticket);
 
-/* Acknowledged or refused for good. @return 0, -ENOENT for a ticket that is not under way */
+/* The four ways in which a ticket ends. Its item is gone afterwards; a stream still open is to be
+ * ended with DATA_ABORT at once. Each returns -ENOENT for a ticket that is not under way, which is
+ * normal for an answer that crossed outbound_abandon() and is to be ignored. */
+
+/* ACK. @return 0, -ENOENT */
 int outbound_done(struct outbound *ob, uint32_t ticket);
 
-/* The source changed while it was read, or is gone: not under way any longer; the newer version
- * will be offered. */
-int outbound_abandon(struct outbound *ob, uint32_t ticket);
+/* REFUSED. @return 0, -ENOENT */
+int outbound_refused(struct outbound *ob, uint32_t ticket);
 
-/* NEED: back to pending, ahead of the rest, to be begun with item.need set.
- * @return 0, -ENOENT, -ELOOP after 8 attempts (treat as refused) */
+/* NEED: back to pending, ahead of the rest, to be begun with item.need set; with NEED_PARENT only
+ * once no directory above it is pending, so offer that one now. A newer version, if there is one,
+ * goes in its stead.
+ * @return 0, -ENOENT, -ELOOP after OUTBOUND_ATTEMPTS_MAX attempts (it is dropped; treat as
+ * refused), -EINVAL for a need that is none of NEED_* */
 int outbound_again(struct outbound *ob, uint32_t ticket, uint8_t need);
 
+/* The source changed while it was read, or is gone: the newer version will be offered. Only before
+ * its RECORD was sent or while its stream is open: what has been sent whole will be answered.
+ * @return 0, -ENOENT */
+int outbound_abandon(struct outbound *ob, uint32_t ticket);
+
+/* How many NEED and REFUSED have come: goes into BARRIER.denials. */
+uint32_t outbound_denials(const struct outbound *ob);
+
 /* Everything offered has been sent to its last byte, nothing waits. A BARRIER put on the link now
- * stands behind it all. */
+ * stands behind it all. It speaks for the whole tree only if the store has nothing unacknowledged
+ * that is not under way: compare the store's count for the peer with outbound_under_way(). */
 bool outbound_is_drained(const struct outbound *ob);
 
 /* Nothing pending, nothing under way. */

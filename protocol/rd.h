@@ -10,7 +10,7 @@
 struct rd {
 	const uint8_t *at;
 	const uint8_t *end;
-	int error;         /* 0, or the negative errno of the first failure */
+	int error;	   /* 0, or the negative errno of the first failure */
 	const char *field; /* which field failed: a constant */
 };
 
@@ -22,11 +22,15 @@ uint64_t rd_u64(struct rd *r, const char *field);
 void rd_copy(struct rd *r, void *out, size_t len, const char *field);
 /* u32 length and bytes, borrowed from the frame; -EMSGSIZE above max */
 const uint8_t *rd_bytes(struct rd *r, uint32_t *len, uint32_t max, const char *field);
-/* u16 length, bytes, and one NUL that must be there so that the text can be borrowed; -EBADMSG on an inner NUL */
+/* u16 length, bytes, and one NUL that must be there so that the text can be borrowed; -EBADMSG on
+ * an inner NUL */
 const char *rd_text(struct rd *r, size_t max, const char *field);
 /* the same, judged by relpath_wrong(); -EBADMSG. "" yields "" only where allow_root */
 const char *rd_path(struct rd *r, bool allow_root, const char *field);
 void rd_fail(struct rd *r, int error, const char *field);
-int rd_end(struct rd *r); /* 0, or the error; trailing bytes are -EBADMSG in field "end" */
+/* Fails with -EBADMSG in field unless ok. @return true while nothing has failed */
+bool rd_check(struct rd *r, bool ok, const char *field);
+/* @return 0, or the error; trailing bytes are -EBADMSG in field "end" */
+int rd_end(struct rd *r);
 
 #endif

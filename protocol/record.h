@@ -7,8 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define RECORD_HASH_LEN 32            /* SHA-256 */
-#define RECORD_TARGET_MAX 4095        /* bytes of a symbolic link's target */
+#define RECORD_HASH_LEN 32	      /* SHA-256 */
+#define RECORD_TARGET_MAX 4095	      /* bytes of a symbolic link's target */
 #define RECORD_XATTRS_MAX (48 * 1024) /* bytes of the encoded extended attributes */
 
 enum record_kind {
@@ -19,19 +19,19 @@ enum record_kind {
 };
 
 struct record {
-	const char *path; /* relative to the tree, NUL-terminated, judged by relpath; "" is the tree itself */
+	const char *path; /* relative to the tree, judged by relpath; "" is the tree itself */
 	enum record_kind kind;
-	uint32_t mode;    /* 07777 of st_mode; 0 for a symbolic link and a tombstone */
+	uint32_t mode;	   /* 07777 of st_mode; 0 for a symbolic link and a tombstone */
 	uint32_t uid, gid; /* of the source; compared only where both ends preserve ownership */
 	int64_t mtime_ns; /* 0 for a tombstone, and for a directory whose mtime is not replicated */
-	uint64_t size;    /* bytes of a file; 0 otherwise */
+	uint64_t size;	  /* bytes of a file; 0 otherwise */
 	uint8_t hash[RECORD_HASH_LEN]; /* SHA-256 of a file's content; zero otherwise */
-	const uint8_t *target;         /* of a symbolic link: bytes, never followed */
+	const uint8_t *target;	       /* of a symbolic link: bytes, never followed */
 	uint32_t target_len;
-	const uint8_t *xattrs; /* user.* attributes and POSIX ACLs: agent/fs/meta.h has the encoding */
+	const uint8_t *xattrs; /* user.* attributes and POSIX ACLs, encoded as in agent/fs/meta.h */
 	uint32_t xattrs_len;
 	uint64_t epoch; /* number of the epoch in which it last changed; 0 = never replicated */
-	uint64_t seq;   /* position of its last change; 0 = never replicated */
+	uint64_t seq;	/* position of its last change; 0 = never replicated */
 };
 
 /**

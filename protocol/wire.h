@@ -1,10 +1,15 @@
-/* wire.h - the words two agents speak: every message with its number, direction, phase and size cap.
- * docs/PROTOCOL.md tells the same in prose; a test compares the two. A frame is
+/* wire.h - the words two agents speak: every message with its number, direction, phase and size
+ * cap. docs/PROTOCOL.md tells the same in prose; a test compares the two. A frame is
+ *
  *     u32 body length | u8 type | body
+ *
  * big-endian, no padding. Strings and byte arrays are a u16 or u32 length and the bytes. */
 #ifndef PROTOCOL_WIRE_H
 #define PROTOCOL_WIRE_H
 
+#include <assert.h>
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "protocol/record.h"
@@ -20,13 +25,14 @@
 #define WIRE_NAME_MAX 64     /* node and group names */
 #define WIRE_TEXT_MAX 240    /* a reason for people */
 #define WIRE_LINEAGE_MAX 512 /* entries */
-#define WIRE_ACKS_MAX 4096   /* seqs in one ACK */
+#define WIRE_ACKS_MAX 4096   /* tickets in one ACK */
 #define WIRE_RANGES_MAX 32   /* subranges in one RANGE_SPLIT */
 #define WIRE_ID_LEN 16
 
 enum wire_phase { PHASE_HELLO = 1, PHASE_LIVE = 2 };
 enum wire_sender { FROM_ACTIVE = 1, FROM_PASSIVE = 2, FROM_EITHER = 3 };
 
+/* clang-format off */
 /*        name         id    phase        sender        body limit */
 #define WIRE_MESSAGES(X)                                                                           \
 	X(HELLO,        0x01, PHASE_HELLO, FROM_EITHER,  128 * 1024)                               \
@@ -36,7 +42,7 @@ enum wire_sender { FROM_ACTIVE = 1, FROM_PASSIVE = 2, FROM_EITHER = 3 };
 	X(DATA,         0x11, PHASE_LIVE,  FROM_ACTIVE,  WIRE_CHUNK_MAX + 64)                      \
 	X(BARRIER,      0x12, PHASE_LIVE,  FROM_ACTIVE,  256)                                      \
 	X(SIGNATURE_ASK, 0x13, PHASE_LIVE, FROM_ACTIVE,  WIRE_PATH_MAX + 64)                       \
-	X(ACK,          0x20, PHASE_LIVE,  FROM_PASSIVE, 8 * WIRE_ACKS_MAX + 64)                   \
+	X(ACK,          0x20, PHASE_LIVE,  FROM_PASSIVE, 4 * WIRE_ACKS_MAX + 64)                   \
 	X(NEED,         0x21, PHASE_LIVE,  FROM_PASSIVE, 512)                                      \
 	X(REFUSED,      0x22, PHASE_LIVE,  FROM_PASSIVE, 512)                                      \
 	X(BARRIER_DONE, 0x23, PHASE_LIVE,  FROM_PASSIVE, 256)                                      \
@@ -48,6 +54,7 @@ enum wire_sender { FROM_ACTIVE = 1, FROM_PASSIVE = 2, FROM_EITHER = 3 };
 	X(FINGERPRINTS, 0x34, PHASE_LIVE,  FROM_EITHER,  WIRE_FRAME_MAX)                           \
 	X(DEEP_ASK,     0x35, PHASE_LIVE,  FROM_EITHER,  64)                                       \
 	X(DEEP_REPLY,   0x36, PHASE_LIVE,  FROM_EITHER,  WIRE_FRAME_MAX)
+/* clang-format on */
 
 enum wire_type {
 #define X(name, id, phase, sender, limit) WIRE_##name = id,
@@ -65,11 +72,30 @@ struct wire_rule {
 };
 const struct wire_rule *wire_rule(uint8_t type);
 
+/* Every rule in the order of WIRE_MESSAGES; *n receives how many. For tests and the manual. */
+const struct wire_rule *wire_rules(size_t *n);
+
+/* May this be the name of a node or a group? 1..64 printable ASCII characters, none of them a
+ * blank, a quote, a slash or a backslash: names stand in file names, logs and commands. */
+bool wire_name_is_legal(const char *name);
+
+/* What a RECORD, the largest message, takes beside its four variable fields. */
+static_assert(2 * (WIRE_PATH_MAX + 3) + (RECORD_TARGET_MAX + 4) + (RECORD_XATTRS_MAX + 4) +
+			      (WIRE_CHUNK_MAX + 4) + 128 <=
+		      WIRE_FRAME_MAX,
+	      "the largest record must fit in one frame");
+static_assert(WIRE_LINEAGE_MAX * (8 + 16 + 16 + 8 + WIRE_NAME_MAX + 3) + 1024 <= 128 * 1024,
+	      "the longest lineage must fit in a HELLO");
+static_assert(WIRE_RANGES_MAX * (WIRE_PATH_MAX + 3 + 8 + 32) + 64 <= WIRE_FRAME_MAX,
+	      "the widest split must fit in one frame");
+
 /* Why a side closes. The text of BYE says the particulars. */
+/* clang-format off */
 #define WIRE_REASONS(X)                                                                            \
 	X(SHUTDOWN, 1) X(VERSION, 2) X(GROUP, 3) X(SELF, 4) X(UNKNOWN_PEER, 5) X(MALFORMED, 6)     \
 	X(OUT_OF_PHASE, 7) X(OVERSIZED, 8) X(TIMEOUT, 9) X(ROLE, 10) X(LINEAGE, 11)                \
 	X(UNRELATED, 12) X(SPLIT, 13) X(REPLACED, 14) X(INTERNAL, 15) X(NOT_ADOPTED, 16)
+/* clang-format on */
 enum wire_reason {
 #define X(name, id) BYE_##name = id,
 	WIRE_REASONS(X)
@@ -77,38 +103,43 @@ enum wire_reason {
 };
 const char *wire_reason_name(uint16_t reason); /* "version", ...; "unknown" for others */
 
-enum wire_role { WIRE_ROLE_ACTIVE = 1, WIRE_ROLE_PASSIVE = 2, WIRE_ROLE_DRAINING = 3,
-		 WIRE_ROLE_FENCED = 4, WIRE_ROLE_SPLIT = 5 };
+enum wire_role {
+	WIRE_ROLE_ACTIVE = 1,
+	WIRE_ROLE_PASSIVE = 2,
+	WIRE_ROLE_DRAINING = 3,
+	WIRE_ROLE_FENCED = 4,
+	WIRE_ROLE_SPLIT = 5
+};
 
 struct epoch_entry {
 	uint64_t number;
 	uint8_t id[WIRE_ID_LEN];
 	uint8_t parent[WIRE_ID_LEN]; /* zero for the first */
-	uint64_t base_seq;           /* the last seq of the parent that this epoch builds on */
+	uint64_t base_seq;	     /* the last seq of the parent that this epoch builds on */
 	char node[WIRE_NAME_MAX + 1];
 };
 
 /* HELLO: both sides send it first and at once; each judges the pair (lineage.h). */
 struct wire_hello {
-	uint16_t version;
+	uint16_t version; /* of another version nothing else is decoded: the rest is zero */
 	char group[WIRE_NAME_MAX + 1];
 	char node[WIRE_NAME_MAX + 1];
-	char to[WIRE_NAME_MAX + 1]; /* whom the sender believes it speaks to */
+	char to[WIRE_NAME_MAX + 1]; /* whom the sender means: must be the receiver's name */
 	uint8_t role;
-	uint8_t flags;            /* HELLO_* */
-	uint8_t profile[32];      /* hash of the effective profile and metadata policy */
-	uint64_t chain_n;         /* how many transactions the sender's state has seen */
-	uint8_t chain[32];        /* and their chain hash */
-	uint64_t seen_chain_n;    /* what the sender last saw of the receiver; 0 = never met */
+	uint8_t flags;	       /* HELLO_* */
+	uint8_t profile[32];   /* hash of the effective profile and metadata policy */
+	uint64_t chain_n;      /* how many transactions the sender's state has seen */
+	uint8_t chain[32];     /* and their chain hash */
+	uint64_t seen_chain_n; /* what the sender last saw of the receiver; 0 = never met */
 	uint8_t seen_chain[32];
-	uint64_t last_seq;        /* greatest seq the sender's index holds */
-	uint64_t records;         /* live records in its index */
+	uint64_t last_seq; /* greatest seq the sender's index holds */
+	uint64_t records;  /* live records in its index */
 	uint8_t digest[32];
 	uint16_t n_lineage;
 	const struct epoch_entry *lineage; /* encoder: borrowed; decoder: the caller's array */
 };
-#define HELLO_POPULATED 0x01  /* holds files that were never replicated */
-#define HELLO_ADOPT 0x02      /* and its operator said `init --adopt` */
+#define HELLO_POPULATED 0x01   /* holds files that were never replicated */
+#define HELLO_ADOPT 0x02       /* and its operator said `init --adopt` */
 #define HELLO_RECONCILING 0x04 /* its set of paths to reconcile is not empty */
 
 struct wire_bye {
@@ -118,15 +149,15 @@ struct wire_bye {
 
 /* HEARTBEAT: every second; carries what status needs to say of the other side. */
 struct wire_heartbeat {
-	uint64_t nonce;      /* of this heartbeat; a counter */
-	uint64_t echo;       /* the last nonce received; 0 = none */
+	uint64_t nonce;		/* of this heartbeat; a counter */
+	uint64_t echo;		/* the last nonce received; 0 = none */
 	uint32_t echo_delay_us; /* how long ago that was */
-	uint16_t flags;      /* BEAT_* */
-	uint32_t scan_age_s; /* since the last finished scan; UINT32_MAX = never */
+	uint16_t flags;		/* BEAT_* */
+	uint32_t scan_age_s;	/* since the last finished scan; UINT32_MAX = never */
 	uint32_t scan_interval_s;
 	uint64_t last_seq;
-	int64_t clock_ns;    /* sender's wall clock, only to report skew */
-	int64_t recovery_ns; /* passive: its recovery point; 0 = none */
+	int64_t clock_ns;	       /* sender's wall clock, only to report skew */
+	int64_t recovery_ns;	       /* passive: its recovery point; 0 = none */
 	uint32_t held, drift, salvage; /* counts */
 };
 #define BEAT_HEALTHY 0x01
@@ -134,25 +165,25 @@ struct wire_heartbeat {
 #define BEAT_SCANNING 0x04
 
 enum wire_op {
-	OP_WHOLE = 1,    /* content follows: inline when stream == 0, else in DATA frames */
-	OP_DELTA = 2,    /* a librsync delta against `basis` follows in DATA frames */
-	OP_REF = 3,      /* the receiver has these bytes under `hint` */
-	OP_META = 4,     /* directory, link or a file whose content the receiver has at this path */
-	OP_DELETE = 5,   /* a tombstone */
-	OP_ABSENT = 6,   /* reconciliation: the survivor has no such path; record.seq is 0 */
+	OP_WHOLE = 1,  /* a file: content follows, inline when stream == 0, else in DATA frames */
+	OP_DELTA = 2,  /* a file: a librsync delta against `basis` follows in DATA frames */
+	OP_REF = 3,    /* the receiver has these bytes under `hint` */
+	OP_META = 4,   /* directory, link or a file whose content the receiver has at this path */
+	OP_DELETE = 5, /* a tombstone */
+	OP_ABSENT = 6, /* reconciliation: the survivor has no such path; record.seq is 0 */
 };
 
 struct wire_record {
 	uint8_t op;
-	uint32_t ticket;  /* counts RECORDs in a session from 1; ACK, NEED and REFUSED name it */
-	uint32_t stream;  /* 0 = inline; else equals the ticket, and DATA frames follow */
+	uint32_t ticket; /* grows within a session; ACK, NEED and REFUSED name it */
+	uint32_t stream; /* 0 = inline; else equals the ticket, and DATA frames follow */
 	struct record record;
-	uint8_t basis[32];   /* OP_DELTA */
-	const char *hint;    /* OP_REF: a path of the receiver's; NUL-terminated */
-	uint32_t raw_len;    /* inline content: length after decompression, <= WIRE_RAW_MAX */
-	uint8_t compressed;  /* 1: `bytes` is one zstd frame */
+	uint8_t basis[32];  /* OP_DELTA */
+	const char *hint;   /* OP_REF: a path of the receiver's; NUL-terminated */
+	uint32_t raw_len;   /* inline content: length after decompression, <= WIRE_RAW_MAX */
+	uint8_t compressed; /* 1: `bytes` is one zstd frame */
 	const uint8_t *bytes;
-	uint32_t bytes_len;  /* <= WIRE_CHUNK_MAX */
+	uint32_t bytes_len; /* <= WIRE_CHUNK_MAX */
 };
 
 struct wire_data {
@@ -162,15 +193,18 @@ struct wire_data {
 	const uint8_t *bytes;
 	uint32_t bytes_len;
 };
-#define DATA_LAST 0x01       /* nothing follows in this stream */
+#define DATA_LAST 0x01	     /* nothing follows in this stream */
 #define DATA_COMPRESSED 0x02 /* one zstd frame of raw_len bytes */
-#define DATA_ABORT 0x04      /* the source changed while it was read: forget the stream */
+#define DATA_ABORT 0x04	     /* alone, no bytes: source changed or answered early; forget it */
 
 struct wire_barrier {
 	uint64_t seq;
 	int64_t clock_ns; /* of the active: everything before it is in the tree at this barrier */
 	uint64_t records;
-	uint64_t id;      /* counts barriers in a session from 1 */
+	uint64_t id;	  /* counts barriers in a session from 1 */
+	uint32_t denials; /* how many NEED and REFUSED the sender had received in this session;
+			   * if the receiver has sent more, one crosses this barrier, which is
+			   * then dropped */
 	uint8_t digest[32];
 };
 
@@ -187,7 +221,7 @@ struct wire_barrier_done {
 struct wire_ack {
 	uint32_t n;
 	const uint32_t *tickets; /* encoder: borrowed; decoder: the caller's array */
-	uint64_t chain_n;        /* of the receiver's state after the commit */
+	uint64_t chain_n;	 /* of the receiver's state after the commit */
 	uint8_t chain[32];
 };
 
@@ -195,9 +229,9 @@ struct wire_need {
 	uint32_t ticket;
 	uint8_t reason; /* NEED_* */
 };
-#define NEED_CONTENT 1  /* the referred or basis bytes are not there: send it whole */
-#define NEED_PARENT 2   /* the directory above is not there */
-#define NEED_VERIFY 3   /* the hash did not match: send it again */
+#define NEED_CONTENT 1 /* the referred or basis bytes are not there: send it whole */
+#define NEED_PARENT 2  /* the directory above is not there */
+#define NEED_VERIFY 3  /* the hash did not match: send it again */
 
 struct wire_refused {
 	uint32_t ticket;
@@ -205,7 +239,7 @@ struct wire_refused {
 	char text[WIRE_TEXT_MAX + 1];
 };
 #define REFUSED_PROFILE 1 /* the receiver's profile leaves this path out */
-#define REFUSED_KIND 2    /* cannot be represented there */
+#define REFUSED_KIND 2	  /* cannot be represented there */
 #define REFUSED_FAILED 3  /* the system said no; the text says what */
 #define REFUSED_SALVAGE 4 /* local content was in the way and could not be moved to safety */
 
@@ -243,7 +277,8 @@ struct wire_range_split {
 	uint16_t n;
 	const struct wire_subrange *ranges; /* decoder: the caller's array of WIRE_RANGES_MAX */
 };
-/* RANGE_LIST: few enough to list: live records of the range, in order, perhaps over several frames. */
+/* RANGE_LIST: few enough to list: live records of the range, in order, perhaps in several frames.
+ */
 struct wire_range_list {
 	uint32_t id;
 	uint8_t flags; /* RANGE_LAST */
@@ -273,7 +308,7 @@ struct wire_deep_ask {
 /* DEEP_REPLY: paths whose content or metadata on disk differs from the index there. */
 struct wire_deep_reply {
 	uint32_t id;
-	uint8_t flags; /* DEEP_LAST: complete; DEEP_FAILED */
+	uint8_t flags;	       /* DEEP_LAST: complete; DEEP_FAILED */
 	uint64_t files, bytes; /* read so far */
 	uint16_t n;
 	const uint8_t *entries; /* n times path, text */

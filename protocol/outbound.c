@@ -1,0 +1,477 @@
+/* A pending record is in the queue of its size class, or parked: it was looked at and may not go
+ * yet. Whoever blocks it has its place marked, so that a change there brings the parked ones back;
+ * a look that finds nothing new costs nothing. Why nothing can wait for ever: a record waits for
+ * its own path under way, which will be answered; a leaf waits for what is pending beneath it; the
+ * rest waits for directories above it that are pending, and these wait for nothing beneath them. */
+#include "protocol/outbound.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "protocol/places.h"
+#include "protocol/wire.h"
+
+struct outbound_entry {
+	struct outbound_item item;
+	struct place *place;
+	struct queue *queue; /* NULL while under way */
+	struct outbound_entry *prev, *next;
+	struct outbound_entry *next_ticket; /* in its bucket, while under way */
+	uint64_t order;			    /* of the first offer; survives replacement and NEED */
+	bool recreated; /* what is pending turned from a leaf into a directory */
+	bool sent;
+	char path[];
+};
+
+/* Ascending in `order`. */
+struct queue {
+	struct outbound_entry *first, *last;
+};
+
+enum size_class { SMALL, STREAMED, N_CLASSES };
+
+struct outbound {
+	struct outbound_limits limits;
+	struct places places;
+	struct queue queues[N_CLASSES];
+	struct queue parked;
+	struct outbound_entry **tickets; /* hash table of what is under way */
+	size_t ticket_mask;
+	uint64_t next_order;
+	uint32_t last_ticket;
+	uint32_t denials;
+	size_t pending, under_way, unsent, streams;
+	uint64_t bytes[N_CLASSES]; /* under way, in the measure of cost() */
+	enum size_class turn;
+};
+
+/* ---- queues ------------------------------------------------------------------------------- */
+
+static void queue_remove(struct outbound_entry *entry)
+{
+	struct queue *queue = entry->queue;
+	*(entry->prev ? &entry->prev->next : &queue->first) = entry->next;
+	*(entry->next ? &entry->next->prev : &queue->last) = entry->prev;
+	entry->prev = entry->next = NULL;
+	entry->queue = NULL;
+}
+
+static void queue_insert_before(struct queue *queue, struct outbound_entry *next,
+				struct outbound_entry *entry)
+{
+	entry->queue = queue;
+	entry->next = next;
+	entry->prev = next ? next->prev : queue->last;
+	*(entry->prev ? &entry->prev->next : &queue->first) = entry;
+	*(next ? &next->prev : &queue->last) = entry;
+}
+
+/* For entries that belong near the front. */
+static void queue_insert_from_first(struct queue *queue, struct outbound_entry *entry)
+{
+	struct outbound_entry *next = queue->first;
+	while (next && next->order < entry->order)
+		next = next->next;
+	queue_insert_before(queue, next, entry);
+}
+
+/* For entries that belong near the end. */
+static void queue_insert_from_last(struct queue *queue, struct outbound_entry *entry)
+{
+	struct outbound_entry *next = NULL, *prev = queue->last;
+	while (prev && prev->order > entry->order) {
+		next = prev;
+		prev = prev->prev;
+	}
+	queue_insert_before(queue, next, entry);
+}
+
+static enum size_class class_of(const struct outbound_entry *entry)
+{
+	return entry->item.streamed ? STREAMED : SMALL;
+}
+
+/* ---- who waits for whom ------------------------------------------------------------------- */
+
+/* Brings the parked ones back. From the last to the first, so that each is put before those put
+ * back already and the whole costs one pass. */
+static void wake(struct outbound *ob, struct place *place)
+{
+	if (!place->wakes)
+		return;
+	place->wakes = false;
+	while (ob->parked.last) {
+		struct outbound_entry *entry = ob->parked.last;
+		queue_remove(entry);
+		queue_insert_from_first(&ob->queues[class_of(entry)], entry);
+	}
+}
+
+static void set_pending(struct place *place, struct outbound_entry *entry)
+{
+	place->pending = entry;
+	for (struct place *above = place->parent; above; above = above->parent)
+		above->pending_beneath++;
+}
+
+static void clear_pending(struct outbound *ob, struct place *place)
+{
+	place->pending = NULL;
+	wake(ob, place);
+	for (struct place *above = place->parent; above; above = above->parent) {
+		if (--above->pending_beneath == 0)
+			wake(ob, above);
+	}
+}
+
+/* Must `entry` wait for what is at `above`, a place above its own? */
+static bool waits_for(const struct outbound_entry *entry, const struct place *above)
+{
+	if (!above->pending || above->pending->item.leaf)
+		return false; /* nothing to come, or something that waits for us */
+	if (entry->item.need == NEED_PARENT)
+		return true;
+	if (above->under_way)
+		return above->under_way->item
+			.leaf; /* else the directory is there, with older metadata */
+	return above->pending->recreated || above->pending->order < entry->order;
+}
+
+static bool is_blocked(const struct outbound_entry *entry)
+{
+	struct place *place = entry->place;
+	if (place->under_way || (entry->item.leaf && place->pending_beneath > 0)) {
+		place->wakes = true;
+		return true;
+	}
+	for (struct place *above = place->parent; above; above = above->parent) {
+		if (waits_for(entry, above)) {
+			above->wakes = true;
+			return true;
+		}
+	}
+	return false;
+}
+
+/* ---- life --------------------------------------------------------------------------------- */
+
+static struct outbound_entry **ticket_bucket(const struct outbound *ob, uint32_t ticket)
+{
+	return &ob->tickets[ticket & ob->ticket_mask];
+}
+
+struct outbound *outbound_new(const struct outbound_limits *limits)
+{
+	struct outbound *ob = calloc(1, sizeof(*ob));
+	if (!ob)
+		return NULL;
+	ob->limits = *limits;
+	size_t n = 16;
+	while (n < limits->records)
+		n *= 2;
+	ob->ticket_mask = n - 1;
+	ob->tickets = calloc(n, sizeof(struct outbound_entry *));
+	if (!ob->tickets ||
+	    places_init(&ob->places, 2 * ((size_t)limits->pending + limits->records)) < 0) {
+		outbound_free(ob);
+		return NULL;
+	}
+	return ob;
+}
+
+static void free_chain(struct outbound_entry *entry, bool by_ticket)
+{
+	while (entry) {
+		struct outbound_entry *next = by_ticket ? entry->next_ticket : entry->next;
+		free(entry);
+		entry = next;
+	}
+}
+
+void outbound_free(struct outbound *ob)
+{
+	if (!ob)
+		return;
+	for (size_t i = 0; i < N_CLASSES; i++)
+		free_chain(ob->queues[i].first, false);
+	free_chain(ob->parked.first, false);
+	for (size_t i = 0; ob->tickets && i <= ob->ticket_mask; i++)
+		free_chain(ob->tickets[i], true);
+	free(ob->tickets);
+	places_release(&ob->places);
+	free(ob);
+}
+
+/* ---- offering ----------------------------------------------------------------------------- */
+
+static void describe(struct outbound_item *item, uint64_t seq, uint64_t size, unsigned flags)
+{
+	item->seq = seq;
+	item->size = size;
+	item->streamed = flags & OUTBOUND_STREAMED;
+	item->leaf = flags & OUTBOUND_LEAF;
+}
+
+/* The newer version takes over the entry; what is known of the peer's needs stays true of the path.
+ */
+static void replace(struct outbound *ob, struct outbound_entry *entry, uint64_t seq, uint64_t size,
+		    unsigned flags)
+{
+	enum size_class before = class_of(entry);
+	bool was_leaf = entry->item.leaf;
+	describe(&entry->item, seq, size, flags);
+	entry->item.attempts = 0;
+	entry->recreated = !entry->item.leaf && (was_leaf || entry->recreated);
+	if (class_of(entry) != before && entry->queue != &ob->parked) {
+		queue_remove(entry);
+		queue_insert_from_first(&ob->queues[class_of(entry)], entry);
+	}
+	wake(ob, entry->place);
+}
+
+static int add(struct outbound *ob, const char *path, uint64_t seq, uint64_t size, unsigned flags)
+{
+	size_t len = strlen(path);
+	struct outbound_entry *entry = calloc(1, sizeof(*entry) + len + 1);
+	struct place *place = places_get(&ob->places, path);
+	if (!entry || !place) {
+		free(entry);
+		places_put(&ob->places, place);
+		return -ENOMEM;
+	}
+	memcpy(entry->path, path, len + 1);
+	entry->item.path = entry->path;
+	describe(&entry->item, seq, size, flags);
+	entry->place = place;
+	entry->order = ob->next_order++;
+	queue_insert_from_last(&ob->queues[class_of(entry)], entry);
+	set_pending(place, entry);
+	ob->pending++;
+	return 0;
+}
+
+int outbound_offer(struct outbound *ob, const char *path, uint64_t seq, uint64_t size,
+		   unsigned flags)
+{
+	struct place *place = places_find(&ob->places, path);
+	struct outbound_entry *pending = place ? place->pending : NULL;
+	struct outbound_entry *under_way = place ? place->under_way : NULL;
+	if ((pending && pending->item.seq >= seq) || (under_way && under_way->item.seq >= seq))
+		return -EALREADY;
+	if (pending) {
+		replace(ob, pending, seq, size, flags);
+		return 0;
+	}
+	if (outbound_room(ob) == 0)
+		return -EAGAIN;
+	return add(ob, path, seq, size, flags);
+}
+
+size_t outbound_room(const struct outbound *ob)
+{
+	return ob->pending < ob->limits.pending ? ob->limits.pending - ob->pending : 0;
+}
+
+/* ---- beginning ---------------------------------------------------------------------------- */
+
+/* A stream is bounded by its turn on the link, not by its size: counted in full, one large file
+ * would keep all others from beginning until it is answered. */
+static uint64_t cost(const struct outbound *ob, const struct outbound_item *item)
+{
+	uint64_t share = ob->limits.streams ? ob->limits.bytes / ob->limits.streams : 0;
+	return item->streamed && item->size > share ? share : item->size;
+}
+
+static bool fits(const struct outbound *ob, const struct outbound_entry *entry)
+{
+	uint64_t used = ob->bytes[class_of(entry)];
+	if (entry->item.streamed && ob->streams >= ob->limits.streams)
+		return false;
+	return used == 0 ||
+	       (used <= ob->limits.bytes && cost(ob, &entry->item) <= ob->limits.bytes - used);
+}
+
+/* The first of the queue that is not blocked, if the window has room for it: one that does not fit
+ * is not overtaken by a smaller one. */
+static struct outbound_entry *candidate(struct outbound *ob, enum size_class class)
+{
+	struct outbound_entry *entry;
+	while ((entry = ob->queues[class].first) && is_blocked(entry)) {
+		queue_remove(entry);
+		queue_insert_from_last(&ob->parked, entry);
+	}
+	return entry && fits(ob, entry) ? entry : NULL;
+}
+
+static uint32_t next_ticket(struct outbound *ob)
+{
+	if (++ob->last_ticket == 0)
+		ob->last_ticket = 1; /* 0 means no ticket */
+	return ob->last_ticket;
+}
+
+static void put_under_way(struct outbound *ob, struct outbound_entry *entry)
+{
+	queue_remove(entry);
+	ob->pending--;
+	entry->item.ticket = next_ticket(ob);
+	entry->sent = false;
+	struct outbound_entry **head = ticket_bucket(ob, entry->item.ticket);
+	entry->next_ticket = *head;
+	*head = entry;
+	ob->under_way++;
+	ob->unsent++;
+	ob->streams += entry->item.streamed;
+	ob->bytes[class_of(entry)] += cost(ob, &entry->item);
+	entry->place->under_way = entry;
+	clear_pending(ob, entry->place);
+}
+
+const struct outbound_item *outbound_begin(struct outbound *ob)
+{
+	if (ob->under_way >= ob->limits.records)
+		return NULL;
+	struct outbound_entry *entry = candidate(ob, ob->turn);
+	if (!entry)
+		entry = candidate(ob, ob->turn == SMALL ? STREAMED : SMALL);
+	if (!entry)
+		return NULL;
+	ob->turn = entry->item.streamed ? SMALL : STREAMED;
+	put_under_way(ob, entry);
+	return &entry->item;
+}
+
+/* ---- under way, and its ends -------------------------------------------------------------- */
+
+static struct outbound_entry *find(const struct outbound *ob, uint32_t ticket)
+{
+	struct outbound_entry *entry = *ticket_bucket(ob, ticket);
+	while (entry && entry->item.ticket != ticket)
+		entry = entry->next_ticket;
+	return entry;
+}
+
+const struct outbound_item *outbound_find(const struct outbound *ob, uint32_t ticket)
+{
+	struct outbound_entry *entry = find(ob, ticket);
+	return entry ? &entry->item : NULL;
+}
+
+static void mark_sent(struct outbound *ob, struct outbound_entry *entry)
+{
+	if (entry->sent)
+		return;
+	entry->sent = true;
+	ob->unsent--;
+	ob->streams -= entry->item.streamed;
+}
+
+void outbound_sent(struct outbound *ob, uint32_t ticket)
+{
+	struct outbound_entry *entry = find(ob, ticket);
+	if (entry)
+		mark_sent(ob, entry);
+}
+
+/* Not under way any longer. The entry still has its place. */
+static struct outbound_entry *take_back(struct outbound *ob, uint32_t ticket)
+{
+	struct outbound_entry **link = ticket_bucket(ob, ticket);
+	while (*link && (*link)->item.ticket != ticket)
+		link = &(*link)->next_ticket;
+	struct outbound_entry *entry = *link;
+	if (!entry)
+		return NULL;
+	*link = entry->next_ticket;
+	entry->next_ticket = NULL;
+	mark_sent(ob, entry);
+	ob->under_way--;
+	ob->bytes[class_of(entry)] -= cost(ob, &entry->item);
+	entry->place->under_way = NULL;
+	wake(ob, entry->place);
+	return entry;
+}
+
+static void drop(struct outbound *ob, struct outbound_entry *entry)
+{
+	places_put(&ob->places, entry->place);
+	free(entry);
+}
+
+static int end(struct outbound *ob, uint32_t ticket)
+{
+	struct outbound_entry *entry = take_back(ob, ticket);
+	if (!entry)
+		return -ENOENT;
+	drop(ob, entry);
+	return 0;
+}
+
+int outbound_done(struct outbound *ob, uint32_t ticket)
+{
+	return end(ob, ticket);
+}
+
+int outbound_abandon(struct outbound *ob, uint32_t ticket)
+{
+	return end(ob, ticket);
+}
+
+/* Counted even for a ticket abandoned meanwhile: the receiver counted it, too. */
+int outbound_refused(struct outbound *ob, uint32_t ticket)
+{
+	ob->denials++;
+	return end(ob, ticket);
+}
+
+int outbound_again(struct outbound *ob, uint32_t ticket, uint8_t need)
+{
+	if (need < NEED_CONTENT || need > NEED_VERIFY)
+		return -EINVAL;
+	ob->denials++;
+	struct outbound_entry *entry = take_back(ob, ticket);
+	if (!entry)
+		return -ENOENT;
+	struct outbound_entry *newer = entry->place->pending;
+	int r = !newer && ++entry->item.attempts >= OUTBOUND_ATTEMPTS_MAX ? -ELOOP : 0;
+	if (newer || r < 0) {
+		if (newer)
+			newer->item.need = need;
+		drop(ob, entry);
+		return r;
+	}
+	entry->item.need = need;
+	entry->item.ticket = 0;
+	queue_insert_from_first(&ob->queues[class_of(entry)], entry);
+	set_pending(entry->place, entry);
+	ob->pending++;
+	return 0;
+}
+
+/* ---- looking ------------------------------------------------------------------------------ */
+
+uint32_t outbound_denials(const struct outbound *ob)
+{
+	return ob->denials;
+}
+
+bool outbound_is_drained(const struct outbound *ob)
+{
+	return ob->pending == 0 && ob->unsent == 0;
+}
+
+bool outbound_is_idle(const struct outbound *ob)
+{
+	return ob->pending == 0 && ob->under_way == 0;
+}
+
+size_t outbound_pending(const struct outbound *ob)
+{
+	return ob->pending;
+}
+
+size_t outbound_under_way(const struct outbound *ob)
+{
+	return ob->under_way;
+}
