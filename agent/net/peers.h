@@ -1,5 +1,6 @@
-/* peers.h - keeps one link to each configured peer: listens, dials with back-off and jitter, lets one
- * of two crossing connections win, caps half-open ones. Thread: the loop. */
+/* peers.h - keeps one link to each configured peer: listens, dials with back-off and jitter, lets
+ * one of two crossing connections win, caps half-open ones. Failures before a link is live are
+ * logged here; afterwards it is for whoever hears closed(). Thread: the loop. */
 #ifndef NET_PEERS_H
 #define NET_PEERS_H
 
@@ -15,20 +16,58 @@ struct peer_address {
 	const char *address; /* "host:port", or NULL: it dials us */
 };
 
+#define PEERS_HALF_OPEN_MAX 32 /* accepted and not yet live; more are closed at once */
+
+/* Milliseconds; tests give less. */
+struct peers_timing {
+	struct link_timing link;
+	uint32_t redial_first_ms; /* 200 */
+	uint32_t redial_max_ms;	  /* 10000 */
+};
+#define PEERS_TIMING_DEFAULT    \
+	((struct peers_timing){ \
+		.link = LINK_TIMING_DEFAULT, .redial_first_ms = 200, .redial_max_ms = 10000})
+
 /**
- * Starts listening and dialling. Links are reported through link_events; each link's owner pointer is events->owner.
- * One deadline of 5 s covers TCP, TLS and HELLO. At most 32 half-open connections. When a second
- * authenticated connection with a peer comes up, the one dialled by the node whose name sorts first wins, the other
- * is closed with BYE_REPLACED before its `open` is reported (or, if open already, closed likewise).
+ * Starts listening and dialling. Links are reported through link_events; each link's owner pointer
+ * is events->owner. One deadline of 5 s covers TCP, TLS and HELLO. At most 32 half-open
+ * connections. When a second authenticated connection with a peer comes up, the one dialled by the
+ * node whose name sorts first wins, the other is closed with BYE_REPLACED before its `open` is
+ * reported (or, if open already, closed likewise; open() of the one is then reported after closed()
+ * of the other, so a peer never has two). When both were dialled by one side, or the first has been
+ * live for longer than a handshake may last, the newer wins: its dialler would not have dialled
+ * with a link. Ignores SIGPIPE for the process. Resolves `listen` in the call.
  * @param listen  "host:port" or NULL; port 0 picks one (peers_port())
  * @param self    our node name
+ * @param identity  a reference is kept; the caller's own stays the caller's
  */
 int peers_start(struct peers **out, uv_loop_t *loop, const char *self, const char *listen,
 		struct tls_identity *identity, const struct peer_address *addresses, size_t n,
 		const struct link_events *events, struct err *err);
-int peers_port(const struct peers *peers);
+/* The same with other deadlines, for tests. */
+int peers_start_timed(struct peers **out, uv_loop_t *loop, const char *self, const char *listen,
+		      struct tls_identity *identity, const struct peer_address *addresses, size_t n,
+		      const struct link_events *events, const struct peers_timing *timing,
+		      struct err *err);
+
+/**
+ * Takes a reloaded configuration. Links to peers that are still configured and still trusted
+ * by their present certificate stay; others are closed with BYE_UNKNOWN_PEER. New addresses are
+ * used by the next dial; new peers are dialled at once. The listener stays as it is.
+ * @return 0, or -EINVAL for a bad address: then nothing has changed
+ */
+int peers_update(struct peers *peers, struct tls_identity *identity,
+		 const struct peer_address *addresses, size_t n, struct err *err);
+
+/* Dials that peer now rather than when the back-off ends. Nothing when it is connected, or has no
+ * address. */
+void peers_redial(struct peers *peers, const char *node);
+
+int peers_port(const struct peers *peers); /* 0 without a listener */
 /* Last failure to reach that peer, for status; "" when connected or never tried. */
 const char *peers_last_error(const struct peers *peers, const char *node);
+/* The open link with that peer, or NULL. */
+struct link *peers_link(const struct peers *peers, const char *node);
 /* Closes every link (BYE_SHUTDOWN) and the listener; then `closed` is called and *peers is gone. */
 void peers_close(struct peers *peers, void (*closed)(void *arg), void *arg);
 

@@ -11,10 +11,12 @@
 
 struct tls_peer {
 	const char *node;
-	const char *const *fingerprints; /* of public keys (SHA-256 of SubjectPublicKeyInfo); several while keys rotate */
+	const char *const *fingerprints; /* of public keys (SHA-256 of SubjectPublicKeyInfo);
+					    several while keys rotate */
 	size_t n_fingerprints;
-	const char *ca;   /* PEM file, or NULL */
-	const char *name; /* a DNS name or CN its certificate must carry when ca is used; NULL: node */
+	const char *ca; /* PEM file, or NULL */
+	const char
+		*name; /* a DNS name or CN its certificate must carry when ca is used; NULL: node */
 };
 
 struct tls_identity;
@@ -22,9 +24,11 @@ struct tls_identity;
 int tls_identity_new(struct tls_identity **out, const char *certificate, const char *key,
 		     const struct tls_peer *peers, size_t n, struct err *err);
 void tls_identity_free(struct tls_identity *identity); /* links hold references */
+const char *tls_identity_fingerprint(const struct tls_identity *identity); /* our own; borrowed */
 DEFINE_AUTO(tls_identity)
 
-/* Makes a P-256 key (0600) and a self-signed certificate for `node`, 10 years; both synced. -EEXIST when either is there. */
+/* Makes a P-256 key (0600) and a self-signed certificate for `node`, 10 years; both synced. -EEXIST
+ * when either is there. */
 int tls_make_identity(const char *certificate, const char *key, const char *node, struct err *err);
 /* "sha256:<hex>" of the certificate's public key. */
 int tls_fingerprint(char out[TLS_FINGERPRINT_MAX], const char *certificate, struct err *err);
