@@ -102,12 +102,26 @@ static void a_lost_directory_takes_all_beneath_along_deepest_first(void **state)
 	assert_true(seq_of(f, "d/e") < seq_of(f, "d"));
 	assert_true(seq_of(f, "d/a") < seq_of(f, "d"));
 	assert_true(seq_of(f, "d/e0") < seq_of(f, "d"));
-	assert_true(seq_of(f, "d") < seq_of(f, "z"));
+	assert_true(seq_of(f, "d") > seq_of(f, "z")); /* in the order given */
 	assert_int_equal(kind_of(f, "d/e/x"), RECORD_ABSENT);
 	assert_int_equal(kind_of(f, "d-not"), RECORD_DIR);
 	assert_int_equal(kind_of(f, "d0"), RECORD_DIR);
 	assert_int_equal(capture_loss(f, "d"), 0);
 	assert_int_equal(capture_loss(f, "never"), 0);
+	assert_digest_holds(f);
+}
+
+static void a_path_never_known_gets_a_tombstone_when_asked(void **state)
+{
+	struct fixture *f = *state;
+	struct captured items[] = {{.kind = CAPTURED_TOMBSTONE, .path = "theirs"},
+				   {.kind = CAPTURED_TOMBSTONE, .path = "ours"}};
+	size_t changed;
+	capture_file(f, "ours", 1);
+	assert_ok(store_capture(f->store, items, 2, false, &changed, &f->err), &f->err);
+	assert_int_equal(changed, 1);
+	assert_int_equal(kind_of(f, "theirs"), RECORD_ABSENT);
+	assert_int_equal(kind_of(f, "ours"), RECORD_FILE);
 	assert_digest_holds(f);
 }
 
@@ -374,6 +388,7 @@ int main(void)
 		ACTIVE(every_field_survives),
 		ACTIVE(an_equal_version_only_moves_the_stat),
 		ACTIVE(a_lost_directory_takes_all_beneath_along_deepest_first),
+		ACTIVE(a_path_never_known_gets_a_tombstone_when_asked),
 		ACTIVE(losing_the_tree_leaves_no_live_record),
 		ACTIVE(a_directory_that_became_a_file_buries_its_children_first),
 		ACTIVE(a_tombstone_is_plain_but_found_by_inode),
