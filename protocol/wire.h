@@ -27,6 +27,7 @@
 #define WIRE_LINEAGE_MAX 512 /* entries */
 #define WIRE_ACKS_MAX 4096   /* tickets in one ACK */
 #define WIRE_RANGES_MAX 32   /* subranges in one RANGE_SPLIT */
+#define WIRE_BARRIERS_MAX 16 /* BARRIERs without BARRIER_DONE; the sender keeps to it */
 #define WIRE_ID_LEN 16
 
 enum wire_phase { PHASE_HELLO = 1, PHASE_LIVE = 2 };

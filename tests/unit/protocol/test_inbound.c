@@ -2,6 +2,7 @@
 #include "testing.h"
 
 #include "protocol/inbound.h"
+#include "protocol/wire.h"
 
 static const struct inbound_limits limits = {.records = 8, .streams = 2, .batch = 4};
 
@@ -182,7 +183,7 @@ static void barriers_are_limited_and_grow(void **state)
 {
 	struct inbound *ib = inbound_new(&limits);
 	record(ib, 1);
-	for (uint64_t id = 1; id <= INBOUND_BARRIERS_MAX; id++)
+	for (uint64_t id = 1; id <= WIRE_BARRIERS_MAX; id++)
 		assert_int_equal(inbound_barrier(ib, id, 0), 0);
 	assert_int_equal(inbound_barrier(ib, 99, 0), -EMSGSIZE);
 	inbound_answered(ib, 1, true);

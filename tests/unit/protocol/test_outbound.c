@@ -8,8 +8,7 @@
 static const struct outbound_limits wide = {
 	.records = 100, .bytes = 1000, .streams = 4, .pending = 100};
 
-/* Offers "name seq" with flags told by the first letters: D directory, T tombstone or file (leaf),
- * L large. */
+/* Offers a version, its kind told by a letter: D directory, T tombstone, L large file. */
 static void offer(struct outbound *ob, char kind, const char *path, uint64_t seq)
 {
 	unsigned flags = kind == 'D' ? 0 : OUTBOUND_LEAF | (kind == 'L' ? OUTBOUND_STREAMED : 0);
