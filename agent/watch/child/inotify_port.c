@@ -11,6 +11,8 @@
 
 static int current_fd = -1;
 static int last_wd;
+static bool (*is_known)(void *arg, int wd);
+static void *is_known_arg;
 
 __attribute__((visibility("default"))) int inotify_init(void)
 {
@@ -29,6 +31,10 @@ __attribute__((visibility("default"))) int inotify_add_watch(int fd, const char 
 							     uint32_t mask)
 {
 	last_wd = (int)syscall(SYS_inotify_add_watch, fd, path, mask);
+	if (last_wd > 0 && is_known(is_known_arg, last_wd)) {
+		errno = EEXIST;
+		return -1;
+	}
 	return last_wd;
 }
 
@@ -50,7 +56,6 @@ static int last_error(int otherwise)
 static int self_test(int dirfd)
 {
 	int error;
-	last_wd = 0;
 	int wd = port_watch(dirfd, IN_DELETE_SELF | IN_ONLYDIR);
 	if (wd == -ENOSPC || wd == -EACCES)
 		return 0; /* says nothing about the library */
@@ -64,8 +69,10 @@ static int self_test(int dirfd)
 	return ended ? 0 : -ELIBBAD;
 }
 
-int port_open(int dirfd)
+int port_open(int dirfd, bool (*known)(void *arg, int wd), void *arg)
 {
+	is_known = known;
+	is_known_arg = arg;
 	current_fd = -1;
 	if (!inotifytools_init(0, 0, 0))
 		return -last_error(EMFILE);
@@ -95,9 +102,10 @@ int port_watch(int dirfd, uint32_t mask)
 {
 	char path[48];
 	snprintf(path, sizeof(path), "/proc/self/fd/%d/.", dirfd);
-	if (!inotifytools_watch_file(path, (int)mask))
-		return -last_error(EIO);
-	return last_wd;
+	last_wd = -1;
+	if (inotifytools_watch_file(path, (int)mask) || last_wd > 0)
+		return last_wd;
+	return -last_error(EIO);
 }
 
 void port_unwatch(int wd)

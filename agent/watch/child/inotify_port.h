@@ -5,16 +5,19 @@
 #ifndef WATCH_CHILD_INOTIFY_PORT_H
 #define WATCH_CHILD_INOTIFY_PORT_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/inotify.h>
 
 /**
  * Starts inotify and proves that the library calls our functions.
  * @param dirfd  any readable directory, watched for a moment
+ * @param is_known  has the caller this watch already? The library must not hear of it twice: it
+ * would leak an entry for every directory that was moved
  * @return 0, -ELIBBAD when the library does not work as expected, else -errno (EMFILE: no more
  *         instances for this user; ENOSYS)
  */
-int port_open(int dirfd);
+int port_open(int dirfd, bool (*is_known)(void *arg, int wd), void *arg);
 void port_close(void);
 int port_fd(void); /* readable when there are events; -1 while closed */
 

@@ -170,10 +170,15 @@ static void answer_fences(void)
 	memmove(child.commands, child.commands + used, child.n_commands);
 }
 
+static bool is_known(void *arg, int wd)
+{
+	return directory_by_wd(arg, wd) != NULL;
+}
+
 /* Starts watching; without inotify the agent is told so, and lives on scans until it works. */
 static void try_watching(const char *why)
 {
-	int r = port_open(child.walk.roots[0]->root_fd);
+	int r = port_open(child.walk.roots[0]->root_fd, is_known, &child.walk.dirs);
 	if (r == -ELIBBAD)
 		die("the installed libinotifytools does not work as expected: install version 3.22 "
 		    "of the library, and see that /proc is mounted");

@@ -208,7 +208,10 @@ static void encode(struct outbox *box, struct outbox_item *item)
 		box->n_fences--;
 		break;
 	case WATCH_COUNTS: buf_append(out, item->counts.data, item->counts.len); break;
-	case WATCH_ROOT_SUSPECT: box->suspect[item->root] = false; /* fall through */
+	case WATCH_ROOT_SUSPECT:
+		watch_pipe_put_simple(out, item->type, item->root);
+		box->suspect[item->root] = false;
+		break;
 	case WATCH_READY: watch_pipe_put_simple(out, item->type, item->root); break;
 	}
 }
