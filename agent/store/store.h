@@ -73,6 +73,7 @@ void store_close(struct store *store); /* NULL is a no-op */
 void store_state(struct store *store, struct store_state *out); /* (quick) a copy, from memory */
 int store_set_role(struct store *store, uint8_t role, struct err *err);
 int store_clear_adopt(struct store *store, struct err *err);
+int store_set_adopt(struct store *store, struct err *err); /* `init --adopt` on a passive node that exists */
 int store_set_populated_checked(struct store *store, struct err *err); /* the first scan has run */
 int store_set_barrier(struct store *store, uint64_t seq, int64_t clock_ns, const uint8_t digest[HASH_LEN],
 		      struct err *err);
