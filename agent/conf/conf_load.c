@@ -382,9 +382,8 @@ static int parse(struct conf *conf, const struct buf *file, struct err *err)
 	return r;
 }
 
-int conf_load(struct conf **out, const char *path, struct err *err)
+int conf_read(struct conf **out, const char *path, struct err *err)
 {
-	char q[QUOTED_MAX];
 	struct buf text = {0};
 	AUTO(conf) *conf = x_calloc(1, sizeof(*conf));
 	int r = read_file(&text, path, err);
@@ -392,8 +391,15 @@ int conf_load(struct conf **out, const char *path, struct err *err)
 		r = parse(conf, &text, err);
 	buf_release(&text);
 	if (r < 0)
-		return err_wrap(err, "configuration %.100s", quote_path(q, path));
+		return r;
 	set_paths(conf, path);
 	*out = STEAL(conf);
 	return 0;
+}
+
+int conf_load(struct conf **out, const char *path, struct err *err)
+{
+	char q[QUOTED_MAX];
+	int r = conf_read(out, path, err);
+	return r < 0 ? err_wrap(err, "configuration %.100s", quote_path(q, path)) : 0;
 }

@@ -10,6 +10,8 @@
 
 #include "agent/base/err.h"
 
+struct conf;
+
 #define CONF_FILE_MAX (1u << 20) /* bytes */
 #define CONF_TEXT_MAX 4095	 /* bytes of one value */
 #define CONF_LIST_MAX 1000	 /* elements */
@@ -45,6 +47,10 @@ struct conf_key {
 
 extern const struct conf_key conf_keys[];      /* offsets in struct conf */
 extern const struct conf_key conf_peer_keys[]; /* offsets in struct conf_peer */
+
+/* conf_load() without the file's name in the message: for a file that nobody knows by its name yet.
+ */
+int conf_read(struct conf **out, const char *path, struct err *err);
 
 /* @return 0, or -EINVAL with what the value must be, a phrase that follows "must be" or "must" */
 int conf_check_name(const char *value, struct err *err);

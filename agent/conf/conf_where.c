@@ -98,8 +98,7 @@ static unsigned min3(unsigned a, unsigned b, unsigned c)
 	return ab < c ? ab : c;
 }
 
-/* Insertions, deletions, replacements and swaps of neighbours that make one text of the other. */
-static unsigned edit_distance(const char *a, const char *b)
+unsigned edit_distance(const char *a, const char *b)
 {
 	unsigned d[COMPARED_MAX + 1][COMPARED_MAX + 1];
 	size_t n = strnlen(a, COMPARED_MAX), m = strnlen(b, COMPARED_MAX);

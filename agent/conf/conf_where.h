@@ -15,6 +15,10 @@
  */
 unsigned conf_line_of(const char *text, const char *path);
 
+/* Insertions, deletions, replacements and swaps of neighbours that make one text of the other; the
+ * first 40 bytes count. */
+unsigned edit_distance(const char *a, const char *b);
+
 /* The key of the table whose name, or last part of it, is nearest to `name`. Never NULL. */
 const char *conf_nearest_key(const struct conf_key *keys, const char *name);
 

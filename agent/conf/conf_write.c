@@ -70,7 +70,7 @@ static int write_beside(char **temp, const char *path, const json_t *root, const
 		r = err_sys(err, errno, "give it its mode");
 	AUTO(conf) *read_back = NULL;
 	if (r == 0)
-		r = conf_load(&read_back, name, err);
+		r = conf_read(&read_back, name, err);
 	if (r < 0) {
 		unlink(name);
 		return r;
@@ -235,5 +235,5 @@ int conf_add_peer(const char *path, const char *node, const char *address, const
 	add_fingerprint(peer, lower);
 	r = replace(real, root, err);
 	json_decref(root);
-	return r;
+	return r < 0 ? err_wrap(err, "configuration %.100s", path) : 0;
 }

@@ -106,7 +106,7 @@ static void on_line_written(uv_write_t *request, int status)
 
 static void call_write(struct control_call *call, json_t *object /* taken */, bool last)
 {
-	AUTO_FREE char *text = json_dumps(object, JSON_COMPACT);
+	AUTO_FREE char *text = json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(12));
 	json_decref(object);
 	BUG_ON(!text);
 	struct line *line = x_calloc(1, sizeof(*line));

@@ -72,7 +72,7 @@ void store_close(struct store *store); /* NULL is a no-op */
 
 void store_state(struct store *store, struct store_state *out); /* (quick) a copy, from memory */
 int store_set_role(struct store *store, uint8_t role, struct err *err);
-int store_set_adopt(struct store *store, struct err *err);
+int store_set_adopt(struct store *store, struct err *err); /* `init --adopt` on a passive node that exists */
 int store_clear_adopt(struct store *store, struct err *err);
 /* last_seq grows to at least `seq`: what a peer has seen is never given to another change. */
 int store_raise_seq(struct store *store, uint64_t seq, struct err *err);
