@@ -208,12 +208,12 @@ class Node:
         return self.status()["work"][name]
 
     def wait_for(self, what, condition, timeout=20.0):
-        """Until condition(status) is true; the failure shows the last status and the log."""
+        """Until condition(status) is true. @return that status; a failure shows the last one and the log"""
         last = {}
 
         def holds():
             last["status"] = self.status()
-            return last["status"] and condition(last["status"])
+            return last["status"] if last["status"] and condition(last["status"]) else None
         try:
             return wait_until(f"{self.name}: {what}", holds, timeout)
         except AssertionError as error:
