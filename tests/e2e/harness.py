@@ -208,12 +208,12 @@ class Node:
         return self.status()["work"][name]
 
     def wait_for(self, what, condition, timeout=20.0):
-        """Until condition(status) is true; the failure shows the last status and the log."""
+        """Until condition(status) is true. @return that status; a failure shows the last one and the log"""
         last = {}
 
         def holds():
             last["status"] = self.status()
-            return last["status"] and condition(last["status"])
+            return last["status"] if last["status"] and condition(last["status"]) else None
         try:
             return wait_until(f"{self.name}: {what}", holds, timeout)
         except AssertionError as error:
@@ -294,10 +294,12 @@ class Pair:
 
     @param net       a NetPair: each node lives in its namespace; else both on loopback
     @param proxied   loopback only: each reaches the other through a Proxy
+    @param delay     of that Proxy, seconds one way
     @param settings  written into both configurations
     """
 
-    def __init__(self, home, profile="all", net=None, proxied=False, settings=None, init=True):
+    def __init__(self, home, profile="all", net=None, proxied=False, delay=0.0, settings=None,
+                 init=True):
         hosts = net.addresses if net else ("127.0.0.1", "127.0.0.1")
         prefixes = [net.command(side) if net else [] for side in (0, 1)]
         self.net = net
@@ -305,7 +307,7 @@ class Pair:
         self.passive = Node(home, "b", "passive", profile, host=hosts[1], prefix=prefixes[1])
         self.nodes = (self.active, self.passive)
         self.proxies = {}
-        self.proxied = proxied
+        self.proxied, self.delay = proxied or delay > 0, delay
         self.settings = settings or {}
         if init:
             self.init()
@@ -316,7 +318,7 @@ class Pair:
         for one, other in (self.nodes, self.nodes[::-1]):
             address = None
             if self.proxied:
-                self.proxies[one.name] = Proxy(other.port)
+                self.proxies[one.name] = Proxy(other.port, self.delay)
                 address = f"127.0.0.1:{self.proxies[one.name].port}"
             one.pair(other, address=address)
             if self.settings:

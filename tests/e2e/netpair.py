@@ -1,5 +1,5 @@
 """Two network namespaces joined by a veth pair: bytes are counted on the interface, the cable can be
-pulled. With a delay the pair is joined by tests/wan instead."""
+pulled."""
 
 import json
 import os

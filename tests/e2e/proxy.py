@@ -1,14 +1,20 @@
-"""A TCP hop between two agents that can be frozen or cut, and counts what passes. Needs no root."""
+"""A TCP hop between two agents that can be frozen, cut or slow, and counts what passes. No root needed."""
 
+import queue
 import socket
 import threading
+import time
 
 
 class Proxy:
-    """Forwards connections to 127.0.0.1:port. Count and faults apply to both directions."""
+    """Forwards connections to 127.0.0.1:port. Count and faults apply to both directions.
 
-    def __init__(self, target_port):
+    @param delay  seconds that bytes stay under way, each direction
+    """
+
+    def __init__(self, target_port, delay=0.0):
         self.target_port = target_port
+        self.delay = delay
         self.bytes = 0
         self.connections = 0
         self._lock = threading.Lock()
@@ -67,16 +73,28 @@ class Proxy:
                 self._sockets.update((client, server))
                 self.connections += 1
             for source, sink in ((client, server), (server, client)):
-                threading.Thread(target=self._relay, args=(source, sink), daemon=True).start()
+                under_way = queue.Queue(maxsize=256)
+                for work in (self._receive, self._deliver):
+                    threading.Thread(target=work, args=(source, sink, under_way), daemon=True).start()
 
-    def _relay(self, source, sink):
-        """One direction. The first of the two to end takes the other with it."""
-        try:
-            while True:
+    def _receive(self, source, _, under_way):
+        """One direction: what is read, and when it may arrive."""
+        data = b"-"
+        while data:
+            try:
                 data = source.recv(1 << 18)
+            except OSError:
+                data = b""
+            under_way.put((time.monotonic() + self.delay, data))
+
+    def _deliver(self, source, sink, under_way):
+        """The same direction's other end. The first direction to end takes the other along."""
+        data = b"-"
+        try:
+            while data:
+                due, data = under_way.get()
+                threading.Event().wait(max(0.0, due - time.monotonic()))
                 self._flowing.wait()
-                if not data:
-                    break
                 sink.sendall(data)
                 with self._lock:
                     self.bytes += len(data)
@@ -89,4 +107,6 @@ class Proxy:
                 each.shutdown(socket.SHUT_RDWR)
             except OSError:
                 pass
-        source.close()
+        # The receiving half may wait for room; it ends once it sees the end of its socket.
+        while data:
+            _, data = under_way.get()

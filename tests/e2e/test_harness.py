@@ -2,6 +2,7 @@
 
 import os
 import socket
+import time
 
 import pytest
 
@@ -126,6 +127,22 @@ def test_a_proxy_counts_freezes_and_cuts():
         served.settimeout(5)
         assert served.recv(1) == b"6"
         proxy.cut()
+        assert served.recv(1) == b""
+        proxy.close()
+
+
+def test_a_proxy_delays():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        proxy = Proxy(server.getsockname()[1], delay=0.05)
+        client = socket.create_connection(("127.0.0.1", proxy.port))
+        served, _ = server.accept()
+        start = time.monotonic()
+        client.sendall(b"there")
+        assert served.recv(5) == b"there"
+        served.sendall(b"and back")
+        assert client.recv(8) == b"and back"
+        assert 0.1 <= time.monotonic() - start < 1.0
+        client.close()
         assert served.recv(1) == b""
         proxy.close()
 
