@@ -82,9 +82,9 @@ enum request_phase {
 
 /* A command that takes time: `wait`, and `verify`, which begins like one. */
 struct request {
+	struct control_call *call; /* NULL: the command hung up */
 	struct node *node;
 	struct request *next;
-	struct control_call *call; /* NULL: the command hung up */
 	bool is_verify, deep;
 	enum request_phase phase;
 	uint64_t deadline_ms, reported_ms;

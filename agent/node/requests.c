@@ -211,7 +211,6 @@ static struct request *begin_request(struct node *node, struct control_call *cal
 	q->call = call;
 	q->deadline_ms = clock_mono_ms() + (uint64_t)(seconds * 1000);
 	q->barriers = node->barrier_count;
-	control_call_set_data(call, q);
 	q->next = node->requests;
 	node->requests = q;
 	if (!node_is_active(node))
@@ -316,12 +315,18 @@ void requests_on_request(void *owner, struct control_call *call, const char *ver
 
 void requests_on_cancelled(void *owner, struct control_call *call)
 {
-	struct request *q = control_call_data(call);
-	(void)owner;
-	if (!q)
-		return;
-	q->call = NULL;
-	verify_close(q);
+	struct node *node = owner;
+	for (struct request *q = node->requests; q; q = q->next) {
+		if (q->call == call) {
+			q->call = NULL;
+			verify_close(q);
+			return;
+		}
+	}
+	/* Work on a worker cannot be called back: whoever would answer the call forgets it. */
+	struct control_call **holder = control_call_data(call);
+	if (holder)
+		*holder = NULL;
 }
 
 void requests_stop(struct node *node)

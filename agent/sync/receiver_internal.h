@@ -12,7 +12,7 @@
 #define STAGE_JOBS_MAX 2      /* workers that stage small records at once */
 #define STAGE_JOB_RECORDS 128 /* records in one of their jobs: a millisecond or two of work */
 #define BATCH_MAX 2000        /* records in one commit */
-#define BARRIERS_MAX INBOUND_BARRIERS_MAX
+#define BARRIERS_MAX WIRE_BARRIERS_MAX
 
 /* A piece of a stream, as it arrived. */
 struct chunk {
