@@ -59,12 +59,13 @@ uint64_t node_fence(struct node *node)
 	return nonce;
 }
 
-static void on_fenced(void *owner, uint64_t nonce)
+static void on_fenced(void *owner, uint64_t nonce, bool complete)
 {
 	struct node *node = owner;
 	if (nonce <= node->fence_seen || nonce > node->fence_nonce)
 		return;
 	node->fence_seen = nonce;
+	node->fence_complete = complete;
 	node->fenced_real_ns = node->fence_asked_real_ns[nonce % FENCES];
 	intake_fenced(node->intake);
 	requests_fenced(node, nonce);
@@ -75,11 +76,8 @@ static void on_fenced(void *owner, uint64_t nonce)
 int64_t node_barrier_clock(struct node *node)
 {
 	struct intake_counts counts;
-	struct watcher_counts watch = { 0 };
 	intake_counts(node->intake, &counts);
-	if (node->watcher)
-		watcher_counts(node->watcher, &watch);
-	bool watched = watch.running && watch.limit[0] == '\0';
+	bool watched = node->watcher && node->fence_complete;
 	for (size_t i = 0; i < node->tree->n; i++)
 		watched &= !node->tree->roots[i].remote;
 	int64_t clock = watched ? node->fenced_real_ns : counts.scanned_real_ns;

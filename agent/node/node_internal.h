@@ -138,7 +138,7 @@ struct node {
 	uint64_t fence_asked_ms[64];       /* by nonce modulo 64 */
 	int64_t fence_asked_real_ns[64];
 	int64_t fenced_real_ns;            /* asking time of the newest answered fence */
-	bool watcher_ready;
+	bool watcher_ready, fence_complete;
 	/* the passive: its last matched barrier */
 	int64_t recovery_ns;
 	uint64_t recovery_boot_ns; /* when it was received; 0 = in an earlier run */

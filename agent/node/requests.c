@@ -152,8 +152,11 @@ static bool advance(struct request *q)
 	case REQUEST_FENCE:
 		if (q->nonce != 0 && node->fence_seen < q->nonce && node->watcher)
 			return false;
-		q->fenced_ms = clock_mono_ms();
 		q->phase = REQUEST_CAPTURE;
+		/* Where not every change is reported, the tree itself is asked. */
+		if (!node->watcher || !node->fence_complete)
+			intake_subtree(node->intake, "");
+		q->fenced_ms = clock_mono_ms();
 		intake_flush(node->intake);
 		return true;
 	case REQUEST_CAPTURE: {
@@ -217,8 +220,6 @@ static struct request *begin_request(struct node *node, struct control_call *cal
 		q->phase = REQUEST_PEERS;
 	else if (node->watcher && node->watcher_ready)
 		q->nonce = node_fence(node);
-	else
-		intake_subtree(node->intake, ""); /* no events to be had: the tree itself is asked */
 	return q;
 }
 

@@ -286,6 +286,7 @@ static void barrier_done(struct job *job)
 	struct barrier_job *b = container_of(job, struct barrier_job, job);
 	struct receiver *rx = b->rx;
 	rx->other_jobs--;
+	rx->storing_barrier = false;
 	if (b->result < 0)
 		log_error("receiver", "barrier=%" PRIu64 " action=drop err=\"%s\"", b->barrier.seq,
 			  b->err.msg);
@@ -301,6 +302,7 @@ static void store_barrier(struct receiver *rx, const struct wire_barrier *barrie
 	b->rx = rx;
 	b->barrier = *barrier;
 	rx->other_jobs++;
+	rx->storing_barrier = true;
 	rx->barrier_stored_ms = clock_mono_ms();
 	job_start(rx->setup.loop, &b->job, barrier_work, barrier_done);
 }
@@ -344,7 +346,9 @@ void receiver_advance(struct receiver *rx)
 	if (!rx->committing) {
 		bool clean;
 		uint64_t id;
-		while ((id = inbound_reached_barrier(rx->inbound, &clean)) != 0)
+		/* Answered in order: the next is judged when this one is durable. */
+		while (!rx->storing_barrier &&
+		       (id = inbound_reached_barrier(rx->inbound, &clean)) != 0)
 			judge_barrier(rx, id, clean);
 		start_commit(rx);
 	}

@@ -57,6 +57,7 @@ struct receiver {
 	struct slot *todo, **todo_last; /* small records waiting for a worker */
 	int stage_jobs, stream_jobs;
 	bool committing;
+	bool storing_barrier;
 	bool closing;
 	bool violated;
 	bool paused;
