@@ -161,6 +161,8 @@ static void on_scanned(void *owner, const struct scan_counts *counts)
 	/* A passive that was never part of the group knows now whether it holds anything. */
 	if (!node->peers)
 		start_peers(node);
+	for (struct session *s = node->sessions; s; s = s->next)
+		session_want_barrier(s);
 	requests_tick(node);
 }
 
@@ -369,6 +371,7 @@ static void on_tick(uv_timer_t *timer)
 	}
 	node->fingerprints_changed = false;
 	requests_tick(node);
+	status_tick(node);
 	status_line(node, line, sizeof(line));
 	notify_status(&node->notify, "%s", line);
 	notify_alive(&node->notify);

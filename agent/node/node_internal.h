@@ -47,6 +47,7 @@ struct session {
 	char trouble[256];      /* why it is not connected, or what is wrong with it */
 	/* the last matched barrier */
 	uint64_t matched_seq;
+	int64_t recovery_ns;    /* active: the peer's recovery point; 0 = unknown */
 	uint64_t matched_ms;    /* when we knew, monotonic; 0 = never in this run */
 	bool mismatch;          /* the last one did not match */
 	uint64_t behind_since_ms; /* active: when it fell behind; 0 = it is not */
@@ -145,6 +146,7 @@ struct node {
 	uint64_t barrier_count;
 	uint64_t scan_due_ms;
 	struct notify notify;
+	uint64_t syncing_since_ms; /* 0 = in sync, or not syncing */
 	json_t *last_verify; /* for status; NULL = none in this run */
 };
 
@@ -166,6 +168,7 @@ void session_on_writable(struct node *node, struct link *link);
 void session_on_closed(struct node *node, struct link *link, uint16_t reason, const char *why);
 void session_tick(struct session *s);
 void session_indexed(struct session *s); /* the index grew */
+void session_want_barrier(struct session *s); /* prove equality as soon as everything is sent */
 bool session_is_in_sync(const struct session *s);
 void session_free_all(struct node *node);
 struct session *session_find(struct node *node, const char *peer);
@@ -197,6 +200,8 @@ void salvage_request(struct node *node, struct control_call *call, const json_t 
 json_t *status_json(struct node *node);
 json_t *status_exposure(struct node *node);
 const char *status_state(struct node *node);
+bool status_is_good(struct node *node); /* in sync, or catching up for less than a minute without problems */
+void status_tick(struct node *node); /* once a second */
 void status_line(struct node *node, char *out, size_t size); /* for systemd */
 
 #endif

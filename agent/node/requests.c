@@ -135,8 +135,7 @@ static void enter_peers(struct request *q)
 	if (q->target == 0)
 		q->target = state.last_seq;
 	for (struct session *s = q->node->sessions; s; s = s->next) {
-		if (s->sender)
-			sender_want_barrier(s->sender);
+		session_want_barrier(s);
 	}
 }
 
@@ -296,7 +295,7 @@ void requests_on_request(void *owner, struct control_call *call, const char *ver
 {
 	struct node *node = owner;
 	if (strcmp(verb, "status") == 0)
-		control_done(call, EXIT_DONE, status_json(node));
+		control_done(call, status_is_good(node) ? EXIT_DONE : EXIT_NO, status_json(node));
 	else if (strcmp(verb, "role") == 0)
 		on_role(node, call);
 	else if (strcmp(verb, "exposure") == 0)

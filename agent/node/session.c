@@ -56,6 +56,15 @@ static void close_link(struct session *s, uint16_t reason, const char *text)
 	link_close(s->link, reason, text);
 }
 
+/* A barrier says that the index is the tree; before the first scan has ended that is not known. */
+void session_want_barrier(struct session *s)
+{
+	struct intake_counts counts;
+	intake_counts(s->node->intake, &counts);
+	if (s->sender && counts.scanned_ms != 0)
+		sender_want_barrier(s->sender);
+}
+
 static void on_violated(void *owner, uint16_t reason, const char *text)
 {
 	struct session *s = owner;
@@ -129,7 +138,7 @@ static void on_acked(void *owner, size_t records)
 {
 	struct session *s = owner;
 	(void)records;
-	sender_want_barrier(s->sender);
+	session_want_barrier(s);
 	requests_tick(s->node);
 }
 
@@ -140,16 +149,16 @@ static int64_t on_barrier_clock(void *owner)
 
 static void start_reconcile(struct session *s);
 
-static void on_barrier_done(void *owner, uint64_t seq, uint8_t outcome, const uint8_t digest[HASH_LEN])
+static void on_barrier_done(void *owner, uint64_t seq, int64_t clock_ns, uint8_t outcome)
 {
 	struct session *s = owner;
 	struct store_state state;
-	(void)digest;
 	store_state(s->node->store, &state);
 	if (outcome == BARRIER_MATCHED) {
 		uint64_t now = clock_mono_ms();
 		s->matched_seq = seq;
 		s->matched_ms = now;
+		s->recovery_ns = clock_ns;
 		s->mismatch = false;
 		if (seq == state.last_seq && s->behind_since_ms != 0) {
 			s->lag_s = (double)(now - s->behind_since_ms) / 1000.0;
@@ -195,7 +204,7 @@ static void start_sender(struct session *s)
 	s->sender = sender_new(&setup);
 	sender_pause(s->sender, s->node->paused);
 	sender_kick(s->sender, true);
-	sender_want_barrier(s->sender);
+	session_want_barrier(s);
 }
 
 static void on_reconciled(void *owner, int result, const char *why)
@@ -218,7 +227,7 @@ static void on_reconciled(void *owner, int result, const char *why)
 		start_sender(s);
 	else
 		sender_kick(s->sender, true);
-	sender_want_barrier(s->sender);
+	session_want_barrier(s);
 }
 
 static void on_difference(void *owner, const char *path, const char *what)
@@ -439,6 +448,8 @@ static int on_heartbeat(struct session *s, const struct frame *frame)
 	s->beat_seen_us = now_us;
 	s->theirs = m;
 	s->have_theirs = true;
+	if (node_is_active(s->node) && m.recovery_ns > s->recovery_ns)
+		s->recovery_ns = m.recovery_ns;
 	if (s->sender)
 		sender_pause(s->sender, s->node->paused || (m.flags & BEAT_PAUSED));
 	return 0;
@@ -646,7 +657,7 @@ void session_indexed(struct session *s)
 	if (!s->sender)
 		return;
 	sender_kick(s->sender, false);
-	sender_want_barrier(s->sender);
+	session_want_barrier(s);
 }
 
 static void measure_rate(struct session *s)
@@ -674,8 +685,7 @@ void session_tick(struct session *s)
 	send_heartbeat(s);
 	if (node_is_active(s->node))
 		store_pending_summary(s->node->store, s->peer, &s->pending, NULL);
-	if (s->sender)
-		sender_want_barrier(s->sender);
+	session_want_barrier(s);
 	measure_rate(s);
 }
 

@@ -9,6 +9,7 @@
 #include "agent/base/quote.h"
 
 #define EXPOSURE_MAX 1000 /* paths listed */
+#define SYNCING_GOOD_MS 60000
 #define STALE_SCANS 2     /* a scan older than so many intervals is a problem */
 
 static json_t *text_json(const char *bytes)
@@ -21,6 +22,8 @@ static json_t *seconds_json(double seconds)
 {
 	return seconds < 0 ? json_null() : json_real(seconds);
 }
+
+static json_t *problems_json(struct node *node);
 
 /* ---- state ---------------------------------------------------------------------------------- */
 
@@ -112,6 +115,26 @@ void status_line(struct node *node, char *out, size_t size)
 	snprintf(out, size, "%s, %s, seq %" PRIu64 ", %" PRIu64 " files",
 		 node_is_active(node) ? "active" : "passive", status_state(node), state.last_seq,
 		 state.files);
+}
+
+void status_tick(struct node *node)
+{
+	if (strcmp(status_state(node), "syncing") != 0)
+		node->syncing_since_ms = 0;
+	else if (node->syncing_since_ms == 0)
+		node->syncing_since_ms = clock_mono_ms();
+}
+
+bool status_is_good(struct node *node)
+{
+	const char *state = status_state(node);
+	if (strcmp(state, "syncing") != 0)
+		return strcmp(state, "in_sync") == 0;
+	json_t *problems = problems_json(node);
+	bool clean = json_array_size(problems) == 0;
+	json_decref(problems);
+	return clean && (node->syncing_since_ms == 0 ||
+			 clock_mono_ms() - node->syncing_since_ms < SYNCING_GOOD_MS);
 }
 
 /* ---- problems ------------------------------------------------------------------------------- */
@@ -334,8 +357,8 @@ static void add_recovery(const struct node *node, json_t *out)
 	} else {
 		at = 0;
 		for (const struct session *s = node->sessions; s; s = s->next) {
-			if (s->theirs.recovery_ns != 0 && (at == 0 || s->theirs.recovery_ns < at))
-				at = s->theirs.recovery_ns;
+			if (s->recovery_ns != 0 && (at == 0 || s->recovery_ns < at))
+				at = s->recovery_ns;
 		}
 		if (at != 0)
 			age = (double)(clock_real_ns() - at) / 1e9;

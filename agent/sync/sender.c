@@ -236,6 +236,7 @@ static void send_barrier_if_drained(struct sender *sd)
 	link_send(sd->setup.link, WIRE_BARRIER, body, wr_len(&w));
 	sd->want_barrier = false;
 	sd->barriers[sd->n_barriers].id = barrier.id;
+	sd->barriers[sd->n_barriers].clock_ns = barrier.clock_ns;
 	sd->barriers[sd->n_barriers++].seq = barrier.seq;
 }
 
@@ -249,8 +250,9 @@ static void on_barrier_done(struct sender *sd, const struct frame *frame)
 		return;
 	}
 	uint64_t seq = sd->barriers[0].seq;
+	int64_t clock_ns = sd->barriers[0].clock_ns;
 	memmove(&sd->barriers[0], &sd->barriers[1], --sd->n_barriers * sizeof(sd->barriers[0]));
-	sd->setup.events.barrier_done(sd->setup.events.owner, seq, m.outcome, m.digest);
+	sd->setup.events.barrier_done(sd->setup.events.owner, seq, clock_ns, m.outcome);
 }
 
 /* ---- sending -------------------------------------------------------------------------------- */

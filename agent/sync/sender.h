@@ -24,7 +24,8 @@ struct sender_events {
 	void (*acked)(void *owner, size_t records);
 	/* The clock to put into a barrier: everything older is in the index now (real time, ns). */
 	int64_t (*barrier_clock)(void *owner);
-	void (*barrier_done)(void *owner, uint64_t seq, uint8_t outcome, const uint8_t digest[HASH_LEN]);
+	/* The peer judged a barrier: BARRIER_*; clock_ns is the one that was put into it. */
+	void (*barrier_done)(void *owner, uint64_t seq, int64_t clock_ns, uint8_t outcome);
 	/* What was indexed is no longer what is on disk: look at the path again. */
 	void (*source_changed)(void *owner, const char *path);
 	void (*violated)(void *owner, uint16_t bye_reason, const char *text);

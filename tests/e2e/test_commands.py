@@ -129,7 +129,7 @@ def test_help_and_version():
 def test_init_and_pair(home):
     node = Node(home, "n", "active")
     answer = node.init()
-    assert answer.out.count(node.fingerprint) == 1
+    assert answer.out.splitlines().count(node.fingerprint) == 1
     assert oct(node.config.stat().st_mode & 0o777) == "0o600"
     assert oct(node.state.stat().st_mode & 0o777) == "0o700"
     for secret in (node.state / "node.key", node.tree / ".artifact-sync"):
