@@ -65,6 +65,7 @@ struct intake *intake_new(const struct intake_setup *setup)
 {
 	struct intake *in = x_calloc(1, sizeof(*in));
 	in->setup = *setup;
+	in->setup.env.files_hashed = &in->counts.files_hashed;
 	in->setup.env.bytes_hashed = &in->counts.bytes_hashed;
 	in->dirty = dirty_set_new(setup->settle_ms, setup->settle_max_ms, DIRTY_MAX);
 	uv_timer_init(setup->loop, &in->timer);

@@ -41,7 +41,7 @@ struct capture_env {
 	struct store *store;
 	const struct profile *profile;
 	struct meta_policy policy;
-	uint64_t *bytes_hashed; /* counter, atomically added to; status reports it */
+	uint64_t *files_hashed, *bytes_hashed; /* counters, atomically added to; NULL: nobody counts */
 };
 
 /**

@@ -174,6 +174,8 @@ static enum capture_outcome add_hash(struct look *look, int fd, bool *gated)
 	struct err err = {0};
 	if (is_known_inode(look, rec->hash, gated))
 		return CAPTURE_CHANGED;
+	if (look->env->files_hashed)
+		__atomic_add_fetch(look->env->files_hashed, 1, __ATOMIC_RELAXED);
 	int r = hash_content(rec->hash, fd, rec->size, look->env->bytes_hashed, &err);
 	if (r == -EAGAIN)
 		return CAPTURE_AGAIN;
