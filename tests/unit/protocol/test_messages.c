@@ -249,6 +249,37 @@ static void records_that_contradict_themselves_are_refused(void **state)
 	}
 }
 
+static void chunks_that_contradict_themselves_are_refused(void **state)
+{
+	static const uint8_t content[8];
+	const struct {
+		struct wire_data m;
+		const char *field; /* NULL = sound */
+	} table[] = {
+		{{.stream = 1}, NULL},
+		{{.stream = 1, .flags = DATA_ABORT}, NULL},
+		{{.stream = 1, .raw_len = 8, .bytes = content, .bytes_len = 8}, NULL},
+		{{.stream = 0}, "stream"},
+		{{.stream = 1, .flags = 8}, "flags"},
+		{{.stream = 1, .flags = DATA_ABORT | DATA_LAST}, "flags"},
+		{{.stream = 1, .flags = DATA_ABORT, .raw_len = 8, .bytes = content, .bytes_len = 8},
+		 "bytes"},
+		{{.stream = 1, .raw_len = 9, .bytes = content, .bytes_len = 8}, "raw_len"},
+		{{.stream = 1, .flags = DATA_COMPRESSED}, "raw_len"},
+		{{.stream = 1, .flags = DATA_COMPRESSED, .raw_len = 8}, "raw_len"},
+	};
+	for (size_t i = 0; i < COUNT(table); i++) {
+		struct wr w;
+		size_t out_len;
+		const char *field = NULL;
+		wr_init(&w, body, sizeof(body));
+		wire_encode_data(&w, &table[i].m);
+		recode_exactly(WIRE_DATA, body, wr_len(&w), &out_len, &field);
+		if (!field != !table[i].field || (field && strcmp(field, table[i].field) != 0))
+			fail_msg("row %zu: %s", i, field ? field : "sound");
+	}
+}
+
 static void the_largest_record_fits(void **state)
 {
 	static char path[4096], hint[4096];
@@ -469,6 +500,7 @@ int main(void)
 		cmocka_unit_test(every_corrupted_byte_fails_or_means_what_it_says),
 		cmocka_unit_test(every_field_arrives),
 		cmocka_unit_test(records_that_contradict_themselves_are_refused),
+		cmocka_unit_test(chunks_that_contradict_themselves_are_refused),
 		cmocka_unit_test(the_largest_record_fits),
 		cmocka_unit_test(counts_above_their_limit_are_refused),
 		cmocka_unit_test(ranges_ascend),
