@@ -15,8 +15,9 @@
 struct inbound;
 
 struct inbound_limits {
-	uint32_t records; /* most unanswered records; more is the peer's violation */
-	uint32_t streams; /* most open streams; likewise */
+	uint32_t records; /* most unanswered records; more is the peer's violation: WIRE_RECORDS_MAX
+			   */
+	uint32_t streams; /* most open streams; likewise: WIRE_STREAMS_MAX */
 	uint32_t batch;	  /* most records in one batch */
 };
 

@@ -20,7 +20,7 @@
 struct outbound;
 
 struct outbound_limits {
-	uint32_t records; /* most records under way */
+	uint32_t records; /* most records under way; at most WIRE_RECORDS_MAX */
 	uint64_t bytes; /* most bytes of content under way, for small and for streamed records each;
 			 * one record may exceed it alone, and a streamed one counts as
 			 * bytes/streams at most */

@@ -16,8 +16,8 @@
 struct receiver *receiver_new(const struct receiver_setup *setup)
 {
 	struct receiver *rx = x_calloc(1, sizeof(*rx));
-	struct inbound_limits limits = { .records = RECEIVER_RECORDS_MAX,
-					 .streams = RECEIVER_STREAMS_MAX,
+	struct inbound_limits limits = { .records = WIRE_RECORDS_MAX,
+					 .streams = WIRE_STREAMS_MAX,
 					 .batch = BATCH_MAX };
 	rx->setup = *setup;
 	rx->todo_last = &rx->todo;
@@ -420,10 +420,18 @@ static void on_record(struct receiver *rx, const struct frame *frame)
 		receiver_advance(rx);
 		return;
 	}
+	/* Nothing is to be done for a directory, and what is in it must not overtake it. */
+	if (m.op == OP_META && m.record.kind == RECORD_DIR) {
+		slot->result = SLOT_STAGED;
+		receiver_slot_finished(slot);
+		receiver_advance(rx);
+		return;
+	}
 	slot->next_todo = NULL;
 	*rx->todo_last = slot;
 	rx->todo_last = &slot->next_todo;
 	receiver_stage_todo(rx);
+	receiver_advance(rx);
 }
 
 static void on_data(struct receiver *rx, const struct frame *frame)
@@ -481,7 +489,7 @@ static void on_signature_ask(struct receiver *rx, const struct frame *frame)
 	rd_init(&r, frame->body, frame->len);
 	if (wire_decode_signature_ask(&m, &r) < 0)
 		bad_frame(rx, "SIGNATURE_ASK", &r);
-	else if (rx->other_jobs > RECEIVER_STREAMS_MAX)
+	else if (rx->other_jobs > WIRE_QUESTIONS_MAX)
 		violated(rx, BYE_MALFORMED, "SIGNATURE_ASK: too many at once");
 	else
 		receiver_serve_signature(rx, &m);

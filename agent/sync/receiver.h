@@ -18,8 +18,6 @@
 
 #define RECEIVER_QUEUE_HIGH (8u << 20) /* bytes received and not yet staged */
 #define RECEIVER_QUEUE_LOW (2u << 20)
-#define RECEIVER_RECORDS_MAX 16384 /* unanswered records a peer may have under way */
-#define RECEIVER_STREAMS_MAX 64
 
 struct receiver;
 

@@ -118,26 +118,44 @@ static void small_done(struct job *job)
 	receiver_advance(rx);
 }
 
-/* A deletion is ready for the next commit at once. It waits for the references that arrived before it, which
- * may be to the very bytes that it takes away. */
-static bool must_wait(const struct receiver *rx)
+static struct slot *take_todo(struct receiver *rx)
 {
-	return rx->todo->item.op == OP_DELETE && rx->stage_jobs > 0;
+	struct slot *slot = rx->todo;
+	rx->todo = slot->next_todo;
+	if (!rx->todo)
+		rx->todo_last = &rx->todo;
+	return slot;
+}
+
+static bool is_deletion(const struct slot *slot)
+{
+	return slot->item.op == OP_DELETE || slot->item.op == OP_ABSENT;
+}
+
+/* A deletion needs no work. It waits for the references that arrived before it, which may be to the very bytes that
+ * it takes away, and nothing that arrived after it overtakes it, which may want its name. */
+static void pass_deletions(struct receiver *rx)
+{
+	while (rx->todo && is_deletion(rx->todo) && rx->stage_jobs == 0) {
+		struct slot *slot = take_todo(rx);
+		slot->result = SLOT_STAGED;
+		receiver_slot_finished(slot);
+	}
 }
 
 void receiver_stage_todo(struct receiver *rx)
 {
-	while (rx->todo && rx->stage_jobs < STAGE_JOBS_MAX && !rx->closing && !must_wait(rx)) {
+	if (rx->closing)
+		return;
+	pass_deletions(rx);
+	while (rx->todo && rx->stage_jobs < STAGE_JOBS_MAX && !is_deletion(rx->todo)) {
 		struct small_job *small = x_calloc(1, sizeof(*small));
 		small->rx = rx;
-		while (rx->todo && small->n < STAGE_JOB_RECORDS && !must_wait(rx)) {
-			struct slot *slot = rx->todo;
-			rx->todo = slot->next_todo;
+		while (rx->todo && small->n < STAGE_JOB_RECORDS && !is_deletion(rx->todo)) {
+			struct slot *slot = take_todo(rx);
 			slot->working = true;
 			small->slots[small->n++] = slot;
 		}
-		if (!rx->todo)
-			rx->todo_last = &rx->todo;
 		rx->stage_jobs++;
 		job_start(rx->setup.loop, &small->job, small_work, small_done);
 	}

@@ -20,7 +20,7 @@ static void on_timer(uv_timer_t *timer);
 struct sender *sender_new(const struct sender_setup *setup)
 {
 	struct sender *sd = x_calloc(1, sizeof(*sd));
-	struct outbound_limits limits = { .records = 8192,
+	struct outbound_limits limits = { .records = WIRE_RECORDS_MAX,
 					  .bytes = setup->window_bytes,
 					  .streams = STREAMS_MAX,
 					  .pending = 4 * PAGE_RECORDS };
@@ -140,7 +140,8 @@ static void offer_page(struct sender *sd, struct refill_job *refill)
 		const struct pending *p = &refill->page[i];
 		bool streamed = p->kind == RECORD_FILE && p->size > WIRE_CHUNK_MAX;
 		unsigned flags = (streamed ? OUTBOUND_STREAMED : 0) |
-				 (p->kind != RECORD_DIR ? OUTBOUND_LEAF : 0);
+				 (p->kind == RECORD_FILE || p->kind == RECORD_SYMLINK ? OUTBOUND_LEAF : 0) |
+				 (p->kind == RECORD_ABSENT ? OUTBOUND_DELETION : 0);
 		int r = outbound_offer(sd->outbound, p->path, p->seq, p->size, flags);
 		BUG_ON(r == -EAGAIN || r == -ENOMEM);
 	}

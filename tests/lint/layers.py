@@ -1,87 +1,100 @@
-#!/usr/bin/python3
-"""Reads every #include against the table of layers: who may know whom, and who may use what.
+#!/usr/bin/env python3
+"""Who may include whom: reads the #include lines of protocol/ and agent/ and compares them with the table.
 
-protocol/ stands alone on libc; in agent/ a layer sees only those to its left, and the siblings
-{watch, store, net} not each other. Each library is included by one wrapper only where that is a rule.
+    layers.py SOURCE_ROOT
+
+A layer sees itself and what stands before it; the three siblings watch, store and net do not see each other,
+except that store may include fs. protocol/ sees only libc and itself. main.c sees everything.
 """
-
+import os
 import re
 import sys
-from pathlib import Path
 
-TOP = Path(__file__).resolve().parents[2]
+ORDER = [["base"], ["conf"], ["fs"], ["watch", "store", "net"], ["sync"], ["history"], ["node"],
+         ["ops"], ["cli"]]
+RANK = {layer: rank for rank, layers in enumerate(ORDER) for layer in layers}
 
-# Rank of each layer; equal ranks do not see each other.
-RANKS = {"base": 0, "conf": 1, "fs": 2, "watch": 3, "store": 3, "net": 3, "sync": 4, "history": 5,
-         "node": 6, "ops": 7, "cli": 8}
+# What protocol/ may use: the C library, and of it nothing that reaches the system.
+LIBC = {"assert.h", "errno.h", "inttypes.h", "limits.h", "stdarg.h", "stdbool.h", "stddef.h",
+        "stdint.h", "stdio.h", "stdlib.h", "string.h", "strings.h"}
 
-# What protocol/ may include besides itself (stdio for snprintf): no sockets, threads or clocks.
-LIBC = {"assert.h", "ctype.h", "endian.h", "errno.h", "inttypes.h", "limits.h", "stdarg.h", "stdbool.h",
-        "stddef.h", "stdint.h", "stdio.h", "stdlib.h", "string.h", "strings.h"}
-
-# Headers that only one place may include, by prefix of the path.
-OWNERS = {
-    "inotifytools/": ("agent/watch/child/",),
-    "sys/inotify.h": ("agent/watch/child/",),
-    "librsync.h": ("agent/sync/", "tests/unit/sync/", "tests/fuzz/"),
-    "sqlite3.h": ("agent/store/", "tests/unit/store/"),
-    "openssl/ssl.h": ("agent/net/", "tests/unit/net/"),
-}
-
-INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.MULTILINE)
+INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
 
 
-def layer_of(path):
-    """("protocol" | layer of agent | None for main.c and tests)."""
+def wrong(path, bracket, target):
+    """Why the file at `path` may not include `target`, or None."""
     parts = path.split("/")
     if parts[0] == "protocol":
-        return "protocol"
-    if parts[0] == "agent" and len(parts) > 2:
-        return parts[1]
-    return None
-
-
-def complaint(path, quoted, name):
-    """Why `path` must not include `name`, or None."""
-    mine, theirs = layer_of(path), layer_of(name) if quoted else None
-    for prefix, owners in OWNERS.items():
-        if name.startswith(prefix) and not path.startswith(owners):
-            return f"only {' and '.join(owners)} may"
-    if mine == "protocol":
-        if quoted:
-            return None if theirs == "protocol" else "protocol stands alone"
-        return None if name in LIBC else "protocol uses libc only, and no sockets, threads, clocks"
-    if not quoted or mine is None or theirs in (None, "protocol", mine):
+        if target.startswith("protocol/") or (bracket == "<" and target in LIBC):
+            return None
+        return "protocol/ stands alone: only libc's pure part and protocol/"
+    if bracket == "<":
         return None
-    for layer in (mine, theirs):
-        if layer not in RANKS:
-            return f"agent/{layer} is no layer of the table in {Path(__file__).name}"
-    return None if RANKS[theirs] < RANKS[mine] else f"agent/{mine} is not above agent/{theirs}"
+    if target.startswith("protocol/"):
+        return None
+    if not target.startswith("agent/"):
+        return "name it from the top: \"agent/...\" or \"protocol/...\""
+    layer = parts[1] if len(parts) > 2 else None  # agent/main.c is above all
+    other = target.split("/")[1]
+    if layer is None or layer == other:
+        return None
+    if layer not in RANK or other not in RANK:
+        return "no such layer"
+    if RANK[other] < RANK[layer]:
+        return None
+    if RANK[other] == RANK[layer]:
+        return f"{layer} and {other} are siblings and do not see each other"
+    return f"{other} is above {layer}"
 
 
-def check(path, text):
-    for match in INCLUDE.finditer(text):
-        why = complaint(path, match.group(1) == '"', match.group(2))
-        if why:
-            line = text.count("\n", 0, match.start(1)) + 1
-            yield f"{path}:{line}: includes {match.group(2)}: {why}"
+def sources(root):
+    for top in ("protocol", "agent"):
+        for folder, _, names in os.walk(os.path.join(root, top)):
+            for name in sorted(names):
+                if name.endswith((".c", ".h")):
+                    yield os.path.relpath(os.path.join(folder, name), root)
+
+
+def check(root):
+    problems = []
+    count = 0
+    for path in sources(root):
+        with open(os.path.join(root, path), encoding="utf-8", errors="replace") as lines:
+            for number, line in enumerate(lines, 1):
+                found = INCLUDE.match(line)
+                if not found:
+                    continue
+                count += 1
+                reason = wrong(path, found[1], found[2])
+                if reason:
+                    problems.append(f"{path}:{number}: includes {found[2]}: {reason}")
+    if count == 0:
+        problems.append(f"{root}: no includes found")
+    return problems
+
+
+def self_test():
+    allowed = [("agent/conf/a.c", '"', "agent/base/err.h"), ("agent/store/a.c", '"', "agent/fs/meta.h"),
+               ("agent/main.c", '"', "agent/cli/cmd.h"), ("agent/base/a.c", "<", "uv.h"),
+               ("agent/net/a.c", '"', "protocol/wire.h"), ("protocol/a.c", "<", "string.h"),
+               ("protocol/a.c", '"', "protocol/rd.h"), ("agent/watch/child/a.c", '"', "agent/base/err.h")]
+    refused = [("agent/base/a.c", '"', "agent/conf/conf.h"), ("agent/store/a.c", '"', "agent/net/link.h"),
+               ("agent/watch/a.c", '"', "agent/store/store.h"), ("agent/fs/a.c", '"', "agent/sync/scan.h"),
+               ("protocol/a.c", "<", "uv.h"), ("protocol/a.c", "<", "unistd.h"),
+               ("protocol/a.c", '"', "agent/base/err.h"), ("agent/fs/a.c", '"', "meta.h"),
+               ("agent/node/a.c", '"', "agent/ops/control.h"), ("agent/fs/a.c", '"', "agent/new/x.h")]
+    return ([f"refused: {case}" for case in allowed if wrong(*case)] +
+            [f"allowed: {case}" for case in refused if not wrong(*case)])
 
 
 def main():
-    # It must be able to fail.
-    assert list(check("protocol/x.c", '#include <sys/socket.h>\n'))
-    assert list(check("agent/fs/x.c", '#include "agent/store/store.h"\n'))
-    assert list(check("agent/net/x.c", '#include "agent/store/store.h"\n'))
-    assert not list(check("agent/sync/x.c", '#include "agent/store/store.h"\n#include <uv.h>\n'))
-
-    found, count = [], 0
-    for folder in ("protocol", "agent", "tests"):
-        for path in sorted((TOP / folder).rglob("*.[ch]")):
-            count += 1
-            found += check(str(path.relative_to(TOP)), path.read_text())
-    print("\n".join(found) if found else f"layers: {count} files, no wrong include")
-    return 1 if found else 0
+    if len(sys.argv) < 2:
+        sys.exit(__doc__)
+    problems = self_test() or check(sys.argv[1])
+    for problem in problems:
+        print(problem)
+    sys.exit(1 if problems else 0)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
