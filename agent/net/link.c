@@ -110,18 +110,21 @@ void link_write_error(struct link *l)
 	uv_timer_start(&l->deadline, on_deadline, GRACE_AFTER_WRITE_ERROR_MS, 0);
 }
 
-static void on_kick(uv_prepare_t *kick)
+static void on_kick(uv_idle_t *kick)
 {
 	struct link *l = container_of(kick, struct link, kick);
-	uv_prepare_stop(kick);
+	uv_idle_stop(kick);
 	link_pump(l);
 	link_update_reading(l);
 }
 
+/* An idle handle, not a prepare handle: one started while its own phase runs (a frame of one link
+ * makes us send on another) keeps the loop from sleeping, where the other would run after the
+ * sleep. */
 void link_wake(struct link *l)
 {
 	if (l->state != LINK_CLOSED)
-		uv_prepare_start(&l->kick, on_kick);
+		uv_idle_start(&l->kick, on_kick);
 }
 
 static struct link *link_new(const struct link_setup *setup)
@@ -140,7 +143,7 @@ static struct link *link_new(const struct link_setup *setup)
 	frame_reader_init(&l->frames);
 	uv_tcp_init(setup->loop, &l->tcp);
 	uv_timer_init(setup->loop, &l->deadline);
-	uv_prepare_init(setup->loop, &l->kick);
+	uv_idle_init(setup->loop, &l->kick);
 	l->tcp.data = l->deadline.data = l->kick.data = l;
 	l->handles = 3;
 	l->verdict = (struct tls_verdict){
@@ -193,9 +196,17 @@ void link_start(struct link *l)
 
 void link_admit(struct link *l)
 {
+	l->admitted = true;
+	if (!l->dialled)
+		link_open(l);
+	link_update_reading(l);
+	link_wake(l); /* the peer's HELLO may be here already */
+}
+
+void link_open(struct link *l)
+{
 	link_become(l, LINK_HELLO);
 	l->opened = true;
-	link_wake(l); /* the peer's HELLO may lie decrypted already */
 	l->events->open(l->events->owner, l, l->verdict.node);
 }
 
@@ -214,7 +225,8 @@ void link_go_live(struct link *l, unsigned peer_sender)
 
 void link_update_reading(struct link *l)
 {
-	bool taking = l->state == LINK_TLS || l->state == LINK_HELLO || l->state == LINK_LIVE;
+	bool taking = l->state == LINK_TLS || (l->state == LINK_PROVEN && l->admitted) ||
+		      l->state == LINK_HELLO || l->state == LINK_LIVE;
 	link_read(l, (taking && !l->paused) || l->state == LINK_FLUSH);
 }
 

@@ -20,9 +20,9 @@ struct tls_identity; /* own certificate and key, whom to trust: tls.h */
  * link_ function may be called in any of them, except in closed(). */
 struct link_events {
 	void *owner;
-	/* TLS is up and the peer's certificate matches a configured peer; name = that peer's node
-	 * name. The HELLO should be sent now. On the side that dialled, the peer's judgement of our
-	 * own key may still be under way; if it is "no", closed() follows and says so. */
+	/* TLS is up, the peer's certificate matches a configured peer, and it accepted ours; name =
+	 * that peer's node name. The HELLO must be sent now, by both: the side that dialled learns
+	 * that it is accepted from the other's HELLO, which is the frame that follows. */
 	void (*open)(void *owner, struct link *link, const char *peer_name);
 	/* One frame other than BYE; borrowed for the call. To judge a HELLO later than in the call,
 	 * pause first: the peer may have gone live and sent more. After link_close() no more come.

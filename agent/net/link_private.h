@@ -14,7 +14,8 @@
 enum link_state {
 	LINK_CONNECT, /* TCP is being set up; only where we dialled */
 	LINK_TLS,
-	LINK_PROVEN, /* we know who it is; waits for link_admit() */
+	LINK_PROVEN, /* we know who it is; waits for link_admit() and, if we dialled, a word from it
+		      */
 	LINK_HELLO,  /* open() was reported */
 	LINK_LIVE,
 	LINK_FLUSH,  /* the last bytes go out; what arrives is thrown away */
@@ -53,7 +54,7 @@ struct link {
 
 	uv_tcp_t tcp;
 	uv_timer_t deadline;
-	uv_prepare_t kick; /* runs before the loop sleeps: flushes, delivers after a resume */
+	uv_idle_t kick; /* flushes, and delivers after a resume, before the loop sleeps */
 	unsigned handles;
 	uv_connect_t connect;
 	uv_shutdown_t shutdown;
@@ -72,7 +73,7 @@ struct link {
 	size_t sent;
 	size_t in_flight;
 
-	bool dialled, opened, paused, reading, delivering, above_high;
+	bool dialled, admitted, opened, paused, reading, above_high;
 	bool tls_done, tls_broken, said_goodbye, write_failed, last_look;
 	uint64_t heard_ms, live_ms; /* clock_mono_ms() */
 	uint64_t bytes_in, bytes_out;
@@ -84,7 +85,10 @@ struct link {
 struct link *link_accept(uv_stream_t *listener, const struct link_setup *setup);
 struct link *link_dial(const struct sockaddr *to, const struct link_setup *setup);
 
-void link_admit(struct link *link); /* PROVEN -> HELLO; reports open() */
+/* PROVEN -> HELLO and open(); if we dialled, only when its first frame arrives and is not BYE. In
+ * TLS 1.3 the dialler is done before the other side has judged its certificate; and a connection
+ * that lost against one that crossed it is told so before anybody hears of it. */
+void link_admit(struct link *link);
 bool link_is_closing(const struct link *link);
 
 /* Inside link*.c */
@@ -99,6 +103,7 @@ void link_destroy(struct link *l);
 void link_update_reading(struct link *l);
 void link_wake(struct link *l); /* on_kick soon */
 void link_write_error(struct link *l);
+void link_open(struct link *l);	 /* PROVEN -> HELLO */
 void link_start(struct link *l); /* TCP is up: TLS begins */
 
 /* link_tls.c */

@@ -12,8 +12,9 @@
 
 #define TLS_RECORD_ALERT 0x15
 #define TLS_RECORD_HANDSHAKE 0x16
-#define COMPACT_AT (256u * 1024) /* bytes sent of the queue before the rest is moved to its front \
-				  */
+#define COMPACT_AT                                                                     \
+	(256u * 1024) /* bytes sent of the queue before the rest is moved to its front \
+		       */
 
 static void tls_failed(struct link *l, int result)
 {
@@ -83,16 +84,20 @@ static void on_bye(struct link *l, const struct frame *f)
 static bool deliver_frame(struct link *l)
 {
 	struct frame f;
+	size_t before = l->frames.used;
 	int r = frame_next(&l->frames, &f, l->phase, l->sender);
 	if (r == 0)
 		return false;
-	if (r < 0)
+	if (r < 0) {
 		bad_frame(l, &f, r);
-	else if (f.type == WIRE_BYE)
+	} else if (f.type == WIRE_BYE) {
 		on_bye(l, &f);
-	else if (l->events->frame(l->events->owner, l, &f) < 0)
-		link_end(l, BYE_INTERNAL,
-			 "a frame could not be handled"); /* no-op if closed, as it should */
+	} else if (l->state == LINK_PROVEN) {
+		l->frames.used = before; /* put back: open() may pause or close */
+		link_open(l);
+	} else if (l->events->frame(l->events->owner, l, &f) < 0) {
+		link_end(l, BYE_INTERNAL, "a frame could not be handled"); /* if not closed yet */
+	}
 	return true;
 }
 
@@ -115,6 +120,7 @@ static bool step(struct link *l)
 {
 	switch (l->state) {
 	case LINK_TLS: return shake_hands(l);
+	case LINK_PROVEN: return l->admitted && (deliver_frame(l) || decrypt(l));
 	case LINK_HELLO:
 	case LINK_LIVE: return !l->paused && (deliver_frame(l) || decrypt(l));
 	default: return false;

@@ -222,7 +222,8 @@ const char *peers_last_error(const struct peers *peers, const char *node)
 struct link *peers_link(const struct peers *peers, const char *node)
 {
 	struct peer *peer = peers_find(peers, node);
-	return peer && peer->link && !link_is_closing(peer->link) ? peer->link : NULL;
+	return peer && peer->link && peer->link->opened && !link_is_closing(peer->link) ? peer->link
+											: NULL;
 }
 
 static void on_last_closed(uv_handle_t *handle)

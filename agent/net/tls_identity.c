@@ -1,6 +1,7 @@
 /* The node's key and certificate and whom it trusts, as one SSL_CTX that serves both directions. */
 #include <errno.h>
 #include <openssl/err.h>
+#include <openssl/x509err.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -104,11 +105,13 @@ static int load_own(struct tls_identity *identity, const char *certificate, cons
 	uint8_t hash[HASH_LEN];
 	if (SSL_CTX_use_certificate_chain_file(context, certificate) != 1)
 		return tls_err(err, "read the certificate %.100s", certificate);
-	if (SSL_CTX_use_PrivateKey_file(context, key, SSL_FILETYPE_PEM) != 1)
+	if (SSL_CTX_use_PrivateKey_file(context, key, SSL_FILETYPE_PEM) != 1) {
+		if (ERR_GET_REASON(ERR_peek_last_error()) == X509_R_KEY_VALUES_MISMATCH)
+			return err_set(err, -EINVAL,
+				       "the key %.90s does not belong to the certificate %.90s",
+				       key, certificate);
 		return tls_err(err, "read the key %.100s", key);
-	if (SSL_CTX_check_private_key(context) != 1)
-		return tls_err(err, "the key %.60s does not belong to the certificate %.60s", key,
-			       certificate);
+	}
 	warn_of_readable_key(key);
 	tls_key_hash(hash, SSL_CTX_get0_certificate(context));
 	tls_fingerprint_text(identity->fingerprint, hash);

@@ -14,8 +14,9 @@
 #include "agent/net/tls_private.h"
 
 #define VALID_DAYS 3650
-#define CLOCK_SKEW_SECONDS 86400 /* a peer whose clock is behind must not find it "not yet valid" \
-				  */
+#define CLOCK_SKEW_SECONDS                                                     \
+	86400 /* a peer whose clock is behind must not find it "not yet valid" \
+	       */
 
 static bool exists(const char *path)
 {
