@@ -373,12 +373,12 @@ const struct cmd cmd_init = {
 		"refuses it.\n\n"
 		"Example, the active region:\n"
 		"  artifact-sync init --node region-a --group is --role active \\\n"
-		"    --tree /opt/wso2is/repository --state-dir /var/lib/artifact-sync --listen "
-		"0.0.0.0:7443\n"
+		"    --tree /opt/wso2is/repository --listen 0.0.0.0:7443 \\\n"
+		"    --state-dir /var/lib/artifact-sync\n"
 		"and the passive one:\n"
 		"  artifact-sync init --node region-b --group is --role passive --adopt \\\n"
-		"    --tree /opt/wso2is/repository --state-dir /var/lib/artifact-sync --listen "
-		"0.0.0.0:7443",
+		"    --tree /opt/wso2is/repository --listen 0.0.0.0:7443 \\\n"
+		"    --state-dir /var/lib/artifact-sync",
 	.options = options,
 	.checks_required = true,
 	.options_size = sizeof(struct init_options),

@@ -101,8 +101,7 @@ static char *program_help(int key, const char *text, void *input)
 		"`artifact-sync COMMAND --help' explains one, with examples.\n\n"
 		"Two regions in five steps:\n"
 		"  1. on each node   artifact-sync init --node ... --role active|passive ...\n"
-		"  2. on each node   artifact-sync pair, with the line that init printed on the "
-		"other\n"
+		"  2. on each node   artifact-sync pair, as init on the other one said\n"
 		"  3. on each node   artifact-sync check\n"
 		"  4. on each node   artifact-sync agent (or start its service)\n"
 		"  5. on either      artifact-sync status\n\n"
@@ -244,7 +243,8 @@ int options_parse_command(struct cli *cli, const struct cmd *cmd, int argc, char
 	struct argp_option rows[OPTIONS_MAX + 1];
 	options_for_argp(rows, cmd);
 	AUTO_FREE char *doc = x_asprintf("%s\v%s", cmd->summary, cmd->help);
-	const struct argp argp = {.options = rows,
+	const struct argp argp = {.options = cmd->options ? rows
+							  : NULL, /* glibc leaks an empty list */
 				  .parser = parse_command,
 				  .args_doc = cmd->operands,
 				  .doc = doc,

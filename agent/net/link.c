@@ -110,18 +110,21 @@ void link_write_error(struct link *l)
 	uv_timer_start(&l->deadline, on_deadline, GRACE_AFTER_WRITE_ERROR_MS, 0);
 }
 
-static void on_kick(uv_prepare_t *kick)
+static void on_kick(uv_idle_t *kick)
 {
 	struct link *l = container_of(kick, struct link, kick);
-	uv_prepare_stop(kick);
+	uv_idle_stop(kick);
 	link_pump(l);
 	link_update_reading(l);
 }
 
+/* An idle handle, not a prepare handle: one started while its own phase runs (a frame of one link
+ * makes us send on another) keeps the loop from sleeping, where the other would run after the
+ * sleep. */
 void link_wake(struct link *l)
 {
 	if (l->state != LINK_CLOSED)
-		uv_prepare_start(&l->kick, on_kick);
+		uv_idle_start(&l->kick, on_kick);
 }
 
 static struct link *link_new(const struct link_setup *setup)
@@ -140,7 +143,7 @@ static struct link *link_new(const struct link_setup *setup)
 	frame_reader_init(&l->frames);
 	uv_tcp_init(setup->loop, &l->tcp);
 	uv_timer_init(setup->loop, &l->deadline);
-	uv_prepare_init(setup->loop, &l->kick);
+	uv_idle_init(setup->loop, &l->kick);
 	l->tcp.data = l->deadline.data = l->kick.data = l;
 	l->handles = 3;
 	l->verdict = (struct tls_verdict){

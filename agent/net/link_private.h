@@ -54,7 +54,7 @@ struct link {
 
 	uv_tcp_t tcp;
 	uv_timer_t deadline;
-	uv_prepare_t kick; /* runs before the loop sleeps: flushes, delivers after a resume */
+	uv_idle_t kick; /* flushes, and delivers after a resume, before the loop sleeps */
 	unsigned handles;
 	uv_connect_t connect;
 	uv_shutdown_t shutdown;

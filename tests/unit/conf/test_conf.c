@@ -1,5 +1,6 @@
 /* The configuration: what is read, what is refused and how it is said, and that it is never half
  * written. */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -34,7 +35,18 @@ static int make_dir(void **state)
 static int remove_dir(void **state)
 {
 	unlink(path);
-	return rmdir(dir); /* fails when a temporary was left behind */
+	return rmdir(dir);
+}
+
+static void nothing_is_left_behind(void)
+{
+	DIR *d = opendir(dir);
+	assert_non_null(d);
+	for (struct dirent *e; (e = readdir(d));) {
+		if (e->d_name[0] != '.' && strcmp(e->d_name, "config.json") != 0)
+			fail_msg("%s", e->d_name);
+	}
+	closedir(d);
 }
 
 static void put(const char *text)
@@ -280,6 +292,7 @@ static void pair_refuses_what_load_would(void **state)
 	assert_int_equal(conf_add_peer(path, "d d", "h:1", FINGERPRINT, &err), -EINVAL);
 	AUTO_FREE char *after = get();
 	assert_string_equal(before, after);
+	nothing_is_left_behind();
 }
 
 /* The nth disk call fails: what the name leads to is the old file or the new one. */
@@ -294,6 +307,7 @@ static void a_failing_disk_never_leaves_half_a_file(void **state)
 		int r = conf_add_peer(path, "d", "h:1", FINGERPRINT, &err);
 		fault_disarm();
 		assert_int_equal(r, fault.fired ? -ENOSPC : 0);
+		nothing_is_left_behind();
 		AUTO_FREE char *after = get();
 		AUTO(conf) *conf = NULL;
 		assert_int_equal(conf_load(&conf, path, &err), 0);
@@ -309,6 +323,7 @@ static void a_failing_disk_never_leaves_half_a_file(void **state)
 		int r = conf_write_new(path, &init, NULL);
 		fault_disarm();
 		assert_int_equal(r, fault.fired ? -EIO : 0);
+		nothing_is_left_behind();
 		if (!fault.fired)
 			break;
 		assert_true(nth < 100);

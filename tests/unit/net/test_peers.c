@@ -79,12 +79,24 @@ static void crossing_dials_leave_one_link_on_both_sides(void **state)
 	print_message("an open link was replaced in %u of 50 rounds\n", replaced);
 }
 
+static void dial_although_linked(struct side *side, const char *node, const char *address)
+{
+	struct err err = {0};
+	struct peer *peer = peers_find(side->peers, node);
+	struct link *first = peer->link;
+	peer->link = NULL;
+	if (!peer->address)
+		peer->address = x_strdup(address);
+	assert_int_equal(address_parse(&peer->target, peer->address, &err), 0);
+	peer_dial_now(peer);
+	peer->link = first;
+}
+
 /* The crossing forced into its worst order: the loser is live before the winner is dialled. */
 static void the_first_names_dial_wins_over_a_young_link(void **state)
 {
 	struct world world;
 	struct side a = {0}, b = {0};
-	struct err err = {0};
 	world_begin(&world);
 	side_begin(&a, &world, "a", true, "b");
 	char to[64];
@@ -92,14 +104,8 @@ static void the_first_names_dial_wins_over_a_young_link(void **state)
 	side_begin(&b, &world, "b", true, to);
 	RUN_UNTIL(&world, is_settled(&a, &b));
 	assert_false(link_was_dialled(a.link));
-	/* a dials although it has a link: as if its dial had been under way. */
-	struct peer *peer = peers_find(a.peers, "b");
-	struct link *first = peer->link;
-	peer->link = NULL;
-	peer->address = x_strdup(address_of(&b));
-	assert_int_equal(address_parse(&peer->target, peer->address, &err), 0);
-	peer_dial_now(peer);
-	peer->link = first;
+	/* As if a's dial had been under way all the time. */
+	dial_although_linked(&a, "b", address_of(&b));
 	RUN_UNTIL(&world, a.opens == 2 && b.opens == 2 && is_settled(&a, &b));
 	assert_true(link_was_dialled(a.link));
 	assert_int_equal(a.reason, BYE_REPLACED);
@@ -115,20 +121,14 @@ static void a_losing_dial_is_never_reported(void **state)
 {
 	struct world world;
 	struct side a = {0}, b = {0};
-	struct err err = {0};
 	char to[64];
 	world_begin(&world);
 	side_begin(&b, &world, "b", true, "a");
 	snprintf(to, sizeof(to), "b=%s", address_of(&b));
 	side_begin(&a, &world, "a", true, to);
 	RUN_UNTIL(&world, is_settled(&a, &b));
-	struct peer *peer = peers_find(b.peers, "a");
-	struct link *first = peer->link;
-	peer->link = NULL;
-	peer->address = x_strdup(address_of(&a));
-	assert_int_equal(address_parse(&peer->target, peer->address, &err), 0);
-	peer_dial_now(peer);
-	peer->link = first;
+	struct link *first = b.link;
+	dial_although_linked(&b, "a", address_of(&a));
 	assert_int_equal(count_links(&b), 2);
 	RUN_UNTIL(&world, is_settled(&a, &b));
 	assert_ptr_equal(b.link, first);
@@ -139,14 +139,38 @@ static void a_losing_dial_is_never_reported(void **state)
 	world_end(&world);
 }
 
+/* No crossing lasts longer than a handshake may: who dials then has lost the old link. */
+static void a_dial_long_after_wins_whoever_dialled(void **state)
+{
+	struct world world;
+	struct side a = {0}, b = {0};
+	char to[64];
+	world_begin(&world);
+	side_begin(&b, &world, "b", true, "a");
+	snprintf(to, sizeof(to), "b=%s", address_of(&b));
+	side_begin(&a, &world, "a", true, to);
+	RUN_UNTIL(&world, is_settled(&a, &b));
+	a.peers->timing.link.handshake_ms = b.peers->timing.link.handshake_ms = 1000;
+	a.link->live_ms -= 1001;
+	b.link->live_ms -= 1001;
+	dial_although_linked(&b, "a", address_of(&a));
+	RUN_UNTIL(&world, a.opens == 2 && b.opens == 2 && is_settled(&a, &b));
+	assert_true(link_was_dialled(b.link));
+	side_end(&a);
+	side_end(&b);
+	world_end(&world);
+}
+
 /* b lost its old link without a word (power, a cut network) and dials again; a still believes. */
 static void a_newer_dial_from_the_same_side_takes_over(void **state)
 {
 	struct world world;
 	struct side a = {0}, b = {0}, again = {0};
+	struct peers_timing timing = quick;
 	char to[64];
+	timing.link.handshake_ms = 60000; /* a crossing remains possible: only who dialled counts */
 	world_begin(&world);
-	side_begin(&a, &world, "a", true, "b");
+	side_begin_timed(&a, &world, "a", true, "b", &timing);
 	snprintf(to, sizeof(to), "a=%s", address_of(&a));
 	side_begin(&b, &world, "b", false, to);
 	RUN_UNTIL(&world, is_settled(&a, &b));
@@ -393,6 +417,7 @@ int main(void)
 		cmocka_unit_test(crossing_dials_leave_one_link_on_both_sides),
 		cmocka_unit_test(the_first_names_dial_wins_over_a_young_link),
 		cmocka_unit_test(a_losing_dial_is_never_reported),
+		cmocka_unit_test(a_dial_long_after_wins_whoever_dialled),
 		cmocka_unit_test(a_newer_dial_from_the_same_side_takes_over),
 		cmocka_unit_test(a_peer_that_comes_later_is_found),
 		cmocka_unit_test(names_are_resolved_and_failures_named),

@@ -163,15 +163,16 @@ static void a_ca_vouches_only_for_the_peers_name(void **state)
 	struct tls_identity *identity = NULL;
 	struct signer ca = make_certificate("Our CA", NULL, NULL);
 	struct signer other_ca = make_certificate("Our CA", NULL, NULL);
-	struct signer b = make_certificate("b.example", "serverAuth,clientAuth", &ca);
-	struct signer wildcard = make_certificate("*.example", "serverAuth,clientAuth", &ca);
-	struct signer client_only = make_certificate("b.example", "clientAuth", &ca);
-	struct signer forged = make_certificate("b.example", "serverAuth,clientAuth", &other_ca);
+	struct signer b = make_certificate("b.region.example", "serverAuth,clientAuth", &ca);
+	struct signer wildcard = make_certificate("*.region.example", "serverAuth,clientAuth", &ca);
+	struct signer client_only = make_certificate("b.region.example", "clientAuth", &ca);
+	struct signer forged =
+		make_certificate("b.region.example", "serverAuth,clientAuth", &other_ca);
 	const char *ca_file = scratch_file("ca.pem");
 	FILE *out = fopen(ca_file, "w");
 	PEM_write_X509(out, ca.certificate);
 	fclose(out);
-	const struct tls_peer peers[] = {{.node = "b", .ca = ca_file, .name = "b.example"},
+	const struct tls_peer peers[] = {{.node = "b", .ca = ca_file, .name = "b.region.example"},
 					 {.node = "c", .ca = ca_file}};
 	assert_int_equal(
 		tls_identity_new(&identity, certificate_file("a"), key_file("a"), peers, 2, &err),
