@@ -41,7 +41,7 @@ static int configure(sqlite3 *db, bool writer, struct err *err)
 {
 	const char *settings =
 		writer ? "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA "
-			 "cache_size=-32768;"
+			 "cache_size=-32768; PRAGMA wal_autocheckpoint=4096;"
 			 "PRAGMA temp_store=MEMORY; PRAGMA mmap_size=0; PRAGMA cell_size_check=ON;"
 		       : "PRAGMA synchronous=FULL; PRAGMA cache_size=-8192; PRAGMA mmap_size=0;"
 			 "PRAGMA temp_store=MEMORY; PRAGMA query_only=ON;";
