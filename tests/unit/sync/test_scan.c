@@ -435,7 +435,7 @@ static void names_that_no_record_can_hold_are_counted(void **state)
 		assert_int_equal(chdir(name), 0);
 	}
 	assert_int_equal(fchdir(home), 0);
-	AUTO_FREE char *paths = scan_paths(w, "");
+	free(scan_paths(w, ""));
 	assert_int_equal(w->counts.too_long, 1);
 	assert_int_equal(w->counts.entries, 22);
 	/* remove(3) cannot reach it either. */
