@@ -31,22 +31,12 @@ static bool wants_anything(const struct look *look)
 
 /* ---- absence -------------------------------------------------------------------------------- */
 
-/* A followed directory is mounted or linked; when the way to it is gone its files are not. */
-static bool leads_to_root(const struct tree *tree, const char *path)
-{
-	for (size_t i = 1; i < tree->n; i++) {
-		if (relpath_is_within(tree->roots[i].at, path))
-			return true;
-	}
-	return false;
-}
-
 /* What is indexed here is not here any longer. GONE is still to be confirmed by the root. */
 static enum capture_outcome judge_gone(struct look *look)
 {
 	if (!wants_indexed(look))
 		return CAPTURE_DROPPED;
-	if (!*look->sub || leads_to_root(look->env->tree, look->item->path))
+	if (!*look->sub || tree_leads_to_root(look->env->tree, look->item->path))
 		return capture_why(look->item, CAPTURE_UNREADABLE,
 				   "a followed directory stands at or beneath it");
 	return CAPTURE_GONE;
@@ -134,7 +124,7 @@ static enum capture_outcome capture_wanted(struct look *look)
 		return CAPTURE_NOTHING;
 	bool was_dir = look->live && look->old.rec.kind == RECORD_DIR;
 	if (was_dir && !S_ISDIR(look->st.st_mode) &&
-	    leads_to_root(look->env->tree, look->item->path))
+	    tree_leads_to_root(look->env->tree, look->item->path))
 		return capture_why(look->item, CAPTURE_UNREADABLE,
 				   "a followed directory stood beneath it");
 	enum capture_outcome outcome = read_kind(look);

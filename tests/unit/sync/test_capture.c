@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -522,6 +523,53 @@ static void a_torn_file_is_never_taken_for_whole(void **state)
 	capture_item_release(&item);
 }
 
+#define LARGE (16 << 20)
+
+struct overtaker {
+	const uint64_t *bytes_hashed;
+	uint64_t from;
+	int fd;
+	_Atomic bool done;
+};
+
+/* Waits until the first piece was read, then changes the beginning and the end. */
+static void *overtake(void *arg)
+{
+	struct overtaker *o = arg;
+	while (__atomic_load_n(o->bytes_hashed, __ATOMIC_RELAXED) == o->from)
+		sched_yield();
+	assert_int_equal(pwrite(o->fd, "b", 1, 0), 1);
+	assert_int_equal(pwrite(o->fd, "b", 1, LARGE - 1), 1);
+	o->done = true;
+	return NULL;
+}
+
+/* The file is old when the reading begins, so only the second stat can tell. */
+static void a_write_during_the_read_is_noticed(void **state)
+{
+	struct world *w = *state;
+	AUTO_FREE char *block = x_calloc(1, LARGE + 1);
+	for (int attempt = 0; attempt < 20; attempt++) {
+		memset(block, 'a', LARGE);
+		put_file("tree/f", block);
+		let_age();
+		AUTO_CLOSE int fd = open("tree/f", O_WRONLY);
+		struct overtaker o = {&w->bytes_hashed, w->bytes_hashed, fd, false};
+		pthread_t thread;
+		assert_int_equal(pthread_create(&thread, NULL, overtake, &o), 0);
+		struct capture_item item = capture_path(w, "f");
+		bool during = o.done;
+		enum capture_outcome outcome = item.outcome;
+		capture_item_release(&item);
+		pthread_join(thread, NULL);
+		if (!during)
+			continue; /* the other thread was not let run */
+		assert_int_equal(outcome, CAPTURE_AGAIN);
+		return;
+	}
+	skip();
+}
+
 static void deep_verification_names_the_difference(void **state)
 {
 	struct world *w = *state;
@@ -577,6 +625,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(set_id_bits_follow_the_policy, enter, leave),
 		cmocka_unit_test_setup_teardown(parents_come_along, enter, leave),
 		cmocka_unit_test_setup_teardown(a_torn_file_is_never_taken_for_whole, enter, leave),
+		cmocka_unit_test_setup_teardown(a_write_during_the_read_is_noticed, enter, leave),
 		cmocka_unit_test_setup_teardown(deep_verification_names_the_difference, enter,
 						leave),
 	};

@@ -124,6 +124,7 @@ static void a_directory_in_the_place_of_a_file_and_back(void **state)
 	remove_all("tree/z");
 	make_dir("tree/z");
 	put_file("tree/z/in", "x");
+	assert_scan(w, "", ".\na\nz\nz/in\n");
 	let_age();
 	index_all(w);
 	assert_indexed(w);
@@ -250,6 +251,15 @@ static void a_mount_that_is_not_followed_is_not_entered(void **state)
 	assert_string_equal(paths, "");
 	assert_string_equal(part, "");
 	assert_int_equal(w->counts.foreign_mounts, 1); /* of the part; the whole had two */
+	/* One that nobody wants is no alarm. */
+	static const char *const rules[] = {"- m", NULL};
+	make_dir("tree/m");
+	world_set_rules(w, rules);
+	assert_int_equal(mount("empty", "tree/m", NULL, MS_BIND, NULL), 0);
+	AUTO_FREE char *left_out = scan_paths(w, "");
+	assert_int_equal(umount("tree/m"), 0);
+	assert_string_equal(left_out, ".\n");
+	assert_int_equal(w->counts.foreign_mounts, 0);
 	assert_int_equal(at, CAPTURE_UNREADABLE);
 	assert_int_equal(beneath, CAPTURE_UNREADABLE);
 	assert_int_equal(file, CAPTURE_UNREADABLE);
@@ -425,7 +435,7 @@ static void names_that_no_record_can_hold_are_counted(void **state)
 		assert_int_equal(chdir(name), 0);
 	}
 	assert_int_equal(fchdir(home), 0);
-	AUTO_FREE char *paths = scan_paths(w, "");
+	free(scan_paths(w, ""));
 	assert_int_equal(w->counts.too_long, 1);
 	assert_int_equal(w->counts.entries, 22);
 	/* remove(3) cannot reach it either. */
