@@ -145,6 +145,11 @@ int store_capture(struct store *store, const struct captured *items, size_t n, b
 /* A node becomes the active: every ENTRY_FOREIGN entry becomes a version of its epoch, with a seq. */
 int store_claim_foreign(struct store *store, size_t *changed, struct err *err);
 
+/* A node was superseded: what it numbered above base_seq (of the first epoch that is not its own) was never replicated.
+ * Live entries become ENTRY_FOREIGN with epoch 0 and seq 0, so that what displaces them saves them first; deletions are
+ * forgotten. */
+int store_disown_above(struct store *store, uint64_t base_seq, size_t *changed, struct err *err);
+
 /* ---- the active: what a peer has ------------------------------------------------------------ */
 
 struct pending {
@@ -232,6 +237,7 @@ void notes_free(struct note *notes, size_t n);
 
 /* ---- the passive: journal ------------------------------------------------------------------- */
 
+/* A file or link that is installed where a directory was takes what is indexed beneath out of the index. */
 enum journal_op { JOURNAL_PUBLISH = 1, JOURNAL_DIR = 2, JOURNAL_META = 3, JOURNAL_REMOVE = 4, JOURNAL_RMDIR = 5 };
 
 struct journal_row {

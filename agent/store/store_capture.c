@@ -19,22 +19,11 @@ static struct capturing *capturing_of(struct txn *t)
 /* ---- things that go ---------------------------------------------------------------------------
  */
 
-static int forget_one(struct txn *t, const char *path, struct err *err)
-{
-	sqlite3_stmt *s;
-	struct index_entry old;
-	int r = txn_get(&s, &old, t, path, err);
-	if (r > 0)
-		r = txn_forget(t, &old, err);
-	sqlite3_stmt_free(s);
-	return r;
-}
-
 /* A path that left the profile is nobody's business any longer: what peers have there, too, is
  * forgotten. */
 static int drop_one(struct txn *t, const char *path, struct err *err)
 {
-	int r = forget_one(t, path, err);
+	int r = txn_forget_path(t, path, err);
 	for (size_t i = 0; r == 0 && i < t->store->n_peers; i++) {
 		AUTO(sqlite3_stmt) *s = conn_statement(t->conn, SQL_UNACK, err);
 		if (!s)
@@ -64,7 +53,8 @@ static int bury_one(struct txn *t, const char *path, struct err *err)
  * and the digest shows it. */
 static int gone(struct capturing *c, const char *path, bool itself, struct err *err)
 {
-	int (*act)(struct txn *, const char *, struct err *) = c->foreign ? forget_one : bury_one;
+	int (*act)(struct txn *, const char *, struct err *) =
+		c->foreign ? txn_forget_path : bury_one;
 	int r = txn_each_beneath(&c->txn, path, false, act, err);
 	return r == 0 && itself ? act(&c->txn, path, err) : r;
 }
@@ -186,76 +176,6 @@ int store_capture(struct store *store, const struct captured *items, size_t n, b
 			    "this node belongs to no epoch: it must not number changes");
 	else
 		r = capture_all(&c, items, n, err);
-	r = txn_end(&c.txn, r, err);
-	if (r == 0)
-		*changed = c.changed;
-	return r;
-}
-
-/* ---- a node that becomes the active ------------------------------------------------------------
- */
-
-#define CLAIM_CHUNK 512
-
-static int list_foreign(struct txn *t, const char *from, char *paths[CLAIM_CHUNK], size_t *n,
-			struct err *err)
-{
-	AUTO(sqlite3_stmt) *s = conn_statement(t->conn, SQL_FOREIGN, err);
-	if (!s)
-		return err_wrap(err, "list foreign entries");
-	bind_path(s, 1, from);
-	bind_int(s, 2, CLAIM_CHUNK);
-	int r;
-	while ((r = statement_step(s, err)) > 0)
-		paths[(*n)++] = x_strdup(column_path(s, 0));
-	return r;
-}
-
-static int claim_one(struct capturing *c, const char *path, struct err *err)
-{
-	sqlite3_stmt *s;
-	struct index_entry old;
-	int r = txn_get(&s, &old, &c->txn, path, err);
-	if (r > 0)
-		r = put_version(c, &old, &old, err);
-	sqlite3_stmt_free(s);
-	return r;
-}
-
-static int claim_all(struct capturing *c, struct err *err)
-{
-	char *paths[CLAIM_CHUNK];
-	size_t n;
-	AUTO_FREE char *from = x_strdup("");
-	do {
-		n = 0;
-		int r = list_foreign(&c->txn, from, paths, &n, err);
-		for (size_t i = 0; r == 0 && i < n; i++)
-			r = claim_one(c, paths[i], err);
-		if (n > 0) {
-			free(from);
-			from = x_strdup(paths[n - 1]);
-		}
-		for (size_t i = 0; i < n; i++)
-			free(paths[i]);
-		if (r < 0)
-			return r;
-	} while (n == CLAIM_CHUNK);
-	return 0;
-}
-
-int store_claim_foreign(struct store *store, size_t *changed, struct err *err)
-{
-	struct capturing c = {0};
-	*changed = 0;
-	int r = txn_begin(&c.txn, store, "claim", err);
-	if (r < 0)
-		return r;
-	if (c.txn.epoch == 0)
-		r = err_set(err, -EPERM,
-			    "this node belongs to no epoch: it must not number changes");
-	else
-		r = claim_all(&c, err);
 	r = txn_end(&c.txn, r, err);
 	if (r == 0)
 		*changed = c.changed;

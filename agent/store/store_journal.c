@@ -102,6 +102,14 @@ static int install(struct txn *t, const struct installed *done, struct err *err)
 	struct index_entry view;
 	int r = txn_get(&get, &view, t, entry->rec.path, err);
 	const struct index_entry *old = r > 0 ? &view : NULL;
+	if (old && old->rec.kind == RECORD_DIR &&
+	    (entry->rec.kind == RECORD_FILE || entry->rec.kind == RECORD_SYMLINK)) {
+		/* What was beneath went with the directory; its tombstones may come later. */
+		sqlite3_stmt_free(get);
+		r = txn_each_beneath(t, entry->rec.path, false, txn_forget_path, err);
+		if (r == 0)
+			r = txn_get(&get, &view, t, entry->rec.path, err);
+	}
 	if (r < 0)
 		return r;
 	if (done->forget)

@@ -65,8 +65,9 @@ extern const char store_schema[];
 		   " ORDER BY path DESC LIMIT ?3")                                                 \
 	X(BENEATH_ANY, "SELECT path FROM records WHERE path>=?1 AND path<?2"                       \
 		       " ORDER BY path DESC LIMIT ?3")                                             \
-	X(FOREIGN, "SELECT path FROM records WHERE (flags & 1)<>0 AND kind<>4 AND path>=?1"        \
-		   " ORDER BY path LIMIT ?2")                                                      \
+	X(FOREIGN, "SELECT path FROM records WHERE (flags & 1)<>0 AND kind<>4"                     \
+		   " ORDER BY path LIMIT ?1")                                                      \
+	X(ABOVE, "SELECT path FROM records WHERE seq>?2 ORDER BY seq,path LIMIT ?1")               \
 	X(PUT, "INSERT INTO records(" ENTRY_COLUMNS ",dead_at) VALUES(" ENTRY_PARAMETERS ",0)"     \
 	       " ON CONFLICT(path) DO UPDATE SET kind=?2,mode=?3,uid=?4,gid=?5,mtime_ns=?6,"       \
 	       "size=?7,hash=?8,target=?9,xattrs=?10,epoch=?11,seq=?12,inst_dev=?13,inst_ino=?14," \
@@ -270,6 +271,7 @@ int txn_put(struct txn *t, const struct index_entry *old, const struct index_ent
 int txn_bury(struct txn *t, const struct index_entry *old, const char *path, uint64_t epoch,
 	     uint64_t seq, unsigned flags, struct err *err);
 int txn_forget(struct txn *t, const struct index_entry *old, struct err *err);
+int txn_forget_path(struct txn *t, const char *path, struct err *err); /* 0 also when absent */
 /* inst always, flags unless negative; FOREIGN stays as it is */
 int txn_set_installed(struct txn *t, const char *path, const struct file_stat *inst, int flags,
 		      struct err *err);

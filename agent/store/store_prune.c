@@ -48,12 +48,7 @@ static int acked_by_all(struct txn *t, const struct tombstone *grave, struct pee
 
 static int prune_one(struct txn *t, const char *path, struct err *err)
 {
-	sqlite3_stmt *get;
-	struct index_entry old;
-	int r = txn_get(&get, &old, t, path, err);
-	if (r > 0)
-		r = txn_forget(t, &old, err);
-	sqlite3_stmt_free(get);
+	int r = txn_forget_path(t, path, err);
 	for (size_t i = 0; r == 0 && i < t->store->n_peers; i++) {
 		AUTO(sqlite3_stmt) *s = conn_statement(t->conn, SQL_UNACK, err);
 		if (!s)

@@ -345,6 +345,17 @@ int txn_forget(struct txn *t, const struct index_entry *old, struct err *err)
 	return statement_run(s, err);
 }
 
+int txn_forget_path(struct txn *t, const char *path, struct err *err)
+{
+	sqlite3_stmt *s;
+	struct index_entry old;
+	int r = txn_get(&s, &old, t, path, err);
+	if (r > 0)
+		r = txn_forget(t, &old, err);
+	sqlite3_stmt_free(s);
+	return r;
+}
+
 int txn_set_installed(struct txn *t, const char *path, const struct file_stat *inst, int flags,
 		      struct err *err)
 {

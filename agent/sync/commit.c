@@ -1,19 +1,19 @@
 /* The life of a batch, from staged objects to the index. */
 #include "agent/sync/commit_private.h"
 
-#include <errno.h>
-#include <stdio.h>
 #include <string.h>
 
-#define SYNC_EACH_MAX 64 /* metadata changes synced one by one; from there on with the whole file system */
+#define SYNC_EACH_MAX \
+	64 /* metadata changes synced one by one; from there on with the whole file system */
 
 void commit_item_release(struct commit_item *item)
 {
 	index_entry_release(&item->entry);
-	*item = (struct commit_item){ 0 };
+	*item = (struct commit_item){0};
 }
 
-/* ---- staged objects that are not wanted --------------------------------------------------------- */
+/* ---- staged objects that are not wanted ---------------------------------------------------------
+ */
 
 static void discard_staged(const struct commit_env *env, const struct commit_item *item)
 {
@@ -29,9 +29,10 @@ static void discard_all(const struct commit_env *env, const struct commit_item *
 		discard_staged(env, &items[i]);
 }
 
-/* ---- answers ---------------------------------------------------------------------------------- */
+/* ---- answers ----------------------------------------------------------------------------------
+ */
 
-static void answer(const struct batch *b, struct commit_op *op)
+static void answer(const struct commit_op *op)
 {
 	struct commit_item *item = op->item;
 	if (op->state == OP_PERFORMED) {
@@ -41,36 +42,28 @@ static void answer(const struct batch *b, struct commit_op *op)
 	item->result = op->result;
 	item->reason = op->reason;
 	memcpy(item->text, op->text, sizeof(item->text));
-	/* Salvage refused: put_back() has dealt with it, and what may still be in stage/ is local. */
-	if (op->reason != REFUSED_SALVAGE || op->result != COMMIT_REFUSED)
-		discard_staged(b->env, item);
 }
 
-static void answer_all(struct batch *b, struct commit_item *items, size_t n)
+/* Those that got no operation: their answer stands already. */
+static void discard_answered(const struct commit_env *env, const struct commit_item *items,
+			     size_t n)
 {
-	for (size_t i = 0; i < b->n; i++)
-		answer(b, &b->ops[i]);
 	for (size_t i = 0; i < n; i++) {
-		bool early = items[i].result != COMMIT_DONE && items[i].reason != 0;
-		if (early)
-			continue;
+		if (items[i].result != COMMIT_DONE)
+			discard_staged(env, &items[i]);
 	}
 }
 
-/* ---- a batch ---------------------------------------------------------------------------------- */
-
-static int verify_roots(const struct batch *b, struct err *err)
+static void need_all(struct commit_item *items, size_t n)
 {
-	char why[ROOT_WHY_MAX];
-	const struct root *last = NULL;
-	for (size_t i = 0; i < b->n; i++) {
-		const struct root *root = b->ops[i].root;
-		if (root != last && root_verify(root, why) < 0)
-			return err_set(err, -ESTALE, "the root \"%.60s\": %.120s", root->at, why);
-		last = root;
+	for (size_t i = 0; i < n; i++) {
+		items[i].result = COMMIT_NEED;
+		items[i].reason = NEED_CONTENT;
 	}
-	return 0;
 }
+
+/* ---- a batch ----------------------------------------------------------------------------------
+ */
 
 static bool is_small(const struct batch *b)
 {
@@ -95,20 +88,19 @@ static int prepare(struct batch *b, struct commit_item *items, size_t n, struct 
 	if (r == 0)
 		r = batch_plan(b, items, n, err);
 	if (r == 0)
-		r = verify_roots(b, err);
-	if (r == 0)
 		r = batch_sync_staged(b, err);
 	if (r == 0 && b->n > 0)
 		r = write_journal(b, err);
 	return r;
 }
 
-/* From the journal on, a failure of the whole leaves it written: the next commit or start goes on from
- * there. */
+/* From the journal on, a failure of the whole leaves it written: the next commit or start goes on
+ * from there. */
 static int carry_out(struct batch *b, struct err *err)
 {
-	batch_perform(b);
-	int r = batch_finish_dirs(b, err);
+	int r = batch_perform(b, err);
+	if (r == 0)
+		r = batch_finish_dirs(b, err);
 	if (r == 0)
 		r = batch_sync_touched(b, err);
 	return r < 0 ? r : batch_record(b, err);
@@ -116,19 +108,28 @@ static int carry_out(struct batch *b, struct err *err)
 
 int commit_run(const struct commit_env *env, struct commit_item *items, size_t n, struct err *err)
 {
-	struct batch b = { .env = env };
+	struct batch b = {.env = env};
+	for (size_t i = 0; i < n; i++) {
+		items[i].result = COMMIT_DONE;
+		items[i].reason = 0;
+		*items[i].text = '\0';
+	}
 	int r = prepare(&b, items, n, err);
 	if (r < 0) {
 		discard_all(env, items, n);
+		need_all(items, n);
 		batch_release(&b);
 		return r;
 	}
+	discard_answered(env, items, n);
 	b.sync_each = is_small(&b);
 	r = b.n > 0 ? carry_out(&b, err) : 0;
-	if (r == 0) {
+	if (r == 0)
 		batch_retire(&b);
-		answer_all(&b, items, n);
-	}
+	for (size_t i = 0; r == 0 && i < b.n; i++)
+		answer(&b.ops[i]);
+	if (r < 0)
+		need_all(items, n);
 	batch_release(&b);
 	return r;
 }

@@ -1,5 +1,6 @@
-/* Directories at the end of a batch: making a name in one moves its mtime, which is replicated, so it is put
- * back; those that the batch brings get their metadata only now, when nothing in them changes any more. */
+/* Directories at the end of a batch: making a name in one moves its mtime, which is replicated, so
+ * it is put back; those that the batch brings get their metadata only now, when nothing in them
+ * changes any more. */
 #include "agent/sync/commit_private.h"
 
 #include <errno.h>
@@ -46,7 +47,8 @@ static int open_dir(const struct touched_dir *dir)
 	return root_open(dir->root, dir->sub, O_RDONLY | O_DIRECTORY, 0);
 }
 
-/* ---- those that the batch brings --------------------------------------------------------------- */
+/* ---- those that the batch brings ---------------------------------------------------------------
+ */
 
 static int apply_record(struct batch *b, struct touched_dir *dir, struct err *err)
 {
@@ -55,7 +57,8 @@ static int apply_record(struct batch *b, struct touched_dir *dir, struct err *er
 	AUTO_CLOSE int fd = open_dir(dir);
 	if (fd < 0)
 		return err_sys(err, -fd, "open a directory for its metadata");
-	int r = meta_apply(fd, &op->row.entry.rec, op->row.entry.rec.mtime_ns, &b->env->policy, err);
+	int r = meta_apply(fd, &op->row.entry.rec, op->row.entry.rec.mtime_ns, &b->env->policy,
+			   err);
 	if (r == 0 && fstat(fd, &st) < 0)
 		r = err_sys(err, errno, "look at a directory");
 	if (r == 0)
@@ -65,19 +68,18 @@ static int apply_record(struct batch *b, struct touched_dir *dir, struct err *er
 
 static void finish_op(struct batch *b, struct touched_dir *dir)
 {
-	struct err err = { 0 };
-	if (dir->op->state != OP_PERFORMED)
-		return;
+	struct err err = {0};
 	if (apply_record(b, dir, &err) < 0 && apply_record(b, dir, &err) < 0)
 		op_fail_with(dir->op, &err);
 }
 
-/* ---- those that were only changed --------------------------------------------------------------- */
+/* ---- those that were only changed ---------------------------------------------------------------
+ */
 
 /* The mode that open_parent_for_writing() leaves, and not another that somebody chose. */
-static bool was_opened_by_us(const struct stat *st, const struct record *rec)
+static bool was_opened_by_us(const struct stat *st, const struct file_stat *inst)
 {
-	return (st->st_mode & 07777) != rec->mode && (st->st_mode & 07777) == (rec->mode | S_IRWXU);
+	return st->st_mode != inst->mode && st->st_mode == (inst->mode | S_IRWXU);
 }
 
 static int put_back(struct touched_dir *dir, struct err *err)
@@ -86,13 +88,15 @@ static int put_back(struct touched_dir *dir, struct err *err)
 	struct stat st;
 	AUTO_CLOSE int fd = open_dir(dir);
 	if (fd < 0) /* it may be gone by now, or be no directory any longer */
-		return errno_is_absence(fd) ? 0 : err_sys(err, -fd, "open a directory for its mtime");
+		return errno_is_absence(fd) ? 0
+					    : err_sys(err, -fd, "open a directory for its mtime");
 	int fault = fault_point("put back mtime");
 	if (fault || fstat(fd, &st) < 0)
 		return err_sys(err, fault ? fault : errno, "look at a directory");
-	if (was_opened_by_us(&st, rec) && fchmod(fd, rec->mode) < 0)
+	if (was_opened_by_us(&st, &dir->indexed.inst) &&
+	    fchmod(fd, dir->indexed.inst.mode & 07777) < 0)
 		return err_sys(err, errno, "put back the mode of a directory");
-	struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, meta_timespec(rec->mtime_ns) };
+	struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, meta_timespec(rec->mtime_ns)};
 	if (rec->mtime_ns != 0 && futimens(fd, times) < 0)
 		return err_sys(err, errno, "put back the mtime of a directory");
 	if (fstat(fd, &st) < 0)
@@ -124,7 +128,7 @@ int batch_finish_dirs(struct batch *b, struct err *err)
 	HASH_SORT(b->touched, by_path_deepest_first);
 	for (struct touched_dir *dir = b->touched; dir; dir = dir->hh.next) {
 		int r = 0;
-		if (dir->op)
+		if (dir->op && dir->op->state == OP_PERFORMED)
 			finish_op(b, dir);
 		else
 			r = finish_touched(b, dir, err);
@@ -137,8 +141,7 @@ int batch_finish_dirs(struct batch *b, struct err *err)
 void batch_release(struct batch *b)
 {
 	struct touched_dir *dir, *next;
-	HASH_ITER(hh, b->touched, dir, next)
-	{
+	HASH_ITER (hh, b->touched, dir, next) {
 		HASH_DEL(b->touched, dir);
 		index_entry_release(&dir->indexed);
 		free(dir);

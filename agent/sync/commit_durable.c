@@ -1,4 +1,5 @@
-/* Durability of a batch. One syncfs is as good as many fsyncs and, from a handful of files on, much cheaper. */
+/* Durability of a batch. One syncfs is as good as many fsyncs and, from a handful of files on, much
+ * cheaper. */
 #include "agent/sync/commit_private.h"
 
 #include <errno.h>
@@ -22,14 +23,15 @@ static int sync_fd(int fd, const char *what, struct err *err)
 
 static int sync_temp(const struct commit_op *op, struct err *err)
 {
-	AUTO_CLOSE int fd =
-		open_beneath(op->root->stage_fd, op->row.temp, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
+	AUTO_CLOSE int fd = open_beneath(op->root->stage_fd, op->row.temp,
+					 O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
 	if (fd < 0)
 		return err_sys(err, -fd, "open a staged file");
 	return sync_fd(fd, "a staged file", err);
 }
 
-/* A link cannot be opened to be synced, and a file that its own mode forbids to open can neither. */
+/* A link cannot be opened to be synced, and a file that its own mode forbids to open can neither.
+ */
 static bool can_sync_alone(const struct commit_op *op)
 {
 	return S_ISREG(op->staged.mode) && op->staged.mode & S_IRUSR;

@@ -33,15 +33,15 @@ static bool is_what_we_published(const struct commit_op *op, const struct file_s
 /* A stat that equals no object's: the next look calls it drift. */
 static struct file_stat never_seen(const struct commit_op *op)
 {
-	return (struct file_stat){ .ino = op->row.temp_ino, .mode = S_IFREG };
+	return (struct file_stat){.ino = op->row.temp_ino, .mode = S_IFREG};
 }
 
-/* Somebody may have changed the object, or put another in its place, since we let go of it. Taking that
- * over as ours would hide it for ever. */
+/* Somebody may have changed the object, or put another in its place, since we let go of it. Taking
+ * that over as ours would hide it for ever. */
 static struct file_stat installed_stat(const struct commit_op *op)
 {
 	struct stat st;
-	struct file_stat now = { 0 };
+	struct file_stat now = {0};
 	if (op->row.op != JOURNAL_PUBLISH)
 		return op->staged;
 	if (root_stat(op->root, op->sub, &st) < 0)
@@ -55,7 +55,7 @@ static void fill_entry(struct commit_op *op)
 	struct index_entry *entry = &op->row.entry;
 	entry->flags = op->kept ? ENTRY_KEPT : 0;
 	if (entry->rec.kind == RECORD_ABSENT)
-		entry->inst = (struct file_stat){ 0 };
+		entry->inst = (struct file_stat){0};
 	else
 		entry->inst = installed_stat(op);
 	if (op->item)
@@ -70,7 +70,7 @@ static size_t collect_done(const struct batch *b, struct installed *done)
 		if (op->state != OP_PERFORMED)
 			continue;
 		fill_entry(op);
-		done[n++] = (struct installed){ .entry = &op->row.entry, .forget = op_forgets(op) };
+		done[n++] = (struct installed){.entry = &op->row.entry, .forget = op_forgets(op)};
 	}
 	return n;
 }

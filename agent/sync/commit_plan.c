@@ -1,5 +1,5 @@
-/* From items to operations: what the index and the disk say must be replaced, and in which order. Nothing is
- * changed yet, except that the mtime of a staged file may be moved. */
+/* From items to operations: what the index and the disk say must be replaced, and in which order.
+ * Nothing is changed yet, except that the mtime of a staged file may be moved. */
 #include "agent/sync/commit_private.h"
 
 #include <errno.h>
@@ -19,7 +19,7 @@ static void refuse(struct commit_item *item, enum commit_result result, uint8_t 
 {
 	item->result = result;
 	item->reason = reason;
-	snprintf(item->text, sizeof(item->text), "%s", text);
+	snprintf(item->text, sizeof(item->text), "%.159s", text);
 }
 
 static bool is_removal(uint8_t op)
@@ -27,14 +27,16 @@ static bool is_removal(uint8_t op)
 	return op == OP_DELETE || op == OP_ABSENT;
 }
 
-/* ---- one item --------------------------------------------------------------------------------- */
+/* ---- one item ---------------------------------------------------------------------------------
+ */
 
 static int64_t floor_to_s(int64_t ns)
 {
 	return ns / NS_PER_S - (ns % NS_PER_S < 0);
 }
 
-/* A server that looks only at whole seconds of the mtime would take this version for the one it has. */
+/* A server that looks only at whole seconds of the mtime would take this version for the one it
+ * has. */
 static bool needs_mtime_step(const struct commit_env *env, const struct index_entry *old,
 			     const struct record *rec)
 {
@@ -49,7 +51,8 @@ static bool needs_mtime_step(const struct commit_env *env, const struct index_en
 static int step_mtime(struct commit_op *op, struct err *err)
 {
 	op->row.install_mtime_ns += NS_PER_S;
-	struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, meta_timespec(op->row.install_mtime_ns) };
+	struct timespec times[2] = {{.tv_nsec = UTIME_OMIT},
+				    meta_timespec(op->row.install_mtime_ns)};
 	int fault = fault_point("step mtime");
 	if (fault || utimensat(op->root->stage_fd, op->row.temp, times, AT_SYMLINK_NOFOLLOW) < 0)
 		return err_sys(err, fault ? fault : errno, "set the mtime of a staged file");
@@ -66,7 +69,8 @@ static int plan_publish(const struct commit_env *env, struct commit_op *op,
 	op->phase = PHASE_FILES;
 	op->displaces_dir = old->rec.kind == RECORD_DIR;
 	if (env->profile)
-		op->order_class = profile_judge(env->profile, item->entry.rec.path, false).order_class;
+		op->order_class =
+			profile_judge(env->profile, item->entry.rec.path, false).order_class;
 	if (!*op->sub) {
 		refuse(item, COMMIT_REFUSED, REFUSED_KIND, "a root of this node stands there");
 		return 0;
@@ -87,20 +91,21 @@ static int plan_publish(const struct commit_env *env, struct commit_op *op,
 static int plan_meta(struct commit_op *op, const struct index_entry *old)
 {
 	struct stat st;
-	struct file_stat now = { 0 };
+	struct file_stat now = {0};
 	op->row.op = JOURNAL_META;
 	op->phase = PHASE_META;
 	if (root_stat(op->root, op->sub, &st) == 0)
 		file_stat_from(&now, &st);
-	if (old->rec.kind == RECORD_FILE && old->inst.mode != 0 && file_stat_equal(&now, &old->inst) &&
+	if (old->rec.kind == RECORD_FILE && old->inst.mode != 0 &&
+	    file_stat_equal(&now, &old->inst) &&
 	    record_same_content(&old->rec, &op->item->entry.rec))
 		return 1;
 	refuse(op->item, COMMIT_NEED, NEED_CONTENT, "the file here has other content");
 	return 0;
 }
 
-/* A directory is removed by rmdir, so that what is local in it keeps it; anything else is moved away and
- * looked at. The index says which, or the disk where the index knows nothing. */
+/* A directory is removed by rmdir, so that what is local in it keeps it; anything else is moved
+ * away and looked at. The index says which, or the disk where the index knows nothing. */
 static int plan_removal(struct commit_op *op, const struct index_entry *old)
 {
 	struct stat st;
@@ -138,7 +143,7 @@ static int plan_kind(const struct commit_env *env, struct commit_op *op,
 static void fill_row(struct commit_op *op, const struct index_entry *old)
 {
 	const struct commit_item *item = op->item;
-	op->row.entry = (struct index_entry){ .rec = item->entry.rec, .inst = old->inst };
+	op->row.entry = (struct index_entry){.rec = item->entry.rec, .inst = old->inst};
 	op->row.install_mtime_ns = item->entry.rec.mtime_ns;
 	op->row.temp_ino = item->staged.ino;
 	memcpy(op->row.temp, item->staged.temp, sizeof(op->row.temp));
@@ -147,19 +152,30 @@ static void fill_row(struct commit_op *op, const struct index_entry *old)
 			       !record_same_content(&old->rec, &item->entry.rec);
 }
 
-static int plan_item(const struct commit_env *env, struct commit_op *op, struct commit_item *item,
+/* Nothing happens in a directory before its marker has been read: beneath an unmounted one
+ * everything is absent. Asked once per batch. */
+static bool root_is_good(struct batch *b, struct commit_op *op)
+{
+	char text[320], why[ROOT_WHY_MAX];
+	bool *verified = &b->verified[op->root - b->env->tree->roots];
+	if (!*verified)
+		*verified = root_verify(op->root, why) == 0;
+	if (*verified)
+		return true;
+	snprintf(text, sizeof(text), "the root \"%.60s\" is not there: %s", op->root->at, why);
+	refuse(op->item, COMMIT_REFUSED, REFUSED_FAILED, text);
+	return false;
+}
+
+static int plan_item(struct batch *b, struct commit_op *op, struct commit_item *item,
 		     struct err *err)
 {
-	struct index_entry old = { 0 };
-	char text[160], why[ROOT_WHY_MAX];
-	*op = (struct commit_op){ .item = item };
+	const struct commit_env *env = b->env;
+	struct index_entry old = {0};
+	*op = (struct commit_op){.item = item};
 	op->root = tree_resolve(env->tree, item->entry.rec.path, &op->sub);
-	if (!op->root->healthy) {
-		snprintf(text, sizeof(text), "the root \"%.40s\" is not there: %.80s", op->root->at,
-			 root_why(op->root, why));
-		refuse(item, COMMIT_REFUSED, REFUSED_FAILED, text);
+	if (!root_is_good(b, op))
 		return 0;
-	}
 	int r = store_get(env->store, item->entry.rec.path, &old, err);
 	if (r < 0 && r != -ENOENT)
 		return r;
@@ -169,14 +185,16 @@ static int plan_item(const struct commit_env *env, struct commit_op *op, struct 
 	return r;
 }
 
-/* ---- order ------------------------------------------------------------------------------------ */
+/* ---- order ------------------------------------------------------------------------------------
+ */
 
-/* Only a delete beneath a path where a file or link takes the place of a directory must go before; such
- * paths are few. */
+/* Only a delete beneath a path where a file or link takes the place of a directory must go before;
+ * such paths are few. */
 static bool is_beneath_displaced(const struct batch *b, const char *path)
 {
 	for (size_t i = 0; i < b->n; i++) {
-		if (b->ops[i].displaces_dir && relpath_is_within(path, b->ops[i].row.entry.rec.path))
+		if (b->ops[i].displaces_dir &&
+		    relpath_is_within(path, b->ops[i].row.entry.rec.path))
 			return true;
 	}
 	return false;
@@ -210,7 +228,7 @@ int batch_plan(struct batch *b, struct commit_item *items, size_t n, struct err 
 {
 	b->ops = x_calloc(n, sizeof(*b->ops));
 	for (size_t i = 0; i < n; i++) {
-		int r = plan_item(b->env, &b->ops[b->n], &items[i], err);
+		int r = plan_item(b, &b->ops[b->n], &items[i], err);
 		if (r < 0)
 			return r;
 		b->n += (size_t)r;

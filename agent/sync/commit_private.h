@@ -1,5 +1,5 @@
-/* commit_private.h - what the files of the commit share: an operation on its way from the journal to
- * the index. Nobody else includes it. */
+/* commit_private.h - what the files of the commit share: an operation on its way from the journal
+ * to the index. Nobody else includes it. */
 #ifndef SYNC_COMMIT_PRIVATE_H
 #define SYNC_COMMIT_PRIVATE_H
 
@@ -9,11 +9,11 @@
 
 /* When an operation's turn comes within its batch. */
 enum commit_phase {
-	PHASE_CLEAR,   /* deletes beneath a path that is no directory any longer, deepest first */
-	PHASE_DIRS,    /* parents first; their metadata follows at the very end */
-	PHASE_FILES,   /* and links, by class */
-	PHASE_META,    /* of files */
-	PHASE_REMOVE,  /* deletes, deepest first */
+	PHASE_CLEAR,  /* deletes beneath a path that is no directory any longer, deepest first */
+	PHASE_DIRS,   /* parents first; their metadata follows at the very end */
+	PHASE_FILES,  /* and links, by class */
+	PHASE_META,   /* of files */
+	PHASE_REMOVE, /* deletes, deepest first */
 };
 
 enum op_state { OP_WAITING, OP_PERFORMED, OP_FAILED };
@@ -27,9 +27,11 @@ struct commit_op {
 	enum op_state state;
 	uint8_t result, reason; /* enum commit_result of a failed one */
 	char text[160];
-	struct file_stat staged; /* of stage/<temp> before it is published, or of a file after its metadata */
-	bool judge_content; /* roll-forward: what was displaced is judged by its bytes; its ctime says nothing */
-	bool retire;        /* stage/<temp> is what was expected to stand there: discarded at the end */
+	struct file_stat staged; /* of stage/<temp> before it is published, or of a file after its
+				    metadata */
+	bool judge_content; /* roll-forward: what was displaced is judged by its bytes; its ctime
+			       says nothing */
+	bool retire; /* stage/<temp> is what was expected to stand there: discarded at the end */
 	bool kept;
 	bool displaces_dir; /* the index has a directory where a file or link comes */
 };
@@ -50,7 +52,10 @@ struct batch {
 	struct commit_op *ops;
 	size_t n;
 	struct touched_dir *touched; /* hash by path */
-	bool sync_each; /* few enough that each object is synced by itself */
+	bool sync_each;		     /* few enough that each object is synced by itself */
+	int stuck; /* negative errno: local content is in stage/ and nowhere else; the journal must
+		      stay */
+	bool verified[ROOT_MAX]; /* the root's marker was read for this batch */
 };
 
 /* The tombstone of a path that the survivor never had leaves no trace. */
@@ -58,6 +63,9 @@ static inline bool op_forgets(const struct commit_op *op)
 {
 	return op->row.entry.rec.kind == RECORD_ABSENT && op->row.entry.rec.seq == 0;
 }
+
+/* Inode of stage/<temp>; 0 when there is nothing. */
+uint64_t op_temp_inode(const struct commit_op *op);
 
 /* What should stand there; NULL: nothing. */
 static inline const struct file_stat *op_expects(const struct commit_op *op)
@@ -69,8 +77,8 @@ static inline const struct file_stat *op_expects(const struct commit_op *op)
 void op_fail(struct commit_op *op, enum commit_result result, uint8_t reason, const char *text);
 void op_fail_with(struct commit_op *op, const struct err *err); /* by its code */
 
-/* commit_plan.c: items to operations, in the order in which they are performed. Items that cannot go on
- * have their result and no operation. */
+/* commit_plan.c: items to operations, in the order in which they are performed. Items that cannot
+ * go on have their result and no operation. */
 int batch_plan(struct batch *b, struct commit_item *items, size_t n, struct err *err);
 
 /* commit_durable.c */
@@ -78,9 +86,9 @@ int batch_sync_staged(const struct batch *b, struct err *err);
 int batch_sync_touched(const struct batch *b, struct err *err);
 
 /* commit_publish.c */
-void batch_perform(struct batch *b);
-void batch_roll_forward(struct batch *b);
-void batch_retire(struct batch *b);
+int batch_perform(struct batch *b, struct err *err); /* fails only when stuck */
+int batch_roll_forward(struct batch *b, struct err *err);
+void batch_retire(struct batch *b); /* also what was staged for operations that failed */
 
 /* commit_dirs.c: what is done when all names are in place. */
 void batch_touch(struct batch *b, const char *path, struct commit_op *op);
@@ -91,8 +99,8 @@ void batch_release(struct batch *b);
 /* commit_installed.c: fresh stats, then the index. */
 int batch_record(struct batch *b, struct err *err);
 
-/* commit_recover.c: a journaled batch that did not end. @return 0 (also without one), -EAGAIN while a root is
- * unhealthy */
+/* commit_recover.c: a journaled batch that did not end. @return 0 (also without one), -EAGAIN while
+ * a root is unhealthy */
 int commit_roll_forward(const struct commit_env *env, struct err *err);
 
 #endif

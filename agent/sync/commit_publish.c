@@ -17,14 +17,15 @@
 #include "agent/fs/copy.h"
 #include "agent/sync/salvage.h"
 
-/* ---- ends ------------------------------------------------------------------------------------- */
+/* ---- ends -------------------------------------------------------------------------------------
+ */
 
 void op_fail(struct commit_op *op, enum commit_result result, uint8_t reason, const char *text)
 {
 	op->state = OP_FAILED;
 	op->result = result;
 	op->reason = reason;
-	snprintf(op->text, sizeof(op->text), "%s", text);
+	snprintf(op->text, sizeof(op->text), "%.159s", text);
 }
 
 void op_fail_with(struct commit_op *op, const struct err *err)
@@ -37,68 +38,89 @@ void op_fail_with(struct commit_op *op, const struct err *err)
 	}
 }
 
-/* ---- what was displaced ----------------------------------------------------------------------- */
+/* ---- what was displaced -----------------------------------------------------------------------
+ */
 
-/* The place for keeping earlier versions: what ends here was replicated and is not needed any longer. Only
- * after the index is durable, so that no name that a crash brings back lacks its content. */
+/* The place for keeping earlier versions: what ends here was replicated and is not needed any
+ * longer. Only after the index is durable, so that no name that a crash brings back lacks its
+ * content. */
 static void retire_displaced(const struct commit_op *op)
 {
-	struct err err = { 0 };
+	struct err err = {0};
 	char q[QUOTED_MAX];
 	if (stage_discard(op->root, op->row.temp, &err) < 0)
-		log_warn("commit", "path=%s action=\"left in stage until the next start\" err=\"%s\"",
+		log_warn("commit",
+			 "path=%s action=\"left in stage until the next start\" err=\"%s\"",
 			 quote_path(q, op->row.entry.rec.path), err.msg);
 }
 
-void batch_retire(struct batch *b)
-{
-	for (size_t i = 0; i < b->n; i++) {
-		if (b->ops[i].retire)
-			retire_displaced(&b->ops[i]);
-	}
-}
-
-static uint64_t temp_inode(const struct commit_op *op)
+uint64_t op_temp_inode(const struct commit_op *op)
 {
 	struct stat st;
 	return stat_name(op->root->stage_fd, op->row.temp, &st) == 0 ? st.st_ino : 0;
 }
 
-/* The salvage has no room: what stood there goes back to its place, and what came is given up. */
-static void put_back(struct commit_op *op, const struct err *why)
+static bool is_left_over(const struct commit_op *op)
 {
-	enum displaced ignored;
-	struct err err = { 0 };
-	char q[QUOTED_MAX];
-	int64_t displaced = (int64_t)temp_inode(op);
-	int r = publish_name(&ignored, op->root, op->row.temp, op->sub, NULL, &err);
-	if (r < 0)
-		log_error("commit",
-			  "path=%s action=\"its local content stays in stage/%s\" err=\"%s\"",
-			  quote_path(q, op->row.entry.rec.path), op->row.temp, err.msg);
-	else if ((int64_t)temp_inode(op) != displaced)
-		stage_discard(op->root, op->row.temp, NULL);
-	op_fail(op, COMMIT_REFUSED, REFUSED_SALVAGE, why->msg);
+	return op->state == OP_FAILED && op->row.temp_ino != 0 &&
+	       op_temp_inode(op) == op->row.temp_ino;
 }
 
-static void save_displaced(const struct batch *b, struct commit_op *op)
+void batch_retire(struct batch *b)
 {
-	struct err err = { 0 };
-	const struct salvage_order order = { .root = op->root,
-					     .temp = op->row.temp,
-					     .path = op->row.entry.rec.path,
-					     .why = b->env->salvage_why,
-					     .epoch = op->row.entry.rec.epoch };
+	for (size_t i = 0; i < b->n; i++) {
+		if (b->ops[i].retire || is_left_over(&b->ops[i]))
+			retire_displaced(&b->ops[i]);
+	}
+}
+
+/* @return true when nothing but what came is in stage/<temp> */
+static bool exchange_back(const struct commit_op *op)
+{
+	enum displaced ignored;
+	if (publish_name(&ignored, op->root, op->row.temp, op->sub, NULL, NULL) < 0)
+		return false;
+	uint64_t temp = op_temp_inode(op);
+	if (temp == 0 || temp == op->row.temp_ino)
+		return true;
+	/* The directory that was to take the place; not if something is in it already. */
+	return unlinkat(op->root->stage_fd, op->row.temp, AT_REMOVEDIR) == 0;
+}
+
+/* The salvage has no room: what stood there goes back to its place, and what came is given up. */
+static void put_back(struct batch *b, struct commit_op *op, const struct err *why)
+{
+	char q[QUOTED_MAX];
+	op_fail(op, COMMIT_REFUSED, REFUSED_SALVAGE, why->msg);
+	if (exchange_back(op))
+		return;
+	b->stuck = why->code;
+	log_error(
+		"commit",
+		"path=%s action=\"its local content waits in stage/%s for the salvage\" err=\"%s\"",
+		quote_path(q, op->row.entry.rec.path), op->row.temp, why->msg);
+}
+
+static void save_displaced(struct batch *b, struct commit_op *op)
+{
+	struct err err = {0};
+	if (unlinkat(op->root->stage_fd, op->row.temp, AT_REMOVEDIR) == 0)
+		return; /* an empty directory */
+	const struct salvage_order order = {.root = op->root,
+					    .temp = op->row.temp,
+					    .path = op->row.entry.rec.path,
+					    .why = b->env->salvage_why,
+					    .epoch = op->row.entry.rec.epoch};
 	if (salvage_put(b->env->store, &order, &err) < 0)
-		put_back(op, &err);
+		put_back(b, op, &err);
 }
 
 static bool same_file_content(const struct commit_op *op, const struct index_entry *old)
 {
 	uint8_t hash[HASH_LEN];
 	struct stat st;
-	AUTO_CLOSE int fd =
-		open_beneath(op->root->stage_fd, op->row.temp, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
+	AUTO_CLOSE int fd = open_beneath(op->root->stage_fd, op->row.temp,
+					 O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
 	return fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) &&
 	       (uint64_t)st.st_size == old->rec.size &&
 	       hash_content(hash, fd, old->rec.size, NULL, NULL) == 0 &&
@@ -113,7 +135,8 @@ static bool same_target(const struct commit_op *op, const struct index_entry *ol
 	       memcmp(target, old->rec.target, (size_t)len) == 0;
 }
 
-/* Is stage/<temp> by its bytes what the index, which does not know of the batch yet, says stood there? */
+/* Is stage/<temp> by its bytes what the index, which does not know of the batch yet, says stood
+ * there? */
 static bool holds_indexed_content(const struct batch *b, const struct commit_op *op)
 {
 	struct index_entry old;
@@ -125,7 +148,7 @@ static bool holds_indexed_content(const struct batch *b, const struct commit_op 
 	return same;
 }
 
-static void settle_displaced(const struct batch *b, struct commit_op *op, enum displaced displaced)
+static void settle_displaced(struct batch *b, struct commit_op *op, enum displaced displaced)
 {
 	op->state = OP_PERFORMED;
 	if (displaced == DISPLACED_NOTHING)
@@ -139,7 +162,8 @@ static void settle_displaced(const struct batch *b, struct commit_op *op, enum d
 		save_displaced(b, op);
 }
 
-/* ---- one attempt ------------------------------------------------------------------------------ */
+/* ---- one attempt ------------------------------------------------------------------------------
+ */
 
 static int publish(struct batch *b, struct commit_op *op, struct err *err)
 {
@@ -226,7 +250,8 @@ static int attempt(struct batch *b, struct commit_op *op, struct err *err)
 	return err_set(err, -EINVAL, "an operation of another program's journal");
 }
 
-/* ---- an attempt after another ----------------------------------------------------------------- */
+/* ---- an attempt after another -----------------------------------------------------------------
+ */
 
 static int name_inode(uint64_t *ino, const struct commit_op *op)
 {
@@ -236,11 +261,11 @@ static int name_inode(uint64_t *ino, const struct commit_op *op)
 	return errno_is_absence(r) ? 0 : r;
 }
 
-/* stage/<temp> is the new object (it has not happened), the old one (it has), or gone (it has, and nothing was
- * there, or what was is in the salvage). */
+/* stage/<temp> is the new object (it has not happened), the old one (it has), or gone (it has, and
+ * nothing was there, or what was is in the salvage). */
 static int publish_again(struct batch *b, struct commit_op *op, struct err *err)
 {
-	uint64_t named, temp = temp_inode(op);
+	uint64_t named, temp = op_temp_inode(op);
 	if (temp == op->row.temp_ino)
 		return publish(b, op, err);
 	if (temp != 0) {
@@ -273,8 +298,9 @@ static int make_dir_again(struct batch *b, struct commit_op *op, struct err *err
 
 static int remove_again(struct batch *b, struct commit_op *op, struct err *err)
 {
-	if (temp_inode(op) == 0)
-		return op->row.op == JOURNAL_RMDIR ? remove_dir(b, op, err) : remove_name(b, op, err);
+	if (op_temp_inode(op) == 0)
+		return op->row.op == JOURNAL_RMDIR ? remove_dir(b, op, err)
+						   : remove_name(b, op, err);
 	settle_displaced(b, op, DISPLACED_UNKNOWN);
 	return 0;
 }
@@ -293,10 +319,11 @@ static int attempt_again(struct batch *b, struct commit_op *op, struct err *err)
 	}
 }
 
-/* ---- all of them ------------------------------------------------------------------------------ */
+/* ---- all of them ------------------------------------------------------------------------------
+ */
 
-/* A directory may be replicated with a mode that forbids us to change it. batch_finish_dirs() puts its mode
- * back. */
+/* A directory may be replicated with a mode that forbids us to change it. batch_finish_dirs() puts
+ * its mode back. */
 static void open_parent_for_writing(const struct commit_op *op)
 {
 	struct stat st;
@@ -321,7 +348,7 @@ static void conclude(struct commit_op *op, int r, const struct err *err)
 
 static void perform(struct batch *b, struct commit_op *op, bool again)
 {
-	struct err err = { 0 };
+	struct err err = {0};
 	op->judge_content = again;
 	int r = again ? attempt_again(b, op, &err) : attempt(b, op, &err);
 	if (r < 0 && r != -ENOENT && r != -ENODATA) {
@@ -337,14 +364,21 @@ static void perform(struct batch *b, struct commit_op *op, bool again)
 		batch_touch_parent(b, op->row.entry.rec.path);
 }
 
-void batch_perform(struct batch *b)
+static int perform_all(struct batch *b, bool again, struct err *err)
 {
 	for (size_t i = 0; i < b->n; i++)
-		perform(b, &b->ops[i], false);
+		perform(b, &b->ops[i], again);
+	if (b->stuck)
+		return err_set(err, b->stuck, "local content could neither be saved nor put back");
+	return 0;
 }
 
-void batch_roll_forward(struct batch *b)
+int batch_perform(struct batch *b, struct err *err)
 {
-	for (size_t i = 0; i < b->n; i++)
-		perform(b, &b->ops[i], true);
+	return perform_all(b, false, err);
+}
+
+int batch_roll_forward(struct batch *b, struct err *err)
+{
+	return perform_all(b, true, err);
 }

@@ -1,5 +1,5 @@
-/* Rolling a journaled batch forward: its data is durable, its rows say in which order its names come; every
- * step can be done again. */
+/* Rolling a journaled batch forward: its data is durable, its rows say in which order its names
+ * come; every step can be done again. */
 #include "agent/sync/commit_private.h"
 
 #include <errno.h>
@@ -13,8 +13,8 @@ static int check_roots(const struct batch *b, struct err *err)
 		const struct root *root = b->ops[i].root;
 		bool looked_at = i > 0 && b->ops[i - 1].root == root;
 		if (!looked_at && root_verify(root, why) < 0)
-			return err_set(err, -EAGAIN,
-				       "a batch waits for the root \"%.60s\": %.120s", root->at, why);
+			return err_set(err, -EAGAIN, "a batch waits for the root \"%.60s\": %.120s",
+				       root->at, why);
 	}
 	return 0;
 }
@@ -34,8 +34,9 @@ static int roll_forward(struct batch *b, struct err *err)
 	int r = check_roots(b, err);
 	if (r < 0)
 		return r;
-	batch_roll_forward(b);
-	r = batch_finish_dirs(b, err);
+	r = batch_roll_forward(b, err);
+	if (r == 0)
+		r = batch_finish_dirs(b, err);
 	if (r == 0)
 		r = batch_sync_touched(b, err);
 	if (r == 0)
@@ -52,7 +53,7 @@ int commit_roll_forward(const struct commit_env *env, struct err *err)
 	int r = store_journal_load(env->store, &rows, &n, err);
 	if (r < 0 || n == 0)
 		return r;
-	struct batch b = { .env = env };
+	struct batch b = {.env = env};
 	load_ops(&b, rows, n);
 	r = roll_forward(&b, err);
 	batch_release(&b);

@@ -1,9 +1,9 @@
 #include "agent/sync/salvage.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
@@ -19,7 +19,8 @@
 #include "agent/fs/publish.h"
 #include "protocol/relpath.h"
 
-/* ---- putting ---------------------------------------------------------------------------------- */
+/* ---- putting ----------------------------------------------------------------------------------
+ */
 
 /* Sorts by time and can be typed: 20260101T000000.000000000-1a2b3c. */
 static void make_id(char out[40], int64_t now_ns)
@@ -48,11 +49,11 @@ static int look_at_temp(struct file_stat *out, const struct root *root, const ch
 
 int salvage_put(struct store *store, const struct salvage_order *order, struct err *err)
 {
-	struct salvage_row row = { .path = (char *)order->path,
-				   .root_at = order->root->at,
-				   .why = (char *)order->why,
-				   .when_ns = clock_real_ns(),
-				   .epoch = order->epoch };
+	struct salvage_row row = {.path = (char *)order->path,
+				  .root_at = order->root->at,
+				  .why = (char *)(order->why ? order->why : "drift"),
+				  .when_ns = clock_real_ns(),
+				  .epoch = order->epoch};
 	make_id(row.id, row.when_ns);
 	int r = look_at_temp(&row.stat, order->root, order->temp, err);
 	if (r == 0)
@@ -61,8 +62,10 @@ int salvage_put(struct store *store, const struct salvage_order *order, struct e
 		return r;
 	r = stage_to_salvage(order->root, order->temp, row.id, relpath_name(order->path), err);
 	if (r < 0) {
-		unlinkat(order->root->salvage_fd, row.id, AT_REMOVEDIR);
-		store_salvage_forget(store, row.id, NULL); /* else salvage_recover() does */
+		if (look_at_temp(&row.stat, order->root, order->temp, NULL) == 0) {
+			unlinkat(order->root->salvage_fd, row.id, AT_REMOVEDIR);
+			store_salvage_forget(store, row.id, NULL); /* else salvage_recover() does */
+		}
 		return r;
 	}
 	/* A row that is not completed now is completed at the next start: the object is safe. */
@@ -70,7 +73,8 @@ int salvage_put(struct store *store, const struct salvage_order *order, struct e
 	return 0;
 }
 
-/* ---- finding ---------------------------------------------------------------------------------- */
+/* ---- finding ----------------------------------------------------------------------------------
+ */
 
 static const struct root *root_at(const struct tree *tree, const char *at)
 {
@@ -105,7 +109,8 @@ static int has_arrived(const struct root *root, const struct salvage_row *row)
 	return r == 0 ? 1 : r == -ENOENT ? 0 : r;
 }
 
-/* ---- after a start ---------------------------------------------------------------------------- */
+/* ---- after a start ----------------------------------------------------------------------------
+ */
 
 static int recover_row(struct store *store, const struct tree *tree, const struct salvage_row *row,
 		       struct err *err)
@@ -140,10 +145,11 @@ int salvage_recover(struct store *store, const struct tree *tree, struct err *er
 	return r;
 }
 
-/* ---- giving back ------------------------------------------------------------------------------ */
+/* ---- giving back ------------------------------------------------------------------------------
+ */
 
 struct giving {
-	int from_dir;     /* salvage/<id> */
+	int from_dir;	  /* salvage/<id> */
 	const char *name; /* in it */
 	int to_dir;
 	const char *to_name;
@@ -152,9 +158,9 @@ struct giving {
 /* Bytes, attributes, owner where allowed, mode, times. */
 static int copy_file(int in, int out, const struct stat *st, struct err *err)
 {
-	struct buf xattrs = { 0 };
-	struct record record = { 0 };
-	struct meta_policy policy = { .ownership = OWNERSHIP_PRESERVE, .allow_setid = true };
+	struct buf xattrs = {0};
+	struct record record = {0};
+	struct meta_policy policy = {.ownership = OWNERSHIP_PRESERVE, .allow_setid = true};
 	int r = copy_content(in, out, (uint64_t)st->st_size, false, err);
 	if (r == 0)
 		r = meta_read_xattrs(&xattrs, in, err);
@@ -179,7 +185,7 @@ static int copy_link(const struct giving *g, const struct stat *st, struct err *
 	target[len] = '\0';
 	if (symlinkat(target, g->to_dir, g->to_name) < 0)
 		return err_sys(err, errno, "create the link");
-	struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, st->st_mtim };
+	struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, st->st_mtim};
 	utimensat(g->to_dir, g->to_name, times, AT_SYMLINK_NOFOLLOW);
 	return 0;
 }
@@ -196,7 +202,8 @@ static int copy_object(const struct giving *g, struct err *err)
 		return err_set(err, -EXDEV,
 			       "a directory is given back only within its own file system: copy it "
 			       "from where `salvage show` says it is");
-	AUTO_CLOSE int in = open_beneath(g->from_dir, g->name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
+	AUTO_CLOSE int in =
+		open_beneath(g->from_dir, g->name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
 	if (in < 0)
 		return err_sys(err, -in, "open the saved file");
 	AUTO_CLOSE int out = openat(g->to_dir, g->to_name,
@@ -238,7 +245,8 @@ static int open_former_place(const struct tree *tree, const struct salvage_row *
 	const struct root *root = tree_resolve(tree, row->path, &sub);
 	g->to_dir = root_open_parent(root, sub, &g->to_name);
 	if (g->to_dir < 0)
-		return err_sys(err, -g->to_dir, "open the directory of %s", quote_path(q, row->path));
+		return err_sys(err, -g->to_dir, "open the directory of %s",
+			       quote_path(q, row->path));
 	*out = x_asprintf("%s/%s", root->location, sub);
 	return 0;
 }
@@ -248,7 +256,8 @@ static int open_new_place(const char *to, struct giving *g, char **out, struct e
 	char q[QUOTED_MAX];
 	const char *slash = strrchr(to, '/');
 	if (*to != '/' || !slash[1])
-		return err_set(err, -EINVAL, "%s is not an absolute path of a file", quote_path(q, to));
+		return err_set(err, -EINVAL, "%s is not an absolute path of a file",
+			       quote_path(q, to));
 	AUTO_FREE char *dir = x_strndup(to, slash == to ? 1 : (size_t)(slash - to));
 	g->to_dir = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	g->to_name = slash + 1;
@@ -276,7 +285,7 @@ int salvage_restore(char **out, struct store *store, const struct tree *tree,
 	AUTO_CLOSE int from = open_dir_of(root, row->id);
 	if (from < 0)
 		return err_sys(err, -from, "open salvage/%s", row->id);
-	struct giving g = { .from_dir = from, .name = relpath_name(row->path) };
+	struct giving g = {.from_dir = from, .name = relpath_name(row->path)};
 	AUTO_FREE char *place = NULL;
 	int r = to ? open_new_place(to, &g, &place, err)
 		   : open_former_place(tree, row, &g, &place, err);

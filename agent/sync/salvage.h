@@ -1,6 +1,6 @@
-/* salvage.h - local content that must make way, moved to safety: `.artifact-sync/salvage/<id>/<name>` in
- * its own root (so it is a rename), with a row in the store that is written before the move and
- * completed after it. Blocking; run on a worker. */
+/* salvage.h - local content that must make way, moved to safety:
+ * `.artifact-sync/salvage/<id>/<name>` in its own root (so it is a rename), with a row in the store
+ * that is written before the move and completed after it. Blocking; run on a worker. */
 #ifndef SYNC_SALVAGE_H
 #define SYNC_SALVAGE_H
 
@@ -12,10 +12,10 @@
 
 struct salvage_order {
 	const struct root *root;
-	const char *temp;  /* what is to be saved: stage/<temp> of that root */
-	const char *path;  /* where it stood, in the tree */
-	const char *why;   /* "adopt", "divergence", "drift" */
-	uint64_t epoch;    /* of what takes its place */
+	const char *temp; /* what is to be saved: stage/<temp> of that root */
+	const char *path; /* where it stood, in the tree */
+	const char *why;  /* "adopt", "divergence", "drift" */
+	uint64_t epoch;	  /* of what takes its place */
 };
 
 /**
@@ -30,15 +30,16 @@ int salvage_put(struct store *store, const struct salvage_order *order, struct e
  */
 int salvage_recover(struct store *store, const struct tree *tree, struct err *err);
 
-/* Where the object of a row is: an absolute path, heap; NULL when its root is not in the configuration. For people. */
+/* Where the object of a row is: an absolute path, heap; NULL when its root is not in the
+ * configuration. For people. */
 char *salvage_location(const struct tree *tree, const struct salvage_row *row);
 
 /**
  * Gives an object back under `to`, with its metadata, and forgets the row.
  * @param to   an absolute path that must not exist, whose directory must; NULL: where it was
  * @param out  receives the absolute path; heap
- * @return 0; -EEXIST something is there; -ENOENT the object or the directory is not; -ESTALE its root is
- *         unhealthy; -EXDEV a directory can be given back only within its own file system
+ * @return 0; -EEXIST something is there; -ENOENT the object or the directory is not; -ESTALE its
+ * root is unhealthy; -EXDEV a directory can be given back only within its own file system
  */
 int salvage_restore(char **out, struct store *store, const struct tree *tree,
 		    const struct salvage_row *row, const char *to, struct err *err);

@@ -238,6 +238,34 @@ static void foreign_entries_get_no_seq_until_claimed(void **state)
 	assert_digest_holds(f);
 }
 
+static void a_superseded_node_disowns_what_it_alone_numbered(void **state)
+{
+	struct fixture *f = *state;
+	char path[16];
+	size_t changed;
+	capture_file(f, "common", 1);
+	capture_file(f, "gone", 1);
+	ack_current(f, "b", "common");
+	for (int i = 0; i < 600; i++) {
+		sprintf(path, "%d", i);
+		capture_file(f, path, 1);
+	}
+	capture_loss(f, "gone");
+	assert_ok(store_disown_above(f->store, 2, &changed, &f->err), &f->err);
+	assert_int_equal(changed, 601);
+	struct store_state now;
+	store_state(f->store, &now);
+	assert_int_equal(now.foreign, 600);
+	assert_int_equal(seq_of(f, "common"), 1);
+	assert_int_equal(seq_of(f, "599"), 0);
+	assert_int_equal(kind_of(f, "599"), RECORD_FILE);
+	assert_int_equal(kind_of(f, "gone"), 0);
+	struct pending_summary sum;
+	assert_ok(store_pending_summary(f->store, "b", &sum, &f->err), &f->err);
+	assert_int_equal(sum.changes, 0);
+	assert_digest_holds(f);
+}
+
 static void an_equal_foreign_entry_gets_a_seq_when_captured(void **state)
 {
 	struct fixture *f = *state;
@@ -394,6 +422,7 @@ int main(void)
 		ACTIVE(a_tombstone_is_plain_but_found_by_inode),
 		ACTIVE(what_leaves_the_profile_leaves_no_tombstone),
 		PASSIVE(foreign_entries_get_no_seq_until_claimed),
+		ACTIVE(a_superseded_node_disowns_what_it_alone_numbered),
 		ACTIVE(an_equal_foreign_entry_gets_a_seq_when_captured),
 		ACTIVE(cursors_walk_in_byte_order_over_one_snapshot),
 		ACTIVE(a_failed_capture_changes_nothing),

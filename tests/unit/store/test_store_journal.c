@@ -114,6 +114,21 @@ static void only_stats_change_with_set_installed(void **state)
 	assert_memory_equal(&before, &after, sizeof(after));
 }
 
+static void what_was_beneath_a_displaced_directory_leaves_the_index(void **state)
+{
+	struct fixture *f = *state;
+	struct index_entry d = a_dir("d"), x = a_file("d/x", 1), file = a_file("d", 1),
+			   y = a_dir("d0");
+	struct installed first[] = {{&d, false}, {&x, false}, {&y, false}};
+	assert_ok(store_journal_end(f->store, first, 3, NULL, 0, &f->err), &f->err);
+	struct installed second = {&file, false};
+	assert_ok(store_journal_end(f->store, &second, 1, NULL, 0, &f->err), &f->err);
+	assert_int_equal(kind_of(f, "d"), RECORD_FILE);
+	assert_int_equal(kind_of(f, "d/x"), 0);
+	assert_int_equal(kind_of(f, "d0"), RECORD_DIR);
+	assert_digest_holds(f);
+}
+
 /* One store is filled by capturing, the other by installing what the first holds, in random
  * histories: they must agree at every step. */
 static void both_ways_of_filling_an_index_agree(void **state)
@@ -162,6 +177,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		PASSIVE(rows_come_back_as_written),
 		PASSIVE(the_end_of_a_batch_is_one_step),
+		PASSIVE(what_was_beneath_a_displaced_directory_leaves_the_index),
 		PASSIVE(only_stats_change_with_set_installed),
 		ACTIVE(both_ways_of_filling_an_index_agree),
 	};
