@@ -8,10 +8,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -536,6 +538,51 @@ static void directories_that_come_and_go_cost_nothing(void **state)
 	assert_int_equal(h->counts.watched, 1);
 }
 
+/* ---- mounts; in a namespace of our own, so these come last ---- */
+
+static bool put_text(const char *path, const char *text)
+{
+	AUTO_CLOSE int fd = open(path, O_WRONLY);
+	return fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+}
+
+static bool can_mount(void)
+{
+	char map[32];
+	snprintf(map, sizeof(map), "0 %u 1", geteuid());
+	if (unshare(CLONE_NEWNS) < 0 &&
+	    (unshare(CLONE_NEWUSER | CLONE_NEWNS) < 0 || !put_text("/proc/self/uid_map", map)))
+		return false;
+	return mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0;
+}
+
+static void a_mount_beneath_the_tree_is_noticed(void **state)
+{
+	if (!can_mount())
+		skip();
+	set_up(state);
+	struct harness *h = *state;
+	make_directories(h, "a/b");
+	harness_start(h);
+	harness_forget(h);
+	assert_int_equal(mount("none", harness_path(h, "a"), "tmpfs", 0, NULL), 0);
+	harness_take_until(h, WATCH_ROOT_SUSPECT);
+	harness_take_until(h, WATCH_SUBTREE);
+	assert_true(harness_saw(h, "SUBTREE  mount"));
+	harness_fence(h);
+	assert_int_equal(h->counts.directories, 1); /* another file system is not ours to watch */
+	harness_forget(h);
+	assert_int_equal(umount(harness_path(h, "a")), 0);
+	harness_take_until(h, WATCH_SUBTREE);
+	harness_fence(h);
+	assert_int_equal(h->counts.watched, 3);
+	harness_forget(h);
+	write_file(h, "a/b/f", "x"); /* came back without any event of its own */
+	harness_fence(h);
+	assert_true(harness_saw(h, "CHANGED a/b/f settled"));
+	tear_down(state);
+}
+
 #define STARTED(test) cmocka_unit_test_setup_teardown(test, set_up_started, tear_down)
 #define NOT_STARTED(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
@@ -564,6 +611,7 @@ int main(void)
 		STARTED(a_lost_root_is_suspect),
 		STARTED(it_ends_when_its_input_does),
 		STARTED(directories_that_come_and_go_cost_nothing),
+		cmocka_unit_test(a_mount_beneath_the_tree_is_noticed),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
