@@ -299,7 +299,8 @@ static void random_change(const struct harness *h, unsigned *seed)
 	}
 }
 
-static void storm(struct harness *h, unsigned seed, int changes, int stops)
+/* Three processes at once. With `overflow` the child is held until the first of them is done. */
+static void storm(struct harness *h, unsigned seed, int changes, bool overflow)
 {
 	pid_t writers[3];
 	for (unsigned i = 0; i < ARRAY_LEN(writers); i++) {
@@ -311,26 +312,25 @@ static void storm(struct harness *h, unsigned seed, int changes, int stops)
 			_exit(0);
 		}
 	}
-	for (unsigned i = 0; i < ARRAY_LEN(writers); i++) {
-		while (waitpid(writers[i], NULL, WNOHANG) == 0) {
-			if (stops && h->n_records % 64 == 0)
-				kill(h->pid, SIGSTOP); /* let events pile up, up to an overflow */
-			if (stops && h->n_records % 64 == 0)
-				usleep(20000);
-			kill(h->pid, SIGCONT);
-			harness_take_available(h);
-		}
+	if (overflow) {
+		kill(h->pid, SIGSTOP);
+		waitpid(writers[0], NULL, 0);
+		kill(h->pid, SIGCONT);
 	}
-	kill(h->pid, SIGCONT);
+	for (unsigned i = overflow ? 1 : 0; i < ARRAY_LEN(writers); i++) {
+		while (waitpid(writers[i], NULL, WNOHANG) == 0)
+			harness_take_available(h);
+	}
 }
 
 static void a_storm_loses_nothing(void **state)
 {
 	struct harness *h = *state;
 	unsigned seed = (unsigned)time(NULL);
-	for (int round = 0; round < 6; round++) {
-		print_message("seed %u round %d\n", seed, round);
-		storm(h, seed + 100 * (unsigned)round, 6000, round == 5);
+	for (unsigned round = 0; round < 6; round++) {
+		bool overflow = round == 5;
+		print_message("seed %u round %u\n", seed, round);
+		storm(h, seed + 100 * round, overflow ? 60000 : 6000, overflow);
 		assert_nothing_lost(h);
 		harness_forget(h);
 	}
@@ -512,18 +512,24 @@ static void it_ends_when_its_input_does(void **state)
 #define SANITIZED 0 /* a sanitizer keeps what was freed for a while */
 #endif
 
+/* A hundred at a time, each of which is watched before it goes. */
 static void make_and_remove(struct harness *h, int times)
 {
-	for (int i = 0; i < times; i++) {
-		char name[32];
-		snprintf(name, sizeof(name), "d%d", i);
-		make_directories(h, name);
-		rmdir(harness_path(h, name));
-		if (i % 500 == 0)
-			harness_fence(h);
+	char name[32];
+	for (int i = 0; i < times; i += 100) {
+		for (int k = 0; k < 100; k++) {
+			snprintf(name, sizeof(name), "d%d", i + k);
+			make_directories(h, name);
+		}
+		harness_fence(h);
+		assert_int_equal(h->counts.watched, 101);
+		for (int k = 0; k < 100; k++) {
+			snprintf(name, sizeof(name), "d%d", i + k);
+			assert_int_equal(rmdir(harness_path(h, name)), 0);
+		}
+		harness_fence(h);
 		harness_forget(h);
 	}
-	harness_fence(h);
 }
 
 static void directories_that_come_and_go_cost_nothing(void **state)
