@@ -14,7 +14,7 @@
 
 #define DIRTY_MAX 100000       /* entries; past it they collapse into subtrees */
 #define CAPTURE_JOBS 3         /* workers reading at once; one is left for the rest */
-#define CAPTURE_PATHS 64       /* paths one of them takes: a few ms of small files */
+#define CAPTURE_PATHS 512      /* paths one of them takes at most: one transaction, some 20 ms of small files */
 #define BACKLOG_LOW 512        /* the scan goes on when fewer of its paths wait */
 #define SCAN_PATHS 1024
 #define AGAIN_MS 100           /* a file that changed while it was read */

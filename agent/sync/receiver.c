@@ -175,6 +175,7 @@ struct commit_job {
 	size_t n;
 	uint32_t *tickets;
 	struct commit_item *items;
+	uint64_t started_ms;
 	int result;
 	struct err err;
 };
@@ -205,6 +206,8 @@ static void commit_done(struct job *job)
 	struct receiver *rx = commit->rx;
 	uint64_t records = 0, bytes = 0;
 	rx->committing = false;
+	log_debug("receiver", "batch=%zu ms=%" PRIu64 " waiting=%zu", commit->n,
+		  clock_mono_ms() - commit->started_ms, inbound_unanswered(rx->inbound));
 	if (commit->result < 0)
 		log_error("receiver", "batch=%zu action=fetch-again err=\"%s\"", commit->n,
 			  commit->err.msg);
@@ -247,6 +250,7 @@ static void start_commit(struct receiver *rx)
 		slot->item = (struct commit_item){ 0 };
 	}
 	rx->committing = true;
+	commit->started_ms = clock_mono_ms();
 	job_start(rx->setup.loop, &commit->job, commit_work, commit_done);
 }
 
