@@ -64,13 +64,15 @@ int steps_into_free_name(const struct root *root, const char *temp, int parent, 
 	return move_if_free(root->stage_fd, temp, parent, name);
 }
 
-/* The old object gets its second name. *moved: it has lost the first. */
-static int set_aside(bool *moved, int parent, const char *name, int stage_fd, const char *aside)
+/* The old object gets its second name. *moved: it has lost the first, because it cannot have two or
+ * because a directory comes, which no rename puts in the place of anything. */
+static int set_aside(bool *moved, bool dir_comes, int parent, const char *name, int stage_fd,
+		     const char *aside)
 {
-	*moved = false;
-	if (linkat(parent, name, stage_fd, aside, 0) == 0)
+	*moved = dir_comes;
+	if (!dir_comes && linkat(parent, name, stage_fd, aside, 0) == 0)
 		return 0;
-	if (!cannot_link(errno))
+	if (!dir_comes && !cannot_link(errno))
 		return -errno;
 	*moved = true;
 	return move_if_free(parent, name, stage_fd, aside);
@@ -87,8 +89,12 @@ static void put_back(bool moved, int parent, const char *name, int stage_fd, con
 int steps_exchange(const struct root *root, const char *temp, int parent, const char *name)
 {
 	char aside[ASIDE_MAX];
-	bool moved;
-	int r = set_aside(&moved, parent, name, root->stage_fd, aside_name(aside, temp));
+	struct sighting staged;
+	bool moved = false;
+	int r = look_at(&staged, root->stage_fd, temp);
+	if (r == 0)
+		r = set_aside(&moved, S_ISDIR(staged.stat.mode), parent, name, root->stage_fd,
+			      aside_name(aside, temp));
 	if (r < 0)
 		return r;
 	int hit = fault_point("rename over the old name");

@@ -261,3 +261,12 @@ struct root *tree_resolve(const struct tree *tree, const char *path, const char 
 	}
 	return best;
 }
+
+bool tree_leads_to_root(const struct tree *tree, const char *path)
+{
+	for (size_t i = 1; i < tree->n; i++) {
+		if (remainder_beneath(tree->roots[i].at, path))
+			return true;
+	}
+	return false;
+}

@@ -84,6 +84,10 @@ bool tree_is_healthy(const struct tree *tree);
  * for the root itself. Never NULL. */
 struct root *tree_resolve(const struct tree *tree, const char *path, const char **sub);
 
+/* Does a followed directory stand at or beneath `path`? It is mounted or linked there: when the way
+ * to it is gone, its files are not. */
+bool tree_leads_to_root(const struct tree *tree, const char *path);
+
 /* openat2 beneath a root. sub "" or "." opens the root itself; O_CLOEXEC is added.
  * @return fd or negative errno; -ESTALE while the root is unhealthy, -EXDEV for a mount that is
  * not a root, -ELOOP for a symbolic link on the way */

@@ -39,8 +39,12 @@ int stage_ref(struct staged *out, const struct stage_env *env, const struct reco
 /* A file that arrives in pieces. */
 struct stage_stream;
 /**
+ * @param env, record  what is needed of them is copied; env->tree must outlive the stream
  * @param basis  NULL for whole content; else the expected hash of what is at record->path now: a
- * delta follows, and its COPY commands read from there. -ENOENT when nothing can be opened there.
+ * delta follows, and its COPY commands read from there. The hash is not compared: that of the
+ * result is the judge.
+ * @return 0; -ENOENT when no regular file can be opened and read there (answer NEED_CONTENT);
+ * -ESTALE while the root is unhealthy; errno
  */
 int stage_stream_open(struct stage_stream **out, const struct stage_env *env,
 		      const struct record *record, const uint8_t *basis, struct err *err);
@@ -51,8 +55,9 @@ int stage_stream_write(struct stage_stream *s, const void *bytes, size_t len, st
 int stage_stream_finish(struct staged *out, struct stage_stream *s, struct err *err);
 void stage_stream_free(struct stage_stream *s); /* discards the object unless finished */
 
-/* Removes from stage/ of every healthy root what `keep` does not claim. At start, after
- * roll-forward. */
+/* Removes from stage/ of every healthy root what `keep` does not claim (NULL: everything). It is
+ * asked with names as they stand there, so also with the `<temp>~` of publish_recover(). At start,
+ * after roll-forward. */
 int stage_clean(struct tree *tree, bool (*keep)(const char *temp, void *arg), void *arg,
 		struct err *err);
 

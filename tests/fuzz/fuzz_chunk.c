@@ -5,6 +5,7 @@
 
 #include "agent/base/alloc.h"
 #include "agent/sync/compress.h"
+#include "protocol/wire.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -409,6 +409,24 @@ static void abandoned_stream_leaves_nothing(void **state)
 	assert_int_equal(objects_in_stage(), 0);
 }
 
+static void no_byte_too_many_is_written(void **state)
+{
+	static const char copies[] = "rs\x02\x36\x45\x00\x02\x45\x00\x02";
+	for (int delta = 0; delta < 2; delta++) {
+		struct stage_stream *s = NULL;
+		struct err err = {0};
+		struct record record = file_record("f", (const uint8_t *)"abc", 3);
+		in_tree("f", (const uint8_t *)"abc", 3);
+		assert_int_equal(
+			stage_stream_open(&s, &env, &record, delta ? record.hash : NULL, &err), 0);
+		assert_int_equal(delta ? stage_stream_write(s, copies, sizeof(copies) - 1, &err)
+				       : stage_stream_write(s, "abcd", 4, &err),
+				 -EBADMSG);
+		stage_stream_free(s);
+		assert_int_equal(objects_in_stage(), 0);
+	}
+}
+
 static void unhealthy_root_takes_nothing(void **state)
 {
 	struct err err = {0};
@@ -457,6 +475,7 @@ int main(void)
 		cmocka_unit_test(link_becomes_a_link),
 		cmocka_unit_test(failures_leave_nothing),
 		cmocka_unit_test(abandoned_stream_leaves_nothing),
+		cmocka_unit_test(no_byte_too_many_is_written),
 		cmocka_unit_test(unhealthy_root_takes_nothing),
 		cmocka_unit_test(cleaning_spares_what_is_claimed),
 	};
