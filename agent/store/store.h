@@ -181,6 +181,9 @@ struct acked {
 };
 /* The peer has these versions. Also clears their refusals. An acked tombstone is kept until pruned. */
 int store_ack(struct store *store, const char *peer, const struct acked *acks, size_t n, struct err *err);
+/* The peer's tree was proven equal, by digest, to ours with every record up to this seq: it has them all, deletions
+ * too. After a reverse or a reconciliation. */
+int store_ack_all(struct store *store, const char *peer, uint64_t up_to_seq, struct err *err);
 /* (quick) What the peer has at this path. @return 0 with *out (path NULL), -ENOENT */
 int store_acked(struct store *store, const char *peer, const char *path, struct acked *out, struct err *err);
 /* (quick) A path under which the peer has these bytes. *path heap. @return 0, -ENOENT */

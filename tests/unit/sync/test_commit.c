@@ -604,13 +604,13 @@ static void a_crash_in_the_roll_forward_is_recovered_too(void **state)
 }
 
 /* The nth disk call fails. Whatever is not done is asked for again and then done. */
-static void every_failing_call_is_survived(void **state)
+static void fail_everywhere(bool steps)
 {
 	bool fired = true;
 	long nth;
 	for (nth = 1; fired; nth++) {
 		struct fault fault = {.nth = nth, .err = nth % 2 ? EIO : ENOSPC};
-		node = (struct node){0};
+		node = (struct node){.cannot_exchange = steps};
 		node_make(&node);
 		lay_out_old_tree();
 		struct commit_item *items = items_make(&node, new_tree, ARRAY_LEN(new_tree));
@@ -642,6 +642,16 @@ static void every_failing_call_is_survived(void **state)
 	}
 	print_message("%ld calls failed\n", nth - 2);
 	assert_true(nth > 30);
+}
+
+static void every_failing_call_is_survived(void **state)
+{
+	fail_everywhere(false);
+}
+
+static void and_where_names_cannot_be_exchanged(void **state)
+{
+	fail_everywhere(true);
 }
 
 /* ---- giving back -------------------------------------------------------------------------------
@@ -732,6 +742,7 @@ int main(void)
 		cmocka_unit_test(nor_does_it_where_names_cannot_be_exchanged),
 		cmocka_unit_test(a_crash_in_the_roll_forward_is_recovered_too),
 		cmocka_unit_test(every_failing_call_is_survived),
+		cmocka_unit_test(and_where_names_cannot_be_exchanged),
 		NODE(what_was_saved_can_be_had_back),
 		NODE(an_intent_without_a_move_is_forgotten),
 	};
