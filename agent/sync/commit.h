@@ -12,17 +12,18 @@
 #include "protocol/wire.h"
 
 enum commit_result {
-	COMMIT_DONE,    /* durable under its name: acknowledge */
-	COMMIT_NEED,    /* need says what for */
+	COMMIT_DONE,	/* durable under its name: acknowledge */
+	COMMIT_NEED,	/* need says what for */
 	COMMIT_REFUSED, /* reason and text */
 };
 
 struct commit_item {
-	uint8_t op;           /* enum wire_op */
-	struct index_entry entry; /* entry.rec is the record to install (owned); inst is filled in */
+	uint8_t op; /* enum wire_op */
+	struct index_entry
+		entry; /* entry.rec is the record to install (owned); inst is filled in */
 	struct staged staged;
 	enum commit_result result; /* filled in */
-	uint8_t reason;            /* NEED_* or REFUSED_* */
+	uint8_t reason;		   /* NEED_* or REFUSED_* */
 	char text[160];
 };
 void commit_item_release(struct commit_item *item);
@@ -37,8 +38,9 @@ struct commit_env {
 
 /**
  * Commits the items, which name each path at most once. Each gets its result.
- * @return 0; negative errno when the batch as a whole did not happen (staging could not be made durable,
- *         journal not written): no item is done, the staged objects are discarded, all must be fetched again
+ * @return 0; negative errno when the batch as a whole did not happen (staging could not be made
+ * durable, journal not written): no item is done, the staged objects are discarded, all must be
+ * fetched again
  */
 int commit_run(const struct commit_env *env, struct commit_item *items, size_t n, struct err *err);
 

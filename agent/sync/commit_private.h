@@ -55,7 +55,7 @@ struct batch {
 	bool sync_each;		     /* few enough that each object is synced by itself */
 	int stuck; /* negative errno: local content is in stage/ and nowhere else; the journal must
 		      stay */
-	bool changed[ROOT_MAX];  /* something was done in the root, which did not vanish over it */
+	bool changed[ROOT_MAX];	 /* something was done in the root, which did not vanish over it */
 	bool verified[ROOT_MAX]; /* the root's marker was read for this batch */
 };
 
