@@ -1,13 +1,14 @@
 /* store.h - everything durable outside the tree: one SQLite database (WAL, synchronous FULL) in the
- * state directory. It holds the index, what each peer has acknowledged, the journal of the batch being
- * published, the salvage's catalogue, held paths, cached signatures and the node's own state.
+ * state directory. It holds the index, what each peer has acknowledged, the journal of the batch
+ * being published, the salvage's catalogue, held paths, cached signatures and the node's own state.
  *
- * Each call is one transaction, durable when it returns. A writer connection and a reader connection,
- * each behind a mutex: calls block, and may come from any thread; those marked (quick) are point reads
- * that the loop may make. Walks (cursors, store_pending) have a connection of their own and keep nobody waiting. Every
- * transaction that changes index, role, lineage or acknowledgements extends the chain hash:
- * chain(n+1) = SHA-256(chain(n), what it is, last_seq, digest). What another node never learns of (as-installed
- * stats, journal, notes, salvage, barrier, markers) does not. docs/STATE.md has the schema. */
+ * Each call is one transaction, durable when it returns. A writer connection and a reader
+ * connection, each behind a mutex: calls block, and may come from any thread; those marked (quick)
+ * are point reads that the loop may make. Walks (cursors, store_pending) have a connection of their
+ * own and keep nobody waiting. Every transaction that changes index, role, lineage or
+ * acknowledgements extends the chain hash: chain(n+1) = SHA-256(chain(n), what it is, last_seq,
+ * digest). What another node never learns of (as-installed stats, journal, notes, salvage, barrier,
+ * markers) does not. docs/STATE.md has the schema. */
 #ifndef STORE_STORE_H
 #define STORE_STORE_H
 
@@ -27,8 +28,8 @@ struct store;
 /* ---- entries ------------------------------------------------------------------------------- */
 
 #define ENTRY_FOREIGN 0x01 /* local content that was never replicated: displaced to the salvage */
-#define ENTRY_KEPT 0x02    /* tombstone of a directory that local files keep in being */
-#define ENTRY_RACY 0x04    /* timestamps too young when it was read: to be read again */
+#define ENTRY_KEPT 0x02	   /* tombstone of a directory that local files keep in being */
+#define ENTRY_RACY 0x04	   /* timestamps too young when it was read: to be read again */
 #define ENTRY_DEEP_DIRTY 0x08 /* reserved */
 
 /* One path as the index holds it. Owns its strings: rec.path, rec.target, rec.xattrs are heap. */
@@ -45,18 +46,18 @@ void index_entry_copy(struct index_entry *out, const struct index_entry *entry);
 struct store_state {
 	char node[WIRE_NAME_MAX + 1];
 	char group[WIRE_NAME_MAX + 1];
-	uint8_t role;           /* enum wire_role */
-	bool adopt;             /* `init --adopt` was given and not yet consumed */
-	bool populated_checked; /* the first scan of a passive has run */
+	uint8_t role;		 /* enum wire_role */
+	bool adopt;		 /* `init --adopt` was given and not yet consumed */
+	bool populated_checked;	 /* the first scan of a passive has run */
 	bool preserve_ownership; /* digest elements carry owners */
 	uint64_t last_seq;
 	uint64_t chain_n;
 	uint8_t chain[HASH_LEN];
-	uint8_t digest[HASH_LEN]; /* SHA-256 of the saved set digest */
+	uint8_t digest[HASH_LEN];	/* SHA-256 of the saved set digest */
 	uint64_t records, files, bytes; /* live records; of them files; their bytes */
-	uint64_t foreign;               /* live entries with ENTRY_FOREIGN */
-	uint64_t barrier_seq;           /* last matched barrier */
-	int64_t barrier_clock_ns;       /* 0 = none */
+	uint64_t foreign;		/* live entries with ENTRY_FOREIGN */
+	uint64_t barrier_seq;		/* last matched barrier */
+	int64_t barrier_clock_ns;	/* 0 = none */
 	uint8_t barrier_digest[HASH_LEN];
 };
 
@@ -65,7 +66,8 @@ int store_create(const char *state_dir, const struct store_state *initial,
 		 const struct epoch_entry *first_epoch /* NULL for a passive */, struct err *err);
 /**
  * Opens state.db and checks it (schema version, quick_check after an unclean end).
- * @return 0; -ENOENT without one; -EBUSY when another process has it open (flock on state.lock); -EUCLEAN corrupt
+ * @return 0; -ENOENT without one; -EBUSY when another process has it open (flock on state.lock);
+ * -EUCLEAN corrupt
  */
 int store_open(struct store **out, const char *state_dir, struct err *err);
 void store_close(struct store *store); /* NULL is a no-op */
@@ -77,28 +79,32 @@ int store_clear_adopt(struct store *store, struct err *err);
 /* last_seq grows to at least `seq`: what a peer has seen is never given to another change. */
 int store_raise_seq(struct store *store, uint64_t seq, struct err *err);
 int store_set_populated_checked(struct store *store, struct err *err); /* the first scan has run */
-int store_set_barrier(struct store *store, uint64_t seq, int64_t clock_ns, const uint8_t digest[HASH_LEN],
-		      struct err *err);
+int store_set_barrier(struct store *store, uint64_t seq, int64_t clock_ns,
+		      const uint8_t digest[HASH_LEN], struct err *err);
 /* Owners come into or leave the digest: recomputes it when the setting changed. At start. */
 int store_set_preserve_ownership(struct store *store, bool preserve, struct err *err);
 
 /* Lineage: at most WIRE_LINEAGE_MAX entries. *out is heap. */
 int store_lineage(struct store *store, struct epoch_entry **out, size_t *n, struct err *err);
 /* last_seq grows to the last entry's base_seq, so that no seq is given twice. */
-int store_set_lineage(struct store *store, const struct epoch_entry *entries, size_t n, struct err *err);
+int store_set_lineage(struct store *store, const struct epoch_entry *entries, size_t n,
+		      struct err *err);
 
 /* Marker ids of the roots: which markers this state belongs to. */
-int store_root_id(struct store *store, const char *at, uint8_t id[16], struct err *err); /* -ENOENT */
+int store_root_id(struct store *store, const char *at, uint8_t id[16],
+		  struct err *err); /* -ENOENT */
 int store_set_root_id(struct store *store, const char *at, const uint8_t id[16], struct err *err);
 
 /* ---- reading the index ---------------------------------------------------------------------- */
 
-/* (quick) @return 0 with an owned copy, -ENOENT (tombstones are found: kind ABSENT, without size, hash and inst) */
+/* (quick) @return 0 with an owned copy, -ENOENT (tombstones are found: kind ABSENT, without size,
+ * hash and inst) */
 int store_get(struct store *store, const char *path, struct index_entry *out, struct err *err);
 
-/* A live entry that was installed as exactly this inode with this size, mtime and ctime: the same bytes under another
- * name (a renamed directory's files). Racy entries do not count. Tombstones do: *out is then of kind ABSENT with the
- * hash, size and inst of what was there. @return 0 with *out, -ENOENT */
+/* A live entry that was installed as exactly this inode with this size, mtime and ctime: the same
+ * bytes under another name (a renamed directory's files). Racy entries do not count. Tombstones do:
+ * *out is then of kind ABSENT with the hash, size and inst of what was there. @return 0 with *out,
+ * -ENOENT */
 int store_find_inode(struct store *store, const struct file_stat *st, struct index_entry *out,
 		     struct err *err);
 /* Other live files that were installed as the same inode: hard links, which change together though only one name is
@@ -106,15 +112,18 @@ int store_find_inode(struct store *store, const struct file_stat *st, struct ind
 int store_linked_paths(struct store *store, const struct index_entry *entry, char **paths, size_t max,
 		       size_t *n, struct err *err);
 /* A live file of this node with these bytes. *path is heap. */
-int store_find_content(struct store *store, const uint8_t hash[HASH_LEN], char **path, struct err *err);
+int store_find_content(struct store *store, const uint8_t hash[HASH_LEN], char **path,
+		       struct err *err);
 
-/* Walks entries with lo <= path < hi in memcmp order ("" = no bound), tombstones included. The cursor sees one
- * snapshot. It has a connection of its own: use it from one thread, close it soon. */
+/* Walks entries with lo <= path < hi in memcmp order ("" = no bound), tombstones included. The
+ * cursor sees one snapshot. It has a connection of its own: use it from one thread, close it soon.
+ */
 struct store_cursor;
-int store_cursor_open(struct store_cursor **out, struct store *store, const char *lo, const char *hi,
-		      struct err *err);
+int store_cursor_open(struct store_cursor **out, struct store *store, const char *lo,
+		      const char *hi, struct err *err);
 /* @return 1 with *entry (borrowed until the next call), 0 at the end, negative errno */
-int store_cursor_next(struct store_cursor *cursor, const struct index_entry **entry, struct err *err);
+int store_cursor_next(struct store_cursor *cursor, const struct index_entry **entry,
+		      struct err *err);
 void store_cursor_free(struct store_cursor *cursor);
 DEFINE_AUTO(store_cursor)
 
@@ -143,15 +152,16 @@ struct captured {
  * @param changed  may be NULL; receives how many records got a seq (foreign: how many were entered)
  * @return 0; -EPERM without an epoch, unless foreign
  */
-int store_capture(struct store *store, const struct captured *items, size_t n, bool foreign, size_t *changed,
-		  struct err *err);
+int store_capture(struct store *store, const struct captured *items, size_t n, bool foreign,
+		  size_t *changed, struct err *err);
 
-/* A node becomes the active: every ENTRY_FOREIGN entry becomes a version of its epoch, with a seq. */
+/* A node becomes the active: every ENTRY_FOREIGN entry becomes a version of its epoch, with a seq.
+ */
 int store_claim_foreign(struct store *store, size_t *changed, struct err *err);
 
-/* A node was superseded: what it numbered above base_seq (of the first epoch that is not its own) was never replicated.
- * Live entries become ENTRY_FOREIGN with epoch 0 and seq 0, so that what displaces them saves them first; deletions are
- * forgotten. */
+/* A node was superseded: what it numbered above base_seq (of the first epoch that is not its own)
+ * was never replicated. Live entries become ENTRY_FOREIGN with epoch 0 and seq 0, so that what
+ * displaces them saves them first; deletions are forgotten. */
 int store_disown_above(struct store *store, uint64_t base_seq, size_t *changed, struct err *err);
 
 /* ---- the active: what a peer has ------------------------------------------------------------ */
@@ -166,17 +176,19 @@ struct pending {
 
 /**
  * Records that the peer has not acknowledged, by seq, with seq > after; an unacknowledged
- * ancestor directory stands before its first descendant whatever its seq (it may then appear a second time).
- * The next page begins behind out[n - 1].seq, which is always a record in its own place. Tombstones are among them.
+ * ancestor directory stands before its first descendant whatever its seq (it may then appear a
+ * second time). The next page begins behind out[n - 1].seq, which is always a record in its own
+ * place. Tombstones are among them.
  * @param out  receives at most max; the caller frees each path
  * @param max  a few thousand; -ENOBUFS when one record and all directories above it do not fit
  */
-int store_pending(struct store *store, const char *peer, uint64_t after, struct pending *out, size_t max,
-		  size_t *n, struct err *err);
+int store_pending(struct store *store, const char *peer, uint64_t after, struct pending *out,
+		  size_t max, size_t *n, struct err *err);
 
 struct pending_summary {
 	uint64_t changes, bytes;
-	uint64_t acked_seq; /* the watermark: every record up to it, deletions too, is acknowledged */
+	uint64_t acked_seq; /* the watermark: every record up to it, deletions too, is acknowledged
+			     */
 };
 int store_pending_summary(struct store *store, const char *peer, struct pending_summary *out,
 			  struct err *err);
@@ -188,36 +200,44 @@ struct acked {
 	uint8_t hash[HASH_LEN]; /* zero unless a file */
 	uint64_t size;
 };
-/* The peer has these versions. Also clears their refusals. An acked tombstone is kept until pruned. */
-int store_ack(struct store *store, const char *peer, const struct acked *acks, size_t n, struct err *err);
+/* The peer has these versions. Also clears their refusals. An acked tombstone is kept until pruned.
+ */
+int store_ack(struct store *store, const char *peer, const struct acked *acks, size_t n,
+	      struct err *err);
+/* The peer's tree was proven equal, by digest, to ours with every record up to this seq: it has
+ * them all, deletions too. After a reverse or a reconciliation. */
+int store_ack_all(struct store *store, const char *peer, uint64_t up_to_seq, struct err *err);
 /* (quick) What the peer has at this path. @return 0 with *out (path NULL), -ENOENT */
-int store_acked(struct store *store, const char *peer, const char *path, struct acked *out, struct err *err);
+int store_acked(struct store *store, const char *peer, const char *path, struct acked *out,
+		struct err *err);
 /* (quick) A path under which the peer has these bytes. *path heap. @return 0, -ENOENT */
-int store_acked_content(struct store *store, const char *peer, const uint8_t hash[HASH_LEN], char **path,
-			struct err *err);
+int store_acked_content(struct store *store, const char *peer, const uint8_t hash[HASH_LEN],
+			char **path, struct err *err);
 /* Forgets what is known of the peer at these paths / at all paths: they will be sent again. */
-int store_unack(struct store *store, const char *peer, const char *const *paths, size_t n, struct err *err);
+int store_unack(struct store *store, const char *peer, const char *const *paths, size_t n,
+		struct err *err);
 int store_unack_all(struct store *store, const char *peer, struct err *err);
 
 /* The peer's state as last seen, for noticing a rolled-back one. n = 0: never met. */
 int store_peer_chain(struct store *store, const char *peer, uint64_t *n, uint8_t chain[HASH_LEN],
 		     struct err *err);
-int store_set_peer_chain(struct store *store, const char *peer, uint64_t n, const uint8_t chain[HASH_LEN],
-			 struct err *err);
-/* (quick) Was (n, chain) ever a state of ours? The newest 4096 are remembered; older ones count as ours.
+int store_set_peer_chain(struct store *store, const char *peer, uint64_t n,
+			 const uint8_t chain[HASH_LEN], struct err *err);
+/* (quick) Was (n, chain) ever a state of ours? The newest 4096 are remembered; older ones count as
+ * ours.
  * @return true unless it can be shown that not */
 bool store_chain_was_ours(struct store *store, uint64_t n, const uint8_t chain[HASH_LEN]);
 
-/* Tombstones acknowledged by every one of these peers (by all of none: every tombstone), or older than max_age_s, leave
- * the index. */
-int store_prune_tombstones(struct store *store, const char *const *peers, size_t n, uint64_t max_age_s,
-			   size_t *pruned, struct err *err);
+/* Tombstones acknowledged by every one of these peers (by all of none: every tombstone), or older
+ * than max_age_s, leave the index. */
+int store_prune_tombstones(struct store *store, const char *const *peers, size_t n,
+			   uint64_t max_age_s, size_t *pruned, struct err *err);
 
 /* Cached librsync signatures, by content hash. */
 int store_signature(struct store *store, const uint8_t hash[HASH_LEN], uint8_t **out, size_t *len,
 		    struct err *err); /* -ENOENT */
-int store_set_signature(struct store *store, const uint8_t hash[HASH_LEN], const uint8_t *sig, size_t len,
-			struct err *err);
+int store_set_signature(struct store *store, const uint8_t hash[HASH_LEN], const uint8_t *sig,
+			size_t len, struct err *err);
 /* Drops signatures that no acknowledged version and no live record needs. */
 int store_prune_signatures(struct store *store, struct err *err);
 
@@ -229,37 +249,51 @@ struct note {
 	int64_t since_ns;
 };
 enum note_kind { NOTE_HELD = 1, NOTE_REFUSED = 2, NOTE_RECONCILE = 3, NOTE_UNREADABLE = 4 };
-/* NOTE_HELD: gates; NOTE_REFUSED: a peer will not take it; NOTE_RECONCILE: must be compared and answered. */
+/* NOTE_HELD: gates; NOTE_REFUSED: a peer will not take it; NOTE_RECONCILE: must be compared and
+ * answered. */
 int store_note(struct store *store, enum note_kind kind, const char *path, const char *reason,
 	       struct err *err); /* an equal note keeps its `since` */
 int store_note_many(struct store *store, enum note_kind kind, const char *const *paths, size_t n,
 		    const char *reason, struct err *err); /* in one transaction */
-int store_unnote(struct store *store, enum note_kind kind, const char *path, struct err *err); /* 0 also when absent */
-int store_notes(struct store *store, enum note_kind kind, struct note **out, size_t *n, struct err *err);
+int store_unnote(struct store *store, enum note_kind kind, const char *path,
+		 struct err *err); /* 0 also when absent */
+int store_notes(struct store *store, enum note_kind kind, struct note **out, size_t *n,
+		struct err *err);
 uint64_t store_note_count(struct store *store, enum note_kind kind); /* (quick) from memory */
 void notes_free(struct note *notes, size_t n);
 
 /* ---- the passive: journal ------------------------------------------------------------------- */
 
-/* A file or link that is installed where a directory was takes what is indexed beneath out of the index. */
-enum journal_op { JOURNAL_PUBLISH = 1, JOURNAL_DIR = 2, JOURNAL_META = 3, JOURNAL_REMOVE = 4, JOURNAL_RMDIR = 5 };
+/* A file or link that is installed where a directory was takes what is indexed beneath out of the
+ * index. */
+enum journal_op {
+	JOURNAL_PUBLISH = 1,
+	JOURNAL_DIR = 2,
+	JOURNAL_META = 3,
+	JOURNAL_REMOVE = 4,
+	JOURNAL_RMDIR = 5
+};
 
 struct journal_row {
 	enum journal_op op;
-	struct index_entry entry;    /* the record to come; inst is the as-installed stat it replaces (mode 0: none) */
-	char temp[40];               /* name in stage */
-	uint64_t temp_ino;           /* what stage/<temp> is before publishing; 0 = nothing */
+	struct index_entry entry; /* the record to come; inst is the as-installed stat it replaces
+				     (mode 0: none) */
+	char temp[40];		  /* name in stage */
+	uint64_t temp_ino;	  /* what stage/<temp> is before publishing; 0 = nothing */
 	int64_t install_mtime_ns;
-	bool keep_foreign;           /* what it displaces was never replicated: to the salvage in any case */
+	bool keep_foreign; /* what it displaces was never replicated: to the salvage in any case */
 };
 /* There is at most one batch. -EEXIST when one is journaled. */
-int store_journal_begin(struct store *store, const struct journal_row *rows, size_t n, struct err *err);
-int store_journal_load(struct store *store, struct journal_row **out, size_t *n, struct err *err); /* n = 0: none */
+int store_journal_begin(struct store *store, const struct journal_row *rows, size_t n,
+			struct err *err);
+int store_journal_load(struct store *store, struct journal_row **out, size_t *n,
+		       struct err *err); /* n = 0: none */
 void journal_rows_free(struct journal_row *rows, size_t n);
 
 struct installed {
-	const struct index_entry *entry; /* with the new as-installed stat; kind ABSENT for a deletion */
-	bool forget;                     /* OP_ABSENT: leaves the index without a tombstone */
+	const struct index_entry
+		*entry; /* with the new as-installed stat; kind ABSENT for a deletion */
+	bool forget;	/* OP_ABSENT: leaves the index without a tombstone */
 };
 /**
  * The end of a batch in one transaction: index, digest, journal emptied.
@@ -268,20 +302,22 @@ struct installed {
  */
 int store_journal_end(struct store *store, const struct installed *done, size_t n,
 		      const struct index_entry *touched, size_t n_touched, struct err *err);
-/* Only as-installed stats and flags (ENTRY_FOREIGN stays as it is), no journal (drift repaired, racy re-read). */
-int store_set_installed(struct store *store, const struct index_entry *entries, size_t n, struct err *err);
+/* Only as-installed stats and flags (ENTRY_FOREIGN stays as it is), no journal (drift repaired,
+ * racy re-read). */
+int store_set_installed(struct store *store, const struct index_entry *entries, size_t n,
+			struct err *err);
 
 /* ---- salvage catalogue ---------------------------------------------------------------------- */
 
 struct salvage_row {
-	char id[40];        /* sorts by time */
-	char *path;         /* where it was */
-	char *root_at;      /* which root's salvage holds it */
-	char *why;          /* "adopt", "drift", "divergence", ... */
+	char id[40];   /* sorts by time */
+	char *path;    /* where it was */
+	char *root_at; /* which root's salvage holds it */
+	char *why;     /* "adopt", "drift", "divergence", ... */
 	int64_t when_ns;
 	uint64_t epoch;
 	struct file_stat stat;
-	bool complete;      /* false: intended, perhaps not moved */
+	bool complete; /* false: intended, perhaps not moved */
 };
 int store_salvage_begin(struct store *store, const struct salvage_row *row, struct err *err);
 int store_salvage_end(struct store *store, const char *id, struct err *err);

@@ -7,6 +7,14 @@
 /* ---- acknowledging ----------------------------------------------------------------------------
  */
 
+/* Also when the transaction then fails: a count too many costs a walk, no harm. */
+static void count_again(struct store *store, struct peer *peer)
+{
+	pthread_mutex_lock(&store->state_lock);
+	peer->counted = false;
+	pthread_mutex_unlock(&store->state_lock);
+}
+
 /* What changes for the count of pending records when the peer's version of a path goes from one seq
  * to another. */
 static int recount_ack(struct txn *t, struct peer *peer, const char *path, uint64_t now,
@@ -92,6 +100,30 @@ int store_ack(struct store *store, const char *peer, const struct acked *acks, s
 	return txn_end(&t, ack_all(&t, peer, acks, n, err), err);
 }
 
+static int ack_everything(struct txn *t, const char *name, uint64_t up_to, struct err *err)
+{
+	struct peer *peer;
+	int r = txn_peer(&peer, t, name, err);
+	if (r < 0)
+		return r;
+	AUTO(sqlite3_stmt) *s = conn_statement(t->conn, SQL_ACK_ALL, err);
+	if (!s)
+		return err_wrap(err, "acknowledge everything");
+	bind_int(s, 1, peer->id);
+	bind_int(s, 2, (int64_t)up_to);
+	count_again(t->store, peer);
+	return statement_run(s, err);
+}
+
+int store_ack_all(struct store *store, const char *peer, uint64_t up_to_seq, struct err *err)
+{
+	struct txn t;
+	int r = txn_begin(&t, store, "ack", err);
+	if (r < 0)
+		return r;
+	return txn_end(&t, ack_everything(&t, peer, up_to_seq, err), err);
+}
+
 static int unack_paths(struct txn *t, const char *name, const char *const *paths, size_t n,
 		       struct err *err)
 {
@@ -129,14 +161,6 @@ static int unack_all(struct txn *t, struct peer *peer, struct err *err)
 	bind_int(s, 1, peer->id);
 	peer->lower_to = 0;
 	return statement_run(s, err);
-}
-
-/* Also when the transaction then fails: a count too many costs a walk, no harm. */
-static void count_again(struct store *store, struct peer *peer)
-{
-	pthread_mutex_lock(&store->state_lock);
-	peer->counted = false;
-	pthread_mutex_unlock(&store->state_lock);
 }
 
 int store_unack_all(struct store *store, const char *name, struct err *err)

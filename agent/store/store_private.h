@@ -91,9 +91,11 @@ extern const char store_schema[];
 	X(ACKED_HASH, "SELECT path FROM acked WHERE peer=?1 AND hash=?2 LIMIT 1")                  \
 	X(ACK, "INSERT INTO acked(peer,path,seq,kind,hash,size) VALUES(?1,?2,?3,?4,?5,?6)"         \
 	       " ON CONFLICT(peer,path) DO UPDATE SET seq=?3,kind=?4,hash=?5,size=?6")             \
+	X(ACK_ALL, "INSERT OR REPLACE INTO acked(peer,path,seq,kind,hash,size)"                    \
+		   " SELECT ?1,path,seq,kind,CASE kind WHEN 1 THEN hash END,"                      \
+		   "CASE kind WHEN 1 THEN size ELSE 0 END FROM records WHERE seq>0 AND seq<=?2")   \
 	X(UNACK, "DELETE FROM acked WHERE peer=?1 AND path=?2")                                    \
 	X(UNACK_ALL, "DELETE FROM acked WHERE peer=?1")                                            \
-	X(UNACK_PATH, "DELETE FROM acked WHERE path=?2 AND peer=?1")                               \
 	X(BY_SEQ, "SELECT seq,path,kind,size FROM records WHERE seq>?1 ORDER BY seq,path")         \
 	X(ACKED_BY_SEQ, "SELECT seq,path FROM acked WHERE peer=?1 AND seq>?2 ORDER BY seq,path")   \
 	X(TOMBSTONES, "SELECT path,seq,dead_at FROM records WHERE dead_at>0 AND path>?1"           \
@@ -249,6 +251,7 @@ struct txn {
 	struct digest set;
 	bool state_changed, set_changed;
 	uint64_t epoch;
+	struct peer *new_peer; /* made in this transaction; joins the others when committed */
 	int64_t notes[STORE_NOTE_KINDS]; /* by how much the counts change */
 	int64_t salvaged;
 	int64_t now_ns;

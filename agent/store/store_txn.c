@@ -139,6 +139,10 @@ static void publish_txn(struct txn *t)
 		store->notes[i] += (uint64_t)t->notes[i];
 	store->salvaged += (uint64_t)t->salvaged;
 	publish_peers(store);
+	if (t->new_peer) {
+		GROW(store->peers, store->cap_peers, store->n_peers + 1);
+		store->peers[store->n_peers++] = t->new_peer;
+	}
 	pthread_mutex_unlock(&store->state_lock);
 }
 
@@ -153,10 +157,12 @@ int txn_end(struct txn *t, int result, struct err *err)
 {
 	if (result >= 0)
 		result = prepare_commit(t, err);
-	if (result < 0)
+	if (result < 0) {
 		roll_back(t);
-	else
+		free(t->new_peer);
+	} else {
 		publish_txn(t);
+	}
 	pthread_mutex_unlock(&t->store->write_lock);
 	return result;
 }
@@ -183,12 +189,7 @@ int txn_peer(struct peer **out, struct txn *t, const char *name, struct err *err
 	memcpy(peer->name, name, strlen(name));
 	peer->id = sqlite3_last_insert_rowid(t->conn->db);
 	peer->lower_to = UINT64_MAX;
-	struct store *store = t->store;
-	pthread_mutex_lock(&store->state_lock);
-	GROW(store->peers, store->cap_peers, store->n_peers + 1);
-	store->peers[store->n_peers++] = peer;
-	pthread_mutex_unlock(&store->state_lock);
-	*out = peer;
+	*out = t->new_peer = peer;
 	return 0;
 }
 

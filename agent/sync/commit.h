@@ -12,17 +12,18 @@
 #include "protocol/wire.h"
 
 enum commit_result {
-	COMMIT_DONE,    /* durable under its name: acknowledge */
-	COMMIT_NEED,    /* need says what for */
+	COMMIT_DONE,	/* durable under its name: acknowledge */
+	COMMIT_NEED,	/* need says what for */
 	COMMIT_REFUSED, /* reason and text */
 };
 
 struct commit_item {
-	uint8_t op;           /* enum wire_op */
-	struct index_entry entry; /* entry.rec is the record to install (owned); inst is filled in */
+	uint8_t op; /* enum wire_op */
+	struct index_entry
+		entry; /* entry.rec is the record to install (owned); inst is filled in */
 	struct staged staged;
 	enum commit_result result; /* filled in */
-	uint8_t reason;            /* NEED_* or REFUSED_* */
+	uint8_t reason;		   /* NEED_* or REFUSED_* */
 	char text[160];
 };
 void commit_item_release(struct commit_item *item);
@@ -32,18 +33,24 @@ struct commit_env {
 	struct store *store;
 	const struct profile *profile;
 	struct meta_policy policy;
-	const char *salvage_why; /* "adopt", "divergence", "drift" */
+	const char *salvage_why; /* "adopt", "divergence", "drift"; NULL: "drift" */
 };
 
 /**
- * Commits the items, which name each path at most once. Each gets its result.
- * @return 0; negative errno when the batch as a whole did not happen (staging could not be made durable,
- *         journal not written): no item is done, the staged objects are discarded, all must be fetched again
+ * Commits the items, which name each path at most once. Each gets its result; for one that is done
+ * entry.inst is what was installed. A record of kind ABSENT whose seq is 0 (OP_ABSENT) leaves the
+ * index without a tombstone. Staged objects are used up, whatever the result.
+ * @return 0; negative errno when the batch as a whole cannot be acknowledged: all must be fetched
+ * again (each item's result says NEED_CONTENT). Before the journal was written nothing has happened
+ * then; after it (touched directories not durable, index not written, local content neither saved
+ * nor put back) the journal stays, and the next commit_run() or commit_recover() goes on from it.
+ * -EAGAIN: such a batch waits for a root that is away
  */
 int commit_run(const struct commit_env *env, struct commit_item *items, size_t n, struct err *err);
 
 /**
- * After a start: rolls a journaled batch forward, else does nothing; then cleans staging.
+ * After a start, before anything is staged: settles the salvage's intents, rolls a journaled batch
+ * forward, then empties staging.
  * Needs every root the journal touches to be healthy.
  * @return 0; -EAGAIN while such a root is unhealthy
  */

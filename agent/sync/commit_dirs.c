@@ -128,6 +128,8 @@ int batch_finish_dirs(struct batch *b, struct err *err)
 	HASH_SORT(b->touched, by_path_deepest_first);
 	for (struct touched_dir *dir = b->touched; dir; dir = dir->hh.next) {
 		int r = 0;
+		if (!batch_changed(b, dir->root))
+			continue;
 		if (dir->op && dir->op->state == OP_PERFORMED)
 			finish_op(b, dir);
 		else

@@ -82,19 +82,6 @@ static int sync_root_touched(const struct batch *b, const struct root *root, str
 	return 0;
 }
 
-static bool root_is_touched(const struct batch *b, const struct root *root)
-{
-	for (struct touched_dir *dir = b->touched; dir; dir = dir->hh.next) {
-		if (dir->root == root)
-			return true;
-	}
-	for (size_t i = 0; i < b->n; i++) {
-		if (b->ops[i].root == root && b->ops[i].row.op == JOURNAL_META)
-			return true;
-	}
-	return false;
-}
-
 /* Names, modes and mtimes, before the index says that they are there. */
 int batch_sync_touched(const struct batch *b, struct err *err)
 {
@@ -103,7 +90,7 @@ int batch_sync_touched(const struct batch *b, struct err *err)
 	for (size_t i = 0; i < tree->n; i++) {
 		const struct root *root = &tree->roots[i];
 		int r = 0;
-		if (root_is_touched(b, root))
+		if (batch_changed(b, root))
 			r = each ? sync_root_touched(b, root, err) : root_sync_all(root, err);
 		if (r < 0)
 			return r;

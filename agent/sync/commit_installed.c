@@ -10,12 +10,14 @@
 #include <unistd.h>
 
 /* After a crash nobody knows any more what the staged object's stat was: the bytes decide. */
-static bool has_recorded_content(const struct commit_op *op)
+static bool has_recorded_content(const struct commit_op *op, const struct file_stat *now)
 {
 	uint8_t hash[HASH_LEN];
 	const struct record *rec = &op->row.entry.rec;
-	if (rec->kind != RECORD_FILE)
-		return true;
+	if (rec->kind == RECORD_SYMLINK)
+		return true; /* an inode's target never changes */
+	if (now->size != rec->size)
+		return false;
 	AUTO_CLOSE int fd = root_open(op->root, op->sub, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
 	return fd >= 0 && hash_content(hash, fd, rec->size, NULL, NULL) == 0 &&
 	       memcmp(hash, rec->hash, HASH_LEN) == 0;
@@ -26,7 +28,7 @@ static bool is_what_we_published(const struct commit_op *op, const struct file_s
 	if (now->ino != op->row.temp_ino)
 		return false;
 	if (op->staged.mode == 0)
-		return now->size == op->row.entry.rec.size ? has_recorded_content(op) : false;
+		return has_recorded_content(op, now);
 	return file_stat_equal_moved(now, &op->staged);
 }
 

@@ -55,6 +55,7 @@ struct batch {
 	bool sync_each;		     /* few enough that each object is synced by itself */
 	int stuck; /* negative errno: local content is in stage/ and nowhere else; the journal must
 		      stay */
+	bool changed[ROOT_MAX];	 /* something was done in the root, which did not vanish over it */
 	bool verified[ROOT_MAX]; /* the root's marker was read for this batch */
 };
 
@@ -71,6 +72,11 @@ uint64_t op_temp_inode(const struct commit_op *op);
 static inline const struct file_stat *op_expects(const struct commit_op *op)
 {
 	return op->row.entry.inst.mode ? &op->row.entry.inst : NULL;
+}
+
+static inline bool batch_changed(const struct batch *b, const struct root *root)
+{
+	return b->changed[root - b->env->tree->roots];
 }
 
 /* Ends an operation without its effect. */

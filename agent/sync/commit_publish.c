@@ -358,6 +358,8 @@ static void perform(struct batch *b, struct commit_op *op, bool again)
 		r = attempt_again(b, op, &err);
 	}
 	conclude(op, r, &err);
+	if (r != -ESTALE)
+		b->changed[op->root - b->env->tree->roots] = true;
 	if (op->row.op == JOURNAL_DIR)
 		batch_touch(b, op->row.entry.rec.path, op);
 	if (op->row.op != JOURNAL_META)

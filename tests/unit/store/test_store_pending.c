@@ -3,6 +3,8 @@
 
 #include <stdio.h>
 
+#include "agent/base/fault.h"
+
 static size_t pending_paths(struct fixture *f, const char *peer, uint64_t after, char *out,
 			    uint64_t *last)
 {
@@ -207,6 +209,46 @@ static void a_record_installed_below_the_watermark_is_pending_again(void **state
 	assert_int_equal(summary(f, "p").changes, 1);
 }
 
+static void an_equal_peer_has_everything(void **state)
+{
+	struct fixture *f = *state;
+	char text[512];
+	struct acked got;
+	capture_dir(f, "");
+	capture_file(f, "a", 1);
+	capture_file(f, "gone", 1);
+	capture_loss(f, "gone");
+	capture_file(f, "later", 1);
+	assert_ok(store_ack_all(f->store, "b", 4, &f->err), &f->err);
+	pending_paths(f, "b", 0, text, NULL);
+	assert_string_equal(text, "later");
+	assert_int_equal(summary(f, "b").changes, 1);
+	assert_int_equal(summary(f, "b").acked_seq, 4);
+	assert_ok(store_acked(f->store, "b", "gone", &got, &f->err), &f->err);
+	assert_int_equal(got.kind, RECORD_ABSENT);
+	assert_int_equal(got.size, 0);
+	struct index_entry a = a_file("a", 1);
+	assert_ok(store_acked(f->store, "b", "a", &got, &f->err), &f->err);
+	assert_memory_equal(got.hash, a.rec.hash, HASH_LEN);
+}
+
+static void a_peer_whose_first_word_failed_is_no_peer(void **state)
+{
+	struct fixture *f = *state;
+	struct fault fault = {.nth = 2, .err = EIO};
+	struct acked ack = {.path = "a", .seq = 1, .kind = RECORD_DIR}, got;
+	capture_dir(f, "a");
+	fault_arm(&fault);
+	assert_int_equal(store_ack(f->store, "lost", &ack, 1, &f->err), -EIO);
+	fault_disarm();
+	assert_ok(store_ack(f->store, "b", &ack, 1, &f->err), &f->err);
+	assert_int_equal(store_acked(f->store, "lost", "a", &got, &f->err), -ENOENT);
+	assert_int_equal(summary(f, "lost").changes, 1);
+	ack_current(f, "lost", "a");
+	assert_int_equal(summary(f, "lost").changes, 0);
+	assert_int_equal(summary(f, "b").changes, 0);
+}
+
 static void deletions_are_pending_until_acknowledged_then_pruned(void **state)
 {
 	struct fixture *f = *state;
@@ -278,6 +320,8 @@ int main(void)
 		ACTIVE(an_old_acknowledgement_is_only_a_basis),
 		ACTIVE(equal_seqs_of_two_paths_are_told_apart),
 		ACTIVE(a_record_installed_below_the_watermark_is_pending_again),
+		ACTIVE(an_equal_peer_has_everything),
+		ACTIVE(a_peer_whose_first_word_failed_is_no_peer),
 		ACTIVE(deletions_are_pending_until_acknowledged_then_pruned),
 		ACTIVE(many_tombstones_are_pruned_in_chunks),
 		ACTIVE(an_acknowledgement_clears_the_refusal),

@@ -26,8 +26,9 @@ void node_make(struct node *node)
 			node->tree_dir, node->follow[0]);
 		assert_int_equal(system(command), 0);
 	}
-	assert_fine(tree_prepare(node->tree_dir, node->follow, node->n_follow, &node->err), &node->err);
-	const struct store_state initial = { .node = "b", .group = "g", .role = WIRE_ROLE_PASSIVE };
+	assert_fine(tree_prepare(node->tree_dir, node->follow, node->n_follow, &node->err),
+		    &node->err);
+	const struct store_state initial = {.node = "b", .group = "g", .role = WIRE_ROLE_PASSIVE};
 	assert_fine(store_create(node->state_dir, &initial, NULL, &node->err), &node->err);
 	node_open(node);
 }
@@ -38,10 +39,11 @@ void node_open(struct node *node)
 			      &node->err),
 		    &node->err);
 	assert_true(tree_is_healthy(node->tree));
+	if (node->cannot_exchange)
+		node->tree->roots[0].can_exchange = false;
 	assert_fine(store_open(&node->store, node->state_dir, &node->err), &node->err);
-	node->env = (struct commit_env){ .tree = node->tree,
-					 .store = node->store,
-					 .salvage_why = "drift" };
+	node->env = (struct commit_env){
+		.tree = node->tree, .store = node->store, .salvage_why = "drift"};
 }
 
 void node_close(struct node *node)
@@ -60,11 +62,12 @@ void node_remove(struct node *node)
 	assert_int_equal(system(command), 0);
 }
 
-/* ---- batches ---------------------------------------------------------------------------------- */
+/* ---- batches ----------------------------------------------------------------------------------
+ */
 
 static struct record record_of(struct node *node, const struct line *line)
 {
-	struct record rec = { .path = line->path, .kind = line->kind };
+	struct record rec = {.path = line->path, .kind = line->kind};
 	if (line->op != OP_ABSENT) {
 		rec.epoch = 1;
 		rec.seq = ++node->seq;
@@ -88,16 +91,16 @@ static struct record record_of(struct node *node, const struct line *line)
 
 struct commit_item *items_make(struct node *node, const struct line *lines, size_t n)
 {
-	const struct stage_env env = { .tree = node->tree };
+	const struct stage_env env = {.tree = node->tree};
 	struct commit_item *items = x_calloc(n, sizeof(*items));
 	for (size_t i = 0; i < n; i++) {
-		const struct index_entry e = { .rec = record_of(node, &lines[i]) };
+		const struct index_entry e = {.rec = record_of(node, &lines[i])};
 		int r = 0;
 		index_entry_copy(&items[i].entry, &e);
 		items[i].op = lines[i].op;
 		if (e.rec.kind == RECORD_FILE && lines[i].op != OP_META)
-			r = stage_bytes(&items[i].staged, &env, &e.rec, lines[i].content, e.rec.size,
-					&node->err);
+			r = stage_bytes(&items[i].staged, &env, &e.rec, lines[i].content,
+					e.rec.size, &node->err);
 		if (e.rec.kind == RECORD_SYMLINK)
 			r = stage_symlink(&items[i].staged, &env, &e.rec, &node->err);
 		assert_fine(r, &node->err);
@@ -124,7 +127,8 @@ void commit_lines(struct node *node, const struct line *lines, size_t n)
 	items_free(items, n);
 }
 
-/* ---- the disk --------------------------------------------------------------------------------- */
+/* ---- the disk ---------------------------------------------------------------------------------
+ */
 
 static void full_path(char out[512], const struct node *node, const char *path)
 {
@@ -160,7 +164,7 @@ void capture_foreign(struct node *node, const char *path)
 {
 	char full[512];
 	struct stat st;
-	struct index_entry e = { .rec = { .path = path } };
+	struct index_entry e = {.rec = {.path = path}};
 	size_t changed;
 	full_path(full, node, path);
 	assert_int_equal(lstat(full, &st), 0);
@@ -169,7 +173,7 @@ void capture_foreign(struct node *node, const char *path)
 	if (e.rec.kind == RECORD_FILE)
 		hash_bytes(e.rec.hash, content, strlen(content));
 	file_stat_from(&e.inst, &st);
-	const struct captured item = { .kind = CAPTURED_VERSION, .entry = &e };
+	const struct captured item = {.kind = CAPTURED_VERSION, .entry = &e};
 	assert_fine(store_capture(node->store, &item, 1, true, &changed, &node->err), &node->err);
 }
 
@@ -219,12 +223,12 @@ static void assert_entry_stands(struct node *node, const struct index_entry *e)
 	}
 	if (e->rec.kind == RECORD_SYMLINK)
 		memcpy(text, e->rec.target, e->rec.target_len);
-	const struct line line = { .op = OP_WHOLE,
-				   .path = e->rec.path,
-				   .kind = e->rec.kind,
-				   .content = content ? content : text,
-				   .mode = e->rec.mode,
-				   .mtime_ns = e->rec.mtime_ns };
+	const struct line line = {.op = OP_WHOLE,
+				  .path = e->rec.path,
+				  .kind = e->rec.kind,
+				  .content = content ? content : text,
+				  .mode = e->rec.mode,
+				  .mtime_ns = e->rec.mtime_ns};
 	if (!is_line_true(node, &line))
 		fail_msg("%s is not on disk as the index says", full);
 	assert_int_equal(*e->rec.path || node->n_follow ? lstat(full, &st) : stat(full, &st), 0);
@@ -261,9 +265,11 @@ void assert_consistent(struct node *node)
 	assert_int_equal(n, 0);
 	sprintf(dir, "%s/.artifact-sync/stage", node->tree_dir);
 	assert_int_equal(count_entries(dir), 0);
+	assert_int_equal(store_salvage_count(node->store), salvage_files(node));
 }
 
-/* ---- the salvage ------------------------------------------------------------------------------ */
+/* ---- the salvage ------------------------------------------------------------------------------
+ */
 
 size_t salvage_files(struct node *node)
 {
@@ -281,7 +287,7 @@ bool is_in_salvage(struct node *node, const char *content)
 	for (size_t i = 0; i < n; i++) {
 		AUTO_FREE char *place = salvage_location(node->tree, &rows[i]);
 		AUTO_FREE char *bytes = read_at(place);
-		found |= rows[i].complete && bytes && strcmp(bytes, content) == 0;
+		found |= bytes && strcmp(bytes, content) == 0;
 	}
 	salvage_rows_free(rows, n);
 	return found;

@@ -1,4 +1,5 @@
-/* commit_help.h - a passive node in a temporary directory: tree, store, and batches written as lines. */
+/* commit_help.h - a passive node in a temporary directory: tree, store, and batches written as
+ * lines. */
 #ifndef TESTS_COMMIT_HELP_H
 #define TESTS_COMMIT_HELP_H
 
@@ -14,7 +15,7 @@
 #include "agent/sync/commit.h"
 #include "agent/sync/salvage.h"
 
-#define S(n) ((n) * 1000000000ll) /* seconds as nanoseconds */
+#define S(n) ((n)*1000000000ll) /* seconds as nanoseconds */
 
 struct node {
 	char dir[64];
@@ -25,7 +26,8 @@ struct node {
 	struct store *store;
 	struct commit_env env;
 	struct err err;
-	uint64_t seq; /* of the last record made */
+	bool cannot_exchange; /* as on some network file systems */
+	uint64_t seq;	      /* of the last record made */
 };
 
 /* One line of a batch. */
@@ -38,10 +40,10 @@ struct line {
 	int64_t mtime_ns;
 };
 
-void node_make(struct node *node);             /* fresh directories, then node_open() */
+void node_make(struct node *node); /* fresh directories, then node_open() */
 void node_open(struct node *node);
 void node_close(struct node *node);
-void node_remove(struct node *node);           /* closes and deletes */
+void node_remove(struct node *node); /* closes and deletes */
 
 /* Turns lines into staged items. Release with items_free(). */
 struct commit_item *items_make(struct node *node, const struct line *lines, size_t n);
@@ -55,13 +57,14 @@ void write_local(struct node *node, const char *path, const char *content);
 /* Enters what is there into the index as foreign. */
 void capture_foreign(struct node *node, const char *path);
 
-char *read_local(struct node *node, const char *path); /* heap; NULL when it is no file */
+char *read_local(struct node *node, const char *path);	       /* heap; NULL when it is no file */
 bool is_line_true(struct node *node, const struct line *line); /* the disk is as the line says */
 
-/* Every live entry of the index stands on disk as its record says, with its as-installed stat; nothing is in
- * stage/; no batch is journaled. */
+/* Every live entry of the index stands on disk as its record says, with its as-installed stat;
+ * nothing is in stage/; no batch is journaled. */
 void assert_consistent(struct node *node);
-bool is_in_salvage(struct node *node, const char *content); /* a file with exactly this, and a complete row */
+bool is_in_salvage(struct node *node,
+		   const char *content); /* a file with exactly this, and a row */
 size_t salvage_files(struct node *node);
 void assert_fine(int result, const struct err *err);
 
