@@ -262,3 +262,20 @@ enum handshake handshake_judge(const struct wire_hello *ours, const struct wire_
 		return judge_pair(ours, theirs, &v);
 	return mirror(judge_pair(theirs, ours, &v));
 }
+
+const char *handshake_name(enum handshake outcome)
+{
+	static const char *const names[] = {
+		[HANDSHAKE_SEND] = "send",
+		[HANDSHAKE_RECEIVE] = "receive",
+		[HANDSHAKE_SEND_ALL] = "send-all",
+		[HANDSHAKE_RECEIVE_ALL] = "receive-all",
+		[HANDSHAKE_RECONCILE_SEND] = "reconcile-send",
+		[HANDSHAKE_RECONCILE_RECEIVE] = "reconcile-receive",
+		[HANDSHAKE_SUPERSEDED] = "superseded",
+		[HANDSHAKE_SUPERSEDES] = "supersedes",
+		[HANDSHAKE_IDLE] = "idle",
+		[HANDSHAKE_REFUSE] = "refuse",
+	};
+	return names[outcome];
+}

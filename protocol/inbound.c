@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "protocol/wire.h"
+
 /* A delta may be longer than the file: a header per literal. */
 #define STREAM_SLACK (64u * 1024)
 
@@ -37,7 +39,7 @@ struct inbound {
 	struct slot *first, *last;
 	struct slot **tickets, **paths; /* hash tables; both chained */
 	size_t mask;
-	struct barrier barriers[INBOUND_BARRIERS_MAX];
+	struct barrier barriers[WIRE_BARRIERS_MAX];
 	size_t n_barriers;
 	uint64_t last_barrier;
 	uint64_t arrivals;
@@ -273,7 +275,7 @@ int inbound_barrier(struct inbound *ib, uint64_t id, uint32_t denials)
 {
 	if (id <= ib->last_barrier)
 		return -EPROTO;
-	if (ib->n_barriers == INBOUND_BARRIERS_MAX)
+	if (ib->n_barriers == WIRE_BARRIERS_MAX)
 		return -EMSGSIZE;
 	ib->last_barrier = id;
 	ib->barriers[ib->n_barriers++] = (struct barrier){

@@ -14,11 +14,10 @@
 
 struct inbound;
 
-#define INBOUND_BARRIERS_MAX 16 /* barriers that may wait at a time */
-
 struct inbound_limits {
-	uint32_t records; /* most unanswered records; more is the peer's violation */
-	uint32_t streams; /* most open streams; likewise */
+	uint32_t records; /* most unanswered records; more is the peer's violation: WIRE_RECORDS_MAX
+			   */
+	uint32_t streams; /* most open streams; likewise: WIRE_STREAMS_MAX */
 	uint32_t batch;	  /* most records in one batch */
 };
 
@@ -52,14 +51,16 @@ int inbound_abort(struct inbound *ib, uint32_t stream);
  * it is dropped: it was answered early, or its sender aborted it. */
 bool inbound_is_wanted(const struct inbound *ib, uint32_t ticket);
 
-/* Ready to be committed; a stream after its end only. */
+/* Ready to be committed; a stream after its end only. What has no content (deletions, directories)
+ * is to be staged at once when it arrives: so no record overtakes the deletion or directory it
+ * depends on. */
 void inbound_staged(struct inbound *ib, uint32_t ticket);
 
 /* An ACK (acknowledged), or a NEED or REFUSED (not) was sent, for a ticket that is wanted. Their
  * number is compared with BARRIER.denials. */
 void inbound_answered(struct inbound *ib, uint32_t ticket, bool acknowledged);
 
-/* A BARRIER arrived. @return 0, -EMSGSIZE when INBOUND_BARRIERS_MAX wait, -EPROTO for an id that
+/* A BARRIER arrived. @return 0, -EMSGSIZE when WIRE_BARRIERS_MAX wait, -EPROTO for an id that
  * does not grow */
 int inbound_barrier(struct inbound *ib, uint64_t id, uint32_t denials);
 

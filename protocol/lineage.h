@@ -48,6 +48,8 @@ enum handshake {
 			     two actives, split */
 };
 
+const char *handshake_name(enum handshake outcome); /* "send", "receive-all", ... */
+
 /**
  * Judges a pair of HELLOs. Symmetric: each side calls it with itself first, the outcomes match and
  * the sentence is the same. A state is rolled back when the other saw a later transaction of it

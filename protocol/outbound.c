@@ -210,7 +210,8 @@ static void describe(struct outbound_item *item, uint64_t seq, uint64_t size, un
 	item->seq = seq;
 	item->size = size;
 	item->streamed = flags & OUTBOUND_STREAMED;
-	item->leaf = flags & OUTBOUND_LEAF;
+	item->leaf = flags & (OUTBOUND_LEAF | OUTBOUND_DELETION);
+	item->deletion = flags & OUTBOUND_DELETION;
 }
 
 /* The newer version takes over the entry; what is known of the peer's needs stays true of the path.

@@ -20,7 +20,7 @@
 struct outbound;
 
 struct outbound_limits {
-	uint32_t records; /* most records under way */
+	uint32_t records; /* most records under way; at most WIRE_RECORDS_MAX */
 	uint64_t bytes; /* most bytes of content under way, for small and for streamed records each;
 			 * one record may exceed it alone, and a streamed one counts as
 			 * bytes/streams at most */
@@ -30,7 +30,10 @@ struct outbound_limits {
 };
 
 #define OUTBOUND_STREAMED 0x1 /* larger than one chunk: content goes in DATA frames */
-#define OUTBOUND_LEAF 0x2     /* a deletion, a file or a link: nothing can be beneath it */
+#define OUTBOUND_LEAF 0x2     /* a file or a link: nothing can be beneath it */
+/* A tombstone (a leaf, too). It is sent as such, with item.seq, even if the path is there again by
+ * now, and never abandoned: the deletion of a directory above it may be waiting for it. */
+#define OUTBOUND_DELETION 0x4
 
 #define OUTBOUND_ATTEMPTS_MAX 8
 
@@ -39,7 +42,8 @@ struct outbound_item {
 	uint64_t size;	  /* bytes of content expected on the wire; 0 for metadata and deletes */
 	uint32_t ticket;  /* 0 until begun */
 	bool streamed;	  /* larger than one chunk */
-	bool leaf;	  /* OUTBOUND_LEAF */
+	bool leaf;	  /* OUTBOUND_LEAF or OUTBOUND_DELETION */
+	bool deletion;	  /* OUTBOUND_DELETION */
 	uint8_t need;	  /* NEED_* when it was not taken as offered, 0 = none: how to send it */
 	uint8_t attempts; /* how often it was needed again */
 	const char *path; /* the machine's, valid until the item is acknowledged or dropped */
@@ -53,8 +57,8 @@ void outbound_free(struct outbound *ob);
  * Offers a record the peer needs. A newer version of a pending path replaces it and keeps its
  * place in the order; of one under way it waits until that is answered.
  * @param flags  OUTBOUND_*
- * @return 0, -EAGAIN when `pending` is full (offer again later), -ENOMEM, -EALREADY when this seq
- *         or a newer one of the path is known
+ * @return 0, -EAGAIN when `pending` is full (offer nothing more, go on with this one later: the
+ * order counts), -ENOMEM, -EALREADY when this seq or a newer one of the path is known
  */
 int outbound_offer(struct outbound *ob, const char *path, uint64_t seq, uint64_t size,
 		   unsigned flags);
@@ -91,7 +95,8 @@ int outbound_refused(struct outbound *ob, uint32_t ticket);
  * refused), -EINVAL for a need that is none of NEED_* */
 int outbound_again(struct outbound *ob, uint32_t ticket, uint8_t need);
 
-/* The source changed while it was read, or is gone: the newer version will be offered. Only before
+/* The source changed while it was read, or is gone: the newer version will be offered. Not for a
+ * deletion, and only before
  * its RECORD was sent or while its stream is open: what has been sent whole will be answered.
  * @return 0, -ENOENT */
 int outbound_abandon(struct outbound *ob, uint32_t ticket);
@@ -100,8 +105,9 @@ int outbound_abandon(struct outbound *ob, uint32_t ticket);
 uint32_t outbound_denials(const struct outbound *ob);
 
 /* Everything offered has been sent to its last byte, nothing waits. A BARRIER put on the link now
- * stands behind it all. It speaks for the whole tree only if the store has nothing unacknowledged
- * that is not under way: compare the store's count for the peer with outbound_under_way(). */
+ * stands behind it all. It speaks for the whole tree only if every record up to the store's last
+ * seq has been offered, and the store counts as many records without acknowledgement as are under
+ * way: else one was refused or abandoned. */
 bool outbound_is_drained(const struct outbound *ob);
 
 /* Nothing pending, nothing under way. */

@@ -22,11 +22,15 @@
 #define WIRE_CHUNK_MAX (64u * 1024)  /* bytes of content in one RECORD or DATA, as sent */
 #define WIRE_RAW_MAX (256u * 1024)   /* bytes of content one chunk may decompress to */
 #define WIRE_PATH_MAX 4095
-#define WIRE_NAME_MAX 64     /* node and group names */
-#define WIRE_TEXT_MAX 240    /* a reason for people */
-#define WIRE_LINEAGE_MAX 512 /* entries */
-#define WIRE_ACKS_MAX 4096   /* tickets in one ACK */
-#define WIRE_RANGES_MAX 32   /* subranges in one RANGE_SPLIT */
+#define WIRE_NAME_MAX 64      /* node and group names */
+#define WIRE_TEXT_MAX 240     /* a reason for people */
+#define WIRE_LINEAGE_MAX 512  /* entries */
+#define WIRE_ACKS_MAX 4096    /* tickets in one ACK */
+#define WIRE_RANGES_MAX 32    /* subranges in one RANGE_SPLIT */
+#define WIRE_RECORDS_MAX 4096 /* RECORDs unanswered; the receiver enforces, the sender knows */
+#define WIRE_STREAMS_MAX 16   /* streams open; likewise */
+#define WIRE_QUESTIONS_MAX 64 /* RANGE_ASKs without their whole answer */
+#define WIRE_BARRIERS_MAX 16  /* BARRIERs without BARRIER_DONE; the sender keeps to it */
 #define WIRE_ID_LEN 16
 
 enum wire_phase { PHASE_HELLO = 1, PHASE_LIVE = 2 };

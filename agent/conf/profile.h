@@ -1,5 +1,10 @@
-/* profile.h - which paths are replicated, compared or left alone, and how: ordered rules, first match
- * wins. Pure after it is built; read from any thread. */
+/* profile.h - which paths are replicated, compared or left alone, and how: ordered rules, first
+ * match wins. Pure after it is built; read from any thread.
+ *
+ * A rule is "+ PATTERN" (replicate), "- PATTERN" (leave out) or "= PATTERN" (compare only); glob.h
+ * says what a pattern is. `-` on a directory also leaves out what is beneath it; `+` and `=` take
+ * exactly what they match, so a whole directory needs a last component of two stars. Our own
+ * directory is left out whatever the rules say. */
 #ifndef CONF_PROFILE_H
 #define CONF_PROFILE_H
 
@@ -10,39 +15,50 @@
 #include "agent/base/alloc.h"
 #include "agent/base/err.h"
 
+#define PROFILE_RULES_MAX 1000 /* in the configuration */
+
 struct profile;
 
 enum profile_verdict {
-	PROFILE_LEAVE,     /* not our business */
+	PROFILE_LEAVE, /* not our business */
 	PROFILE_REPLICATE,
-	PROFILE_COMPARE,   /* fingerprints only */
-	PROFILE_PASSAGE,   /* a directory that only leads to replicated paths: its mtime is not replicated */
+	PROFILE_COMPARE, /* fingerprints only */
+	PROFILE_PASSAGE, /* a directory that only leads to replicated paths: its mtime is not
+			    replicated */
 };
 
-#define GATE_XML 0x01        /* must be well formed */
-#define GATE_JSON 0x02       /* must parse */
+#define GATE_XML 0x01	      /* must be well formed */
+#define GATE_JSON 0x02	      /* must parse */
 #define GATE_NOT_EMPTIED 0x04 /* zero bytes where the last version had content is held */
-#define RULE_MTIME_STEP 0x08  /* installed mtime moves 1 s on when content changes within one second */
+#define RULE_MTIME_STEP \
+	0x08 /* installed mtime moves 1 s on when content changes within one second */
 
 struct profile_judgement {
 	enum profile_verdict verdict;
-	unsigned attributes;  /* GATE_*, RULE_* */
-	uint8_t order_class;  /* 0 first ... 9 last: order of publishing within a batch */
+	unsigned attributes; /* GATE_*, RULE_* */
+	uint8_t order_class; /* 0 first ... 9 last: order of publishing within a batch */
 };
 
 /**
- * @param name   "wso2is", "all", or several joined by '+': "wso2is+keys+webapps" (sub-profiles keys, conf, webapps, ext)
- * @param rules  the configuration's own, judged before the profile's; "+ pattern", "- pattern", "= pattern"
+ * @param name   "wso2is", "all", or several joined by '+': "wso2is+keys+webapps" (sub-profiles
+ * keys, conf, webapps, ext)
+ * @param rules  the configuration's own, judged before the profile's; "+ pattern", "- pattern", "=
+ * pattern"
+ * @param gates  false: no GATE_* is ever asked for (this node's own choice: not part of the hash)
+ * @return 0, or -EINVAL with the rule or name that is wrong and the ones there are
  */
-int profile_new(struct profile **out, const char *name, const char *const *rules, size_t n, bool gates,
-		struct err *err);
+int profile_new(struct profile **out, const char *name, const char *const *rules, size_t n,
+		bool gates, struct err *err);
 void profile_free(struct profile *profile);
 DEFINE_AUTO(profile)
 
 /* Judges a path. For a directory: may anything beneath it be wanted? */
-struct profile_judgement profile_judge(const struct profile *profile, const char *path, bool is_dir);
+struct profile_judgement profile_judge(const struct profile *profile, const char *path,
+				       bool is_dir);
 
-/* SHA-256 over the canonical text of all rules: nodes compare it. */
+/* All rules in the order they are judged, one on a line. Borrowed until profile_free(). */
+const char *profile_text(const struct profile *profile);
+/* SHA-256 over profile_text(): nodes compare it. */
 void profile_hash(const struct profile *profile, uint8_t out[32]);
 uint8_t profile_max_delete(const struct profile *profile); /* per cent, the profile's default */
 

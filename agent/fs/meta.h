@@ -22,7 +22,7 @@ struct file_stat {
 };
 
 void file_stat_from(struct file_stat *out, const struct stat *st);
-/* dev, ino, size, mtime, ctime, mode, uid, gid all equal (not nlink) */
+/* ino, size, mtime, ctime, mode, uid, gid all equal (not nlink; not dev, which a reboot may change) */
 bool file_stat_equal(const struct file_stat *a, const struct file_stat *b);
 /* the same without ctime, which a rename changes */
 bool file_stat_equal_moved(const struct file_stat *a, const struct file_stat *b);
@@ -31,8 +31,8 @@ enum ownership { OWNERSHIP_IGNORE, OWNERSHIP_PRESERVE, OWNERSHIP_FIXED };
 
 struct meta_policy {
 	enum ownership ownership;
-	uint32_t uid, gid;   /* for OWNERSHIP_FIXED */
-	bool allow_setid;    /* else setuid and setgid bits are neither captured nor installed */
+	uint32_t uid, gid; /* for OWNERSHIP_FIXED */
+	bool allow_setid;  /* else setuid and setgid bits are neither captured nor installed */
 };
 
 /**
@@ -41,26 +41,39 @@ struct meta_policy {
  */
 int meta_to_record(struct record *out, const struct stat *st, const struct meta_policy *policy);
 
+/* Nanoseconds since 1970 <-> what the system calls take. */
+int64_t meta_ns(const struct timespec *time);
+struct timespec meta_timespec(int64_t ns);
+
 /**
  * Reads user.* attributes and POSIX ACLs of an open file or directory in a canonical order:
- * u16 name length, name, u32 value length, value; names sorted.
+ * u16 name length, name, u32 value length, value (big-endian); names sorted, each once.
  * @param out  replaced; at most RECORD_XATTRS_MAX bytes
  * @return 0, -E2BIG over the limit, or another errno; a file system without attributes gives 0 and
  *         nothing
  */
 int meta_read_xattrs(struct buf *out, int fd, struct err *err);
 
-/* @return 0, or -EBADMSG if the encoding is not canonical or names an attribute that is not user.* or a POSIX ACL */
+/* @return 0, or -EBADMSG if the encoding is not canonical, too long, or names an attribute that is
+ * not user.* or a POSIX ACL */
 int meta_check_xattrs(const uint8_t *xattrs, uint32_t len);
 
 /**
- * Puts mode, owner (by policy), attributes and mtime on an open file or directory, in that order;
- * attributes that are there and not in the record are removed. An owner that may not be set is
- * left as it is.
- * @param mtime_ns  what to install; usually record->mtime_ns
+ * Makes the attributes of an open file or directory those of the encoding: what is there and not in
+ * it is removed. Touches nothing when they are equal.
+ * @return 0, -EBADMSG (meta_check_xattrs), -ENOTSUP where the file system has none, or another
+ * errno
  */
-int meta_apply(int fd, const struct record *record, int64_t mtime_ns, const struct meta_policy *policy,
-	       struct err *err);
+int meta_write_xattrs(int fd, const uint8_t *xattrs, uint32_t len, struct err *err);
+
+/**
+ * Puts owner (by policy), attributes, mode and mtime on an open file or directory, in that order,
+ * because each may disturb those before it. An owner that may not be set is left as it is, and
+ * setuid and setgid are then not set.
+ * @param mtime_ns  what to install, usually record->mtime_ns; 0 on a directory: left alone
+ */
+int meta_apply(int fd, const struct record *record, int64_t mtime_ns,
+	       const struct meta_policy *policy, struct err *err);
 
 /* The same for a symbolic link, by name beneath an open directory. */
 int meta_apply_symlink(int dirfd, const char *name, const struct record *record,

@@ -9,12 +9,14 @@
 #include "agent/fs/meta.h"
 #include "agent/fs/tree.h"
 
-#define STAGE_NAME_MAX 40
+#define STAGE_NAME_MAX                                                            \
+	40 /* with its NUL; publishing needs two bytes more in the same directory \
+	    */
 
 enum displaced {
 	DISPLACED_NOTHING,  /* the name was free */
 	DISPLACED_EXPECTED, /* what stood there is what the index says; it is now stage/<temp> */
-	DISPLACED_UNKNOWN,  /* something else stood there; it is now stage/<temp>, for the salvage */
+	DISPLACED_UNKNOWN, /* something else stood there; it is now stage/<temp>, for the salvage */
 };
 
 /**
@@ -22,34 +24,54 @@ enum displaced {
  * publish_dir().
  * @param expected  as-installed stat of what should stand there; NULL when nothing should
  * @param out       what was found; on success the displaced object, if any, is stage/<temp>
- * @return 0; -ENOENT when the parent directory is not there; -ENOTEMPTY never; other errno: nothing changed
+ * @return 0; -ENOENT when the parent directory is not there; -ENODATA when stage/<temp> is not;
+ *         -EXDEV when the name lies on another file system than stage/; -EAGAIN when others keep
+ *         changing the name; other errno: nothing changed
  */
 int publish_name(enum displaced *out, const struct root *root, const char *temp, const char *sub,
 		 const struct file_stat *expected, struct err *err);
 
-/* Makes sure `sub` is a directory: made new (0700) where nothing stands; a non-directory there is displaced to
- * stage/<temp>. @return 0 with *out, -ENOENT without its parent */
+/* Makes sure `sub` is a directory: made new (0700) where nothing stands; a non-directory there is
+ * displaced to stage/<temp>. One that is a directory already stays: DISPLACED_NOTHING.
+ * @return 0 with *out, -ENOENT without its parent */
 int publish_dir(enum displaced *out, const struct root *root, const char *temp, const char *sub,
 		const struct file_stat *expected, struct err *err);
 
-/* Moves `sub` away to stage/<temp>. @return 0 with *out (NOTHING: it was not there) */
+/* Moves `sub` away to stage/<temp>, a name that is free. A directory is EXPECTED only when it is
+ * empty.
+ * @return 0 with *out (NOTHING: it was not there) */
 int publish_removal(enum displaced *out, const struct root *root, const char *temp, const char *sub,
 		    const struct file_stat *expected, struct err *err);
 
-/* rmdir. @return 0 (also when it is not there), -ENOTEMPTY when something local keeps it */
+/**
+ * Where a root cannot exchange, an operation takes several steps. After a crash in the midst of it
+ * this brings stage/<temp> and `sub` to where they were before it or are after it; elsewhere it
+ * does nothing. For every journaled temp, before anything is concluded from what stands where.
+ * @return 0; -EBUSY when the name was taken meanwhile: the object stays in stage/<temp>~
+ */
+int publish_recover(const struct root *root, const char *temp, const char *sub, struct err *err);
+
+/* rmdir. @return 0 (also when it is not there), -ENOTEMPTY when something local keeps it, -ENOTDIR
+ * when it is something else */
 int publish_rmdir(const struct root *root, const char *sub, struct err *err);
 
-/* Unlinks stage/<temp>, whatever it is (a directory with all beneath it). @return 0 also when absent */
+/* Creates stage/<temp>, 0600, for reading and writing. @return fd or -errno, temp filled in */
+int stage_create(char temp[STAGE_NAME_MAX], const struct root *root, struct err *err);
+
+/* Unlinks stage/<temp>, whatever it is (a directory with all beneath it). @return 0 also when
+ * absent */
 int stage_discard(const struct root *root, const char *temp, struct err *err);
 
-/* Moves stage/<temp> to salvage/<id>/<name>; both directories synced. @return 0; -errno: nothing moved */
+/* Moves stage/<temp> to salvage/<id>/<name> and makes a file's data and both directories durable.
+ * Done again after a crash it finishes. @return 0; -EINVAL for a name that is no single component;
+ * -errno: nothing moved */
 int stage_to_salvage(const struct root *root, const char *temp, const char *id, const char *name,
 		     struct err *err);
 
-/* A fresh name for stage/: unique across restarts. */
+/* A fresh name for stage/: 128 random bits, so unique across restarts. */
 void stage_name(char out[STAGE_NAME_MAX]);
 
-/* fsync of a directory beneath the root. @return 0, or 0 when it is gone */
+/* fsync of a directory beneath the root. @return 0, also when it is gone */
 int root_sync_dir(const struct root *root, const char *sub, struct err *err);
 
 /* syncfs of the root's file system. */

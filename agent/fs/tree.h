@@ -1,8 +1,8 @@
-/* tree.h - the tree as a set of roots, each a directory opened once and used through its descriptor.
- * Every access is openat2(RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV) from
- * there. Root 0 is the tree itself; the others are the directories in `follow`, which are symbolic
- * links or mounts. Each carries `.artifact-sync/` with a marker (a random id), stage/ and salvage/.
- * Blocking; thread: any, for tree_check() one at a time. */
+/* tree.h - the tree as a set of roots, each a directory opened once and used through its
+ * descriptor. Every access is openat2(RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS
+ * | RESOLVE_NO_XDEV) from there. Root 0 is the tree itself; the others are the directories in
+ * `follow`, which are symbolic links or mounts. Each carries `.artifact-sync/` with a marker (a
+ * random id), stage/ and salvage/. Blocking; thread: any, for tree_check() one at a time. */
 #ifndef FS_TREE_H
 #define FS_TREE_H
 
@@ -16,20 +16,26 @@
 #define ROOT_ID_LEN 16
 #define ROOT_MAX 64
 
+#define ROOT_WHY_MAX 192
+
+/* tree_check() may find a root lost while workers are in it. The descriptors of a lost root are
+ * therefore never closed: a number that another file gets would make a worker write there. When the
+ * root comes back, the new directory takes over the same numbers. */
 struct root {
-	char *at;        /* path in the tree where it stands; "" for the tree */
-	char *location;  /* the directory as configured, for messages and to open it again */
-	int fd;          /* O_DIRECTORY; -1 while unhealthy */
-	int own_fd;      /* .artifact-sync */
-	int stage_fd;    /* .artifact-sync/stage */
-	int salvage_fd;  /* .artifact-sync/salvage */
-	uint64_t dev, ino;
-	uint8_t id[ROOT_ID_LEN];
-	bool remote;     /* NFS, SMB, FUSE: no events of other clients, coarse clocks */
-	bool can_exchange; /* RENAME_EXCHANGE works here; probed when opened */
-	bool can_clone;    /* FICLONERANGE works here; probed when opened */
-	bool healthy;
-	char why[192];   /* when it is not */
+	char *at;		/* path in the tree where it stands; "" for the tree */
+	char *location;		/* the directory as configured, for messages and to open it again */
+	_Atomic int fd;		/* O_DIRECTORY; -1 until it was healthy once */
+	_Atomic int own_fd;	/* .artifact-sync */
+	_Atomic int stage_fd;	/* .artifact-sync/stage */
+	_Atomic int salvage_fd; /* .artifact-sync/salvage */
+	_Atomic uint64_t dev, ino;
+	uint8_t id[ROOT_ID_LEN];   /* all zero until a marker was seen */
+	_Atomic bool remote;	   /* NFS, SMB, FUSE: no events of other clients, coarse clocks */
+	_Atomic bool can_exchange; /* RENAME_EXCHANGE works here; probed when opened */
+	_Atomic bool can_clone;	   /* FICLONERANGE works here; probed when opened */
+	_Atomic bool healthy;
+	char why[ROOT_WHY_MAX]; /* when it is not; other threads than tree_check()'s ask root_why()
+				 */
 };
 
 struct tree {
@@ -38,8 +44,8 @@ struct tree {
 };
 
 /**
- * Creates `.artifact-sync/{marker,stage,salvage}` (0700) in the tree and in each followed directory that has none.
- * Called by `init` only.
+ * Creates `.artifact-sync/{marker,stage,salvage}` (0700) in the tree and in each followed directory
+ * that has none. Called by `init` only.
  */
 int tree_prepare(const char *dir, char *const *follow, size_t n_follow, struct err *err);
 
@@ -59,26 +65,45 @@ DEFINE_AUTO(tree)
  * @return true when any root's health changed
  */
 bool tree_check(struct tree *tree);
+
+/**
+ * Looks whether a healthy root still is what was opened, changing nothing. Who saw that something
+ * is absent asks afterwards, before believing it: in a directory that was unmounted or swapped
+ * everything is absent.
+ * @param why  receives the reason; may be NULL
+ * @return 0, or -ESTALE
+ */
+int root_verify(const struct root *root, char why[ROOT_WHY_MAX]);
+
+/* Why it is unhealthy; "" when it is not. Returns out. */
+const char *root_why(const struct root *root, char out[ROOT_WHY_MAX]);
+
 bool tree_is_healthy(const struct tree *tree);
 
-/* The root that holds `path` (the longest `at` that contains it); *sub is the path beneath it, "" for
- * the root itself. Never NULL. */
+/* The root that holds `path` (the longest `at` that contains it); *sub is the path beneath it, ""
+ * for the root itself. Never NULL. */
 struct root *tree_resolve(const struct tree *tree, const char *path, const char **sub);
 
-/* openat2 beneath a root. sub "" or "." opens the root itself. @return fd or negative errno; -EXDEV for a mount
- * that is not a root, -ELOOP for a symbolic link on the way */
+/* Does a followed directory stand at or beneath `path`? It is mounted or linked there: when the way
+ * to it is gone, its files are not. */
+bool tree_leads_to_root(const struct tree *tree, const char *path);
+
+/* openat2 beneath a root. sub "" or "." opens the root itself; O_CLOEXEC is added.
+ * @return fd or negative errno; -ESTALE while the root is unhealthy, -EXDEV for a mount that is
+ * not a root, -ELOOP for a symbolic link on the way */
 int root_open(const struct root *root, const char *sub, int flags, unsigned mode);
 
-/* Opens the directory that holds sub and points *name at its last component. @return fd or -errno */
+/* Opens (O_PATH) the directory that holds sub and points *name at its last component.
+ * @return fd or -errno; -EINVAL for "", which has none */
 int root_open_parent(const struct root *root, const char *sub, const char **name);
 
-/* fstatat(AT_SYMLINK_NOFOLLOW) of a path beneath a root, no component of which is a link.
- * @return 0 or negative errno */
+/* Stat of a path beneath a root, no component of which is a link; the last may be one and is not
+ * followed. @return 0 or negative errno as root_open() */
 struct stat;
 int root_stat(const struct root *root, const char *sub, struct stat *out);
 
-/* True when errno means "the object is not there" (ENOENT, ENOTDIR, and ELOOP for a path that now leads
- * through a link), as opposed to "cannot tell" (EACCES, EIO, ESTALE, ...). */
+/* True when errno means "the object is not there" (ENOENT, ENOTDIR, and ELOOP for a path that now
+ * leads through a link), as opposed to "cannot tell" (EACCES, EIO, ESTALE, ...). */
 bool errno_is_absence(int error);
 
 #endif

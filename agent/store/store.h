@@ -4,8 +4,10 @@
  *
  * Each call is one transaction, durable when it returns. A writer connection and a reader connection,
  * each behind a mutex: calls block, and may come from any thread; those marked (quick) are point reads
- * that the loop may make. Every writing transaction extends the chain hash:
- * chain(n+1) = SHA-256(chain(n), what it is, last_seq, digest). docs/STATE.md has the schema. */
+ * that the loop may make. Walks (cursors, store_pending) have a connection of their own and keep nobody waiting. Every
+ * transaction that changes index, role, lineage or acknowledgements extends the chain hash:
+ * chain(n+1) = SHA-256(chain(n), what it is, last_seq, digest). What another node never learns of (as-installed
+ * stats, journal, notes, salvage, barrier, markers) does not. docs/STATE.md has the schema. */
 #ifndef STORE_STORE_H
 #define STORE_STORE_H
 
@@ -70,7 +72,11 @@ void store_close(struct store *store); /* NULL is a no-op */
 
 void store_state(struct store *store, struct store_state *out); /* (quick) a copy, from memory */
 int store_set_role(struct store *store, uint8_t role, struct err *err);
+int store_set_adopt(struct store *store, struct err *err); /* `init --adopt` on a passive node that exists */
 int store_clear_adopt(struct store *store, struct err *err);
+/* last_seq grows to at least `seq`: what a peer has seen is never given to another change. */
+int store_raise_seq(struct store *store, uint64_t seq, struct err *err);
+int store_set_populated_checked(struct store *store, struct err *err); /* the first scan has run */
 int store_set_barrier(struct store *store, uint64_t seq, int64_t clock_ns, const uint8_t digest[HASH_LEN],
 		      struct err *err);
 /* Owners come into or leave the digest: recomputes it when the setting changed. At start. */
@@ -78,6 +84,7 @@ int store_set_preserve_ownership(struct store *store, bool preserve, struct err 
 
 /* Lineage: at most WIRE_LINEAGE_MAX entries. *out is heap. */
 int store_lineage(struct store *store, struct epoch_entry **out, size_t *n, struct err *err);
+/* last_seq grows to the last entry's base_seq, so that no seq is given twice. */
 int store_set_lineage(struct store *store, const struct epoch_entry *entries, size_t n, struct err *err);
 
 /* Marker ids of the roots: which markers this state belongs to. */
@@ -86,11 +93,12 @@ int store_set_root_id(struct store *store, const char *at, const uint8_t id[16],
 
 /* ---- reading the index ---------------------------------------------------------------------- */
 
-/* (quick) @return 0 with an owned copy, -ENOENT (tombstones are found: kind ABSENT) */
+/* (quick) @return 0 with an owned copy, -ENOENT (tombstones are found: kind ABSENT, without size, hash and inst) */
 int store_get(struct store *store, const char *path, struct index_entry *out, struct err *err);
 
 /* A live entry that was installed as exactly this inode with this size, mtime and ctime: the same bytes under another
- * name (a renamed directory's files). Tombstones count. @return 0 with *out, -ENOENT */
+ * name (a renamed directory's files). Racy entries do not count. Tombstones do: *out is then of kind ABSENT with the
+ * hash, size and inst of what was there. @return 0 with *out, -ENOENT */
 int store_find_inode(struct store *store, const struct file_stat *st, struct index_entry *out,
 		     struct err *err);
 /* A live file of this node with these bytes. *path is heap. */
@@ -113,21 +121,34 @@ enum captured_kind {
 	CAPTURED_SAME,    /* only the as-installed stat or flags changed: no seq */
 	CAPTURED_GONE,    /* path and everything live beneath it becomes tombstones, deepest first */
 	CAPTURED_DROPPED, /* left the profile: path and all beneath it leave the index without tombstone */
+	CAPTURED_TOMBSTONE, /* a peer has it and this node has never known it: a tombstone; nothing where there is a record */
 };
 struct captured {
 	enum captured_kind kind;
 	const struct index_entry *entry; /* VERSION, SAME */
-	const char *path;                /* GONE, DROPPED */
+	const char *path;                /* GONE, DROPPED, TOMBSTONE */
 };
 
 /**
- * Indexes what was captured, in the order given, except that tombstones come first.
- * A VERSION whose record equals the indexed one (record_equal) is treated as SAME.
- * @param foreign  true on a passive that looks at its own populated tree: entries get ENTRY_FOREIGN, epoch 0, seq 0
- * @param changed  receives how many records got a seq
+ * Indexes what was captured, in the order given: peers are sent it in this order, so that a deletion put behind the
+ * versions lets moved content be referred to.
+ * A VERSION whose record equals the indexed one (record_equal) is treated as SAME, unless that never got a seq and now
+ * gets one. A VERSION that is no directory where a directory was: what is indexed beneath is GONE.
+ * @param foreign  true on a passive that looks at its own populated tree: entries get ENTRY_FOREIGN, epoch 0, seq 0;
+ *                 what is GONE leaves the index without a tombstone
+ * @param changed  may be NULL; receives how many records got a seq (foreign: how many were entered)
+ * @return 0; -EPERM without an epoch, unless foreign
  */
 int store_capture(struct store *store, const struct captured *items, size_t n, bool foreign, size_t *changed,
 		  struct err *err);
+
+/* A node becomes the active: every ENTRY_FOREIGN entry becomes a version of its epoch, with a seq. */
+int store_claim_foreign(struct store *store, size_t *changed, struct err *err);
+
+/* A node was superseded: what it numbered above base_seq (of the first epoch that is not its own) was never replicated.
+ * Live entries become ENTRY_FOREIGN with epoch 0 and seq 0, so that what displaces them saves them first; deletions are
+ * forgotten. */
+int store_disown_above(struct store *store, uint64_t base_seq, size_t *changed, struct err *err);
 
 /* ---- the active: what a peer has ------------------------------------------------------------ */
 
@@ -142,14 +163,16 @@ struct pending {
 /**
  * Records that the peer has not acknowledged, by seq, with seq > after; an unacknowledged
  * ancestor directory stands before its first descendant whatever its seq (it may then appear a second time).
+ * The next page begins behind out[n - 1].seq, which is always a record in its own place. Tombstones are among them.
  * @param out  receives at most max; the caller frees each path
+ * @param max  a few thousand; -ENOBUFS when one record and all directories above it do not fit
  */
 int store_pending(struct store *store, const char *peer, uint64_t after, struct pending *out, size_t max,
 		  size_t *n, struct err *err);
 
 struct pending_summary {
 	uint64_t changes, bytes;
-	uint64_t acked_seq; /* the watermark: every live record up to it is acknowledged */
+	uint64_t acked_seq; /* the watermark: every record up to it, deletions too, is acknowledged */
 };
 int store_pending_summary(struct store *store, const char *peer, struct pending_summary *out,
 			  struct err *err);
@@ -181,7 +204,8 @@ int store_set_peer_chain(struct store *store, const char *peer, uint64_t n, cons
  * @return true unless it can be shown that not */
 bool store_chain_was_ours(struct store *store, uint64_t n, const uint8_t chain[HASH_LEN]);
 
-/* Tombstones acknowledged by every one of these peers, or older than max_age_s, leave the index. */
+/* Tombstones acknowledged by every one of these peers (by all of none: every tombstone), or older than max_age_s, leave
+ * the index. */
 int store_prune_tombstones(struct store *store, const char *const *peers, size_t n, uint64_t max_age_s,
 			   size_t *pruned, struct err *err);
 
@@ -204,6 +228,8 @@ enum note_kind { NOTE_HELD = 1, NOTE_REFUSED = 2, NOTE_RECONCILE = 3, NOTE_UNREA
 /* NOTE_HELD: gates; NOTE_REFUSED: a peer will not take it; NOTE_RECONCILE: must be compared and answered. */
 int store_note(struct store *store, enum note_kind kind, const char *path, const char *reason,
 	       struct err *err); /* an equal note keeps its `since` */
+int store_note_many(struct store *store, enum note_kind kind, const char *const *paths, size_t n,
+		    const char *reason, struct err *err); /* in one transaction */
 int store_unnote(struct store *store, enum note_kind kind, const char *path, struct err *err); /* 0 also when absent */
 int store_notes(struct store *store, enum note_kind kind, struct note **out, size_t *n, struct err *err);
 uint64_t store_note_count(struct store *store, enum note_kind kind); /* (quick) from memory */
@@ -211,6 +237,7 @@ void notes_free(struct note *notes, size_t n);
 
 /* ---- the passive: journal ------------------------------------------------------------------- */
 
+/* A file or link that is installed where a directory was takes what is indexed beneath out of the index. */
 enum journal_op { JOURNAL_PUBLISH = 1, JOURNAL_DIR = 2, JOURNAL_META = 3, JOURNAL_REMOVE = 4, JOURNAL_RMDIR = 5 };
 
 struct journal_row {
@@ -237,7 +264,7 @@ struct installed {
  */
 int store_journal_end(struct store *store, const struct installed *done, size_t n,
 		      const struct index_entry *touched, size_t n_touched, struct err *err);
-/* Only as-installed stats, no journal (drift repaired, racy re-read). */
+/* Only as-installed stats and flags (ENTRY_FOREIGN stays as it is), no journal (drift repaired, racy re-read). */
 int store_set_installed(struct store *store, const struct index_entry *entries, size_t n, struct err *err);
 
 /* ---- salvage catalogue ---------------------------------------------------------------------- */
@@ -256,7 +283,7 @@ int store_salvage_begin(struct store *store, const struct salvage_row *row, stru
 int store_salvage_end(struct store *store, const char *id, struct err *err);
 int store_salvage_forget(struct store *store, const char *id, struct err *err);
 int store_salvage_list(struct store *store, struct salvage_row **out, size_t *n, struct err *err);
-uint64_t store_salvage_count(struct store *store); /* (quick) */
+uint64_t store_salvage_count(struct store *store); /* (quick) of complete ones */
 void salvage_rows_free(struct salvage_row *rows, size_t n);
 
 #endif

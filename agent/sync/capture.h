@@ -13,24 +13,27 @@
 #include "agent/store/store.h"
 
 enum capture_outcome {
-	CAPTURE_NOTHING,    /* as indexed, or outside the profile and unknown */
-	CAPTURE_CHANGED,    /* entry is a new version */
-	CAPTURE_SAME,       /* content and metadata as indexed, but the stat or racy flag must be stored */
-	CAPTURE_GONE,       /* surely absent; its root is healthy */
+	CAPTURE_NOTHING, /* as indexed, or outside the profile and unknown */
+	CAPTURE_CHANGED, /* entry is a new version */
+	CAPTURE_SAME, /* content and metadata as indexed, but the stat or racy flag must be stored
+		       */
+	CAPTURE_GONE, /* surely absent, or now something that is never replicated; its root is
+			 healthy */
 	CAPTURE_DROPPED,    /* indexed, and the profile no longer wants it */
-	CAPTURE_AGAIN,      /* changed while it was read */
-	CAPTURE_HELD,       /* a gate says no; `why` names it */
+	CAPTURE_AGAIN,	    /* changed while it was read */
+	CAPTURE_HELD,	    /* a gate says no; `why` names it */
 	CAPTURE_UNREADABLE, /* cannot tell; `why` says what the system said. Not a deletion */
-	CAPTURE_SPECIAL,    /* FIFO, socket, device */
+	CAPTURE_SPECIAL,    /* FIFO, socket, device, and not indexed */
 	CAPTURE_COMPARED,   /* compare-only: entry.rec.hash is its fingerprint */
 };
 
 struct capture_item {
-	char *path;                   /* heap, owned by the item */
+	char *path;		      /* heap, owned by the item */
 	enum capture_outcome outcome; /* filled in */
-	struct index_entry entry;     /* CHANGED, SAME, COMPARED: owned */
+	struct index_entry entry; /* CHANGED, SAME, COMPARED: owned; epoch and seq 0 unless SAME */
 	char why[160];
-	bool force_read;              /* an event on a racy entry, or deep verification: read whatever stat says */
+	bool force_read; /* an event on a racy entry, or deep verification: read whatever stat says
+			  */
 };
 
 struct capture_env {
@@ -38,15 +41,25 @@ struct capture_env {
 	struct store *store;
 	const struct profile *profile;
 	struct meta_policy policy;
-	uint64_t *bytes_hashed; /* counter, atomically added to; status reports it */
+	uint64_t *files_hashed, *bytes_hashed; /* counters, atomically added to; NULL: nobody counts */
 };
 
-/* Fills in every item. Never fails as a whole: each item has its outcome. */
+/**
+ * Puts before each item those of its ancestors that are not live in the index, and orders all by
+ * path, each once. Without this a new file could be indexed before the directory it is in, or in
+ * one that the index knows only as kept for others.
+ * @param items  heap array, grown
+ */
+void capture_add_parents(const struct capture_env *env, struct capture_item **items, size_t *n);
+
+/* Fills in every item. Never fails as a whole: each item has its outcome. A directory that the
+ * index has as kept is CHANGED only if something beneath it is in the same run. */
 void capture_run(const struct capture_env *env, struct capture_item *items, size_t n);
 void capture_item_release(struct capture_item *item);
 
 /* Reads the content at `path` and compares with the entry, for `verify --deep`.
- * @return 0 equal, 1 different with `why`, negative errno with `why` */
+ * @return 0 equal, 1 different with `why`, negative errno with `why` (-EAGAIN: it changed
+ * meanwhile) */
 int capture_verify(const struct capture_env *env, const struct index_entry *entry, char why[160]);
 
 #define RACY_LOCAL_NS (20 * 1000 * 1000)

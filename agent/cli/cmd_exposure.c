@@ -1,0 +1,70 @@
+/* artifact-sync exposure - what would be lost if the active node died now? */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "agent/cli/report.h"
+#include "agent/cli/text.h"
+
+static void print_paths(const struct cli *cli, const json_t *paths)
+{
+	struct table table = {.heading = {"AGE", "SIZE", "PATH", NULL},
+			      .right = {true, true, false}};
+	size_t i;
+	const json_t *path;
+	json_array_foreach((json_t *)paths, i, path)
+	{
+		char age[TEXT_MAX], size[TEXT_MAX];
+		table_add(&table, COLOUR_NONE, "%s",
+			  text_seconds(age, member_number(path, "age_s", 0)));
+		table_add(&table, COLOUR_NONE, "%s", text_bytes(size, member_count(path, "size")));
+		table_add(&table, COLOUR_NONE, "%s", member_text(path, "path", "?"));
+	}
+	table_print(&table, stdout, 2, cli->colour);
+}
+
+static void print_result(const struct cli *cli, const json_t *result)
+{
+	uint64_t changes = member_count(result, "changes");
+	const json_t *paths = json_object_get(result, "paths");
+	char count[TEXT_MAX], bytes[TEXT_MAX];
+	if (changes == 0) {
+		puts("Nothing: every recorded change is acknowledged by a peer.");
+		return;
+	}
+	printf("If the active node died now, %s change%s (%s) would be lost:\n",
+	       text_count(count, changes), changes == 1 ? "" : "s",
+	       text_bytes(bytes, member_count(result, "bytes")));
+	print_paths(cli, paths);
+	if (json_is_true(json_object_get(result, "truncated")))
+		printf("  ... and more; only the first %zu are listed.\n", json_array_size(paths));
+}
+
+static int run(const struct cli *cli, const void *options, char **operands, int n)
+{
+	struct question q = {.request = json_pack("{s:s}", "verb", "exposure"),
+			     .timeout_s = REPLY_TIMEOUT_S};
+	json_t *result;
+	int code = cli_ask(cli, &q, &result);
+	if (!result)
+		return code;
+	if (cli->json)
+		cli_print_json(cli, result);
+	else
+		print_result(cli, result);
+	json_decref(result);
+	return code;
+}
+
+const struct cmd cmd_exposure = {
+	.name = "exposure",
+	.summary = "List what would be lost if the active node died now",
+	.help = "The changes that no peer has acknowledged yet, with their age. An acknowledged "
+		"change is on the peer's "
+		"disk. What was written a moment ago and not yet noticed is not listed; "
+		"`artifact-sync wait' flushes that "
+		"first.\n\n"
+		"Examples:\n"
+		"  artifact-sync exposure\n"
+		"  artifact-sync exposure --json | jq .changes",
+	.run = run,
+};

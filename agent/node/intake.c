@@ -1,0 +1,649 @@
+#include "agent/node/intake.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <uthash.h>
+
+#include "agent/base/clock.h"
+#include "agent/base/log.h"
+#include "agent/base/quote.h"
+#include "agent/sync/job.h"
+#include "agent/watch/dirty_set.h"
+#include "protocol/relpath.h"
+
+#define DIRTY_MAX 100000       /* entries; past it they collapse into subtrees */
+#define CAPTURE_JOBS 3         /* workers reading at once; one is left for the rest */
+#define CAPTURE_PATHS 64       /* paths one of them takes: a few ms of small files */
+#define BACKLOG_LOW 512        /* the scan goes on when fewer of its paths wait */
+#define SCAN_PATHS 1024
+#define AGAIN_MS 100           /* a file that changed while it was read */
+#define UNREADABLE_MS 10000
+#define RACY_MS 25             /* past the granularity of timestamps */
+#define GONE_MAX_MS 5000       /* a deletion waits no longer for quiet */
+
+struct path_entry {
+	UT_hash_handle hh;
+	uint64_t since_ms;
+	bool fence_passed; /* in `gone`: the watcher has handed over all that was before it */
+	char path[];
+};
+
+struct intake {
+	struct intake_setup setup;
+	struct dirty_set *dirty;
+	uv_timer_t timer;
+	bool timer_open;
+	bool held, closing;
+	int jobs, captures;
+	/* paths being captured: taken again only when they are back */
+	struct path_entry *under_way;
+	/* deletions waiting for quiet */
+	struct path_entry *gone;
+	bool fence_pending;
+	/* scanning */
+	char **tops; /* still to be scanned */
+	size_t n_tops, cap_tops;
+	uint64_t tops_since_ms;
+	struct scan *scan;
+	bool scan_is_whole, stepping;
+	uint64_t scan_since_ms;
+	int64_t scan_since_real_ns;
+	char **backlog;
+	size_t n_backlog, cap_backlog, backlog_at;
+	struct intake_counts counts;
+};
+
+static void intake_run(struct intake *in);
+
+static void on_timer(uv_timer_t *timer)
+{
+	intake_run(timer->data);
+}
+
+struct intake *intake_new(const struct intake_setup *setup)
+{
+	struct intake *in = x_calloc(1, sizeof(*in));
+	in->setup = *setup;
+	in->setup.env.files_hashed = &in->counts.files_hashed;
+	in->setup.env.bytes_hashed = &in->counts.bytes_hashed;
+	in->dirty = dirty_set_new(setup->settle_ms, setup->settle_max_ms, DIRTY_MAX);
+	uv_timer_init(setup->loop, &in->timer);
+	in->timer.data = in;
+	in->timer_open = true;
+	return in;
+}
+
+void intake_configure(struct intake *in, uint32_t settle_ms, uint32_t settle_max_ms)
+{
+	dirty_set_configure(in->dirty, settle_ms, settle_max_ms);
+}
+
+/* ---- sets of paths -------------------------------------------------------------------------- */
+
+static struct path_entry *find_path(struct path_entry *set, const char *path)
+{
+	struct path_entry *entry;
+	HASH_FIND_STR(set, path, entry);
+	return entry;
+}
+
+static struct path_entry *add_path(struct path_entry **set, const char *path, uint64_t since_ms)
+{
+	struct path_entry *entry = find_path(*set, path);
+	if (entry)
+		return entry;
+	size_t len = strlen(path);
+	entry = x_calloc(1, sizeof(*entry) + len + 1);
+	memcpy(entry->path, path, len + 1);
+	entry->since_ms = since_ms;
+	HASH_ADD_STR(*set, path, entry);
+	return entry;
+}
+
+static void drop_path(struct path_entry **set, struct path_entry *entry)
+{
+	HASH_DEL(*set, entry);
+	free(entry);
+}
+
+static uint64_t oldest_path(struct path_entry *set)
+{
+	uint64_t oldest = UINT64_MAX;
+	for (struct path_entry *e = set; e; e = e->hh.next) {
+		if (e->since_ms < oldest)
+			oldest = e->since_ms;
+	}
+	return oldest;
+}
+
+/* ---- hints ---------------------------------------------------------------------------------- */
+
+void intake_changed(struct intake *in, const char *path, enum watch_hint hint)
+{
+	dirty_set_add(in->dirty, path, hint == WATCH_OPEN, clock_mono_ms());
+	intake_run(in);
+}
+
+void intake_subtree(struct intake *in, const char *path)
+{
+	dirty_set_add_subtree(in->dirty, path, clock_mono_ms());
+	intake_run(in);
+}
+
+void intake_fenced(struct intake *in)
+{
+	in->fence_pending = false;
+	for (struct path_entry *e = in->gone; e; e = e->hh.next)
+		e->fence_passed = true;
+	intake_run(in);
+}
+
+void intake_flush(struct intake *in)
+{
+	dirty_set_flush(in->dirty, false, clock_mono_ms());
+	intake_run(in);
+}
+
+void intake_hold(struct intake *in, bool hold)
+{
+	in->held = hold;
+	intake_run(in);
+}
+
+/* ---- capturing ------------------------------------------------------------------------------ */
+
+struct capture_job {
+	struct job job;
+	struct intake *in;
+	uint64_t oldest_ms;
+	bool apply_gone; /* deletions are applied, too */
+	size_t n;
+	struct capture_item items[CAPTURE_PATHS];
+	bool orphan[CAPTURE_PATHS]; /* its directory is not indexed yet */
+	size_t changed;
+	int result;
+	struct err err;
+};
+
+/* worker: a record must not be indexed before the directory it is in, which is what the peer makes first. */
+static bool is_orphan(struct capture_job *c, size_t i)
+{
+	const char *path = c->items[i].path;
+	AUTO_FREE char *parent = x_strndup(path, relpath_parent_len(path));
+	struct index_entry entry = { 0 };
+	if (*path == '\0')
+		return false;
+	for (size_t k = 0; k < c->n; k++) {
+		if (k != i && !c->orphan[k] && strcmp(c->items[k].path, parent) == 0 &&
+		    c->items[k].outcome == CAPTURE_CHANGED && c->items[k].entry.rec.kind == RECORD_DIR)
+			return false;
+	}
+	bool there = store_get(c->in->setup.env.store, parent, &entry, NULL) == 0 &&
+		     entry.rec.kind == RECORD_DIR;
+	index_entry_release(&entry);
+	return !there;
+}
+
+/* worker: what was a directory and is one no longer loses all beneath it in the same transaction. */
+static bool was_directory(struct store *store, const struct capture_item *item)
+{
+	struct index_entry entry = { 0 };
+	if (item->entry.rec.kind == RECORD_DIR)
+		return false;
+	bool was = store_get(store, item->path, &entry, NULL) == 0 && entry.rec.kind == RECORD_DIR;
+	index_entry_release(&entry);
+	return was;
+}
+
+/* worker */
+static size_t collect(struct capture_job *c, struct captured *out)
+{
+	size_t n = 0;
+	for (size_t i = 0; i < c->n; i++) {
+		struct capture_item *item = &c->items[i];
+		bool changed = item->outcome == CAPTURE_CHANGED;
+		c->orphan[i] = changed && is_orphan(c, i);
+		if (c->orphan[i])
+			continue;
+		if (changed && was_directory(c->in->setup.env.store, item))
+			out[n++] = (struct captured){ .kind = CAPTURED_GONE, .path = item->path };
+		if (changed)
+			out[n++] = (struct captured){ .kind = CAPTURED_VERSION, .entry = &item->entry };
+		else if (item->outcome == CAPTURE_SAME)
+			out[n++] = (struct captured){ .kind = CAPTURED_SAME, .entry = &item->entry };
+		else if (item->outcome == CAPTURE_DROPPED)
+			out[n++] = (struct captured){ .kind = CAPTURED_DROPPED, .path = item->path };
+	}
+	for (size_t i = 0; i < c->n && c->apply_gone; i++) {
+		if (c->items[i].outcome == CAPTURE_GONE)
+			out[n++] = (struct captured){ .kind = CAPTURED_GONE, .path = c->items[i].path };
+	}
+	return n;
+}
+
+/* worker: paths that cannot go on are noted, and the notes of those that went on are withdrawn. */
+static void write_notes(struct capture_job *c)
+{
+	struct store *store = c->in->setup.env.store;
+	for (size_t i = 0; i < c->n; i++) {
+		const struct capture_item *item = &c->items[i];
+		if (item->outcome == CAPTURE_HELD)
+			store_note(store, NOTE_HELD, item->path, item->why, NULL);
+		else if (item->outcome == CAPTURE_UNREADABLE)
+			store_note(store, NOTE_UNREADABLE, item->path, item->why, NULL);
+		if (item->outcome != CAPTURE_HELD && store_note_count(store, NOTE_HELD) > 0)
+			store_unnote(store, NOTE_HELD, item->path, NULL);
+		if (item->outcome != CAPTURE_UNREADABLE && store_note_count(store, NOTE_UNREADABLE) > 0)
+			store_unnote(store, NOTE_UNREADABLE, item->path, NULL);
+	}
+}
+
+static void capture_work(struct job *job)
+{
+	struct capture_job *c = container_of(job, struct capture_job, job);
+	struct captured captured[2 * CAPTURE_PATHS];
+	capture_run(&c->in->setup.env, c->items, c->n);
+	size_t n = c->in->setup.mode == INTAKE_COMPARE ? 0 : collect(c, captured);
+	if (n > 0)
+		c->result = store_capture(c->in->setup.env.store, captured, n,
+					  c->in->setup.mode == INTAKE_FOREIGN,
+					  &c->changed, &c->err);
+	if (c->in->setup.mode == INTAKE_INDEX)
+		write_notes(c);
+}
+
+static void add_parents(struct intake *in, const char *path, uint64_t since_ms)
+{
+	AUTO_FREE char *parent = x_strdup(path);
+	size_t len;
+	while ((len = relpath_parent_len(parent)) > 0) {
+		parent[len] = '\0';
+		dirty_set_add_at(in->dirty, parent, since_ms, since_ms);
+	}
+	dirty_set_add_at(in->dirty, "", since_ms, since_ms);
+}
+
+static void take_outcome(struct capture_job *c, size_t i)
+{
+	struct intake *in = c->in;
+	const struct capture_item *item = &c->items[i];
+	uint64_t now = clock_mono_ms();
+	char q[QUOTED_MAX];
+	struct path_entry *gone = find_path(in->gone, item->path);
+	if (gone && (item->outcome != CAPTURE_GONE || c->apply_gone))
+		drop_path(&in->gone, gone);
+	switch (item->outcome) {
+	case CAPTURE_CHANGED:
+		if (c->orphan[i]) {
+			add_parents(in, item->path, c->oldest_ms);
+			dirty_set_add_at(in->dirty, item->path, now + 1, c->oldest_ms);
+		}
+		/* fall through */
+	case CAPTURE_SAME:
+		if (item->entry.flags & ENTRY_RACY)
+			dirty_set_add_at(in->dirty, item->path, now + RACY_MS, now);
+		break;
+	case CAPTURE_GONE:
+		if (!c->apply_gone && !gone) {
+			add_path(&in->gone, item->path, c->oldest_ms);
+			if (!in->fence_pending) {
+				in->fence_pending = true;
+				in->setup.events.fence_wanted(in->setup.events.owner);
+			}
+		}
+		break;
+	case CAPTURE_AGAIN:
+		dirty_set_add_at(in->dirty, item->path, now + AGAIN_MS, c->oldest_ms);
+		break;
+	case CAPTURE_UNREADABLE:
+		log_warn("capture", "path=%s action=retry err=\"%s\"", quote_path(q, item->path),
+			 item->why);
+		dirty_set_add_at(in->dirty, item->path, now + UNREADABLE_MS, now);
+		break;
+	case CAPTURE_HELD:
+		log_warn("capture", "path=%s action=hold reason=\"%s\"", quote_path(q, item->path),
+			 item->why);
+		break;
+	case CAPTURE_COMPARED:
+		in->setup.events.compared(in->setup.events.owner, item->path, item->entry.rec.hash);
+		break;
+	case CAPTURE_NOTHING:
+	case CAPTURE_DROPPED:
+	case CAPTURE_SPECIAL: break;
+	}
+}
+
+/* The database said no (full disk, I/O error): nothing of the group is indexed, all is looked at again. */
+static void retry_all(struct capture_job *c)
+{
+	log_error("capture", "paths=%zu action=retry err=\"%s\"", c->n, c->err.msg);
+	for (size_t i = 0; i < c->n; i++)
+		dirty_set_add_at(c->in->dirty, c->items[i].path, clock_mono_ms() + UNREADABLE_MS / 10,
+				 c->oldest_ms);
+}
+
+static void job_ended(struct intake *in);
+
+static void capture_done(struct job *job)
+{
+	struct capture_job *c = container_of(job, struct capture_job, job);
+	struct intake *in = c->in;
+	in->captures--;
+	for (size_t i = 0; i < c->n; i++) {
+		struct path_entry *entry = find_path(in->under_way, c->items[i].path);
+		BUG_ON(!entry);
+		drop_path(&in->under_way, entry);
+	}
+	if (c->result < 0)
+		retry_all(c);
+	for (size_t i = 0; i < c->n; i++) {
+		if (c->result >= 0 && !in->closing)
+			take_outcome(c, i);
+		capture_item_release(&c->items[i]);
+	}
+	if (c->changed > 0 && !in->closing)
+		in->setup.events.indexed(in->setup.events.owner, c->changed);
+	free(c);
+	job_ended(in);
+}
+
+/* ---- choosing what to capture --------------------------------------------------------------- */
+
+static bool is_quiet(const struct intake *in)
+{
+	return in->captures == 0 && !in->scan && !in->stepping && in->n_tops == 0 && in->backlog_at == in->n_backlog &&
+	       dirty_set_next_due(in->dirty) > clock_mono_ms() + in->setup.settle_ms;
+}
+
+static void queue_scan(struct intake *in, char *top, uint64_t since_ms)
+{
+	if (in->n_tops == 0)
+		in->tops_since_ms = since_ms;
+	for (size_t i = 0; i < in->n_tops; i++) {
+		if (relpath_is_within(top, in->tops[i])) {
+			free(top);
+			return;
+		}
+	}
+	size_t kept = 0;
+	for (size_t i = 0; i < in->n_tops; i++) {
+		if (relpath_is_within(in->tops[i], top))
+			free(in->tops[i]);
+		else
+			in->tops[kept++] = in->tops[i];
+	}
+	in->n_tops = kept;
+	GROW(in->tops, in->cap_tops, in->n_tops + 1);
+	in->tops[in->n_tops++] = top;
+}
+
+static bool add_item(struct capture_job *c, char *path, uint64_t now)
+{
+	struct intake *in = c->in;
+	if (find_path(in->under_way, path)) {
+		dirty_set_add_at(in->dirty, path, now + 5, c->oldest_ms);
+		free(path);
+		return false;
+	}
+	add_path(&in->under_way, path, c->oldest_ms);
+	c->items[c->n++].path = path;
+	return true;
+}
+
+static void take_dirty(struct capture_job *c, uint64_t now)
+{
+	struct intake *in = c->in;
+	char *path;
+	bool subtree;
+	while (c->n < CAPTURE_PATHS && dirty_set_take(in->dirty, &path, &subtree, now)) {
+		if (subtree)
+			queue_scan(in, path, c->oldest_ms);
+		else
+			add_item(c, path, now);
+	}
+}
+
+static void take_backlog(struct capture_job *c, uint64_t now)
+{
+	struct intake *in = c->in;
+	if (in->scan_since_ms < c->oldest_ms)
+		c->oldest_ms = in->scan_since_ms;
+	while (c->n < CAPTURE_PATHS && in->backlog_at < in->n_backlog) {
+		char *path = in->backlog[in->backlog_at++];
+		bool compared = profile_judge(in->setup.env.profile, path, false).verdict == PROFILE_COMPARE;
+		/* Still being written to, as the watcher knows: its time has not come. */
+		if (dirty_set_is_open(in->dirty, path) ||
+		    (in->setup.mode == INTAKE_COMPARE && !compared))
+			free(path);
+		else
+			add_item(c, path, now);
+	}
+	if (in->backlog_at == in->n_backlog)
+		in->backlog_at = in->n_backlog = 0;
+}
+
+/* Deletions whose time has come: the watcher has handed over everything before them, and nothing is under way
+ * that may show where the content went; or they have waited long enough. They are looked at again. */
+static void take_gone(struct capture_job *c, uint64_t now, bool quiet)
+{
+	struct intake *in = c->in;
+	struct path_entry *e, *tmp;
+	HASH_ITER(hh, in->gone, e, tmp)
+	{
+		bool due = (quiet && e->fence_passed) || now - e->since_ms > GONE_MAX_MS;
+		if (!due || c->n == CAPTURE_PATHS || find_path(in->under_way, e->path))
+			continue;
+		if (e->since_ms < c->oldest_ms)
+			c->oldest_ms = e->since_ms;
+		add_item(c, x_strdup(e->path), now);
+	}
+}
+
+static bool start_capture(struct intake *in)
+{
+	uint64_t now = clock_mono_ms();
+	bool quiet = is_quiet(in);
+	struct capture_job *c = x_calloc(1, sizeof(*c));
+	c->in = in;
+	c->oldest_ms = dirty_set_oldest(in->dirty);
+	if (in->gone)
+		take_gone(c, now, quiet);
+	c->apply_gone = c->n > 0;
+	if (c->n == 0)
+		take_dirty(c, now);
+	if (c->n == 0)
+		take_backlog(c, now);
+	if (c->n == 0) {
+		free(c);
+		return false;
+	}
+	in->captures++;
+	in->jobs++;
+	job_start(in->setup.loop, &c->job, capture_work, capture_done);
+	return true;
+}
+
+/* ---- scanning ------------------------------------------------------------------------------- */
+
+struct scan_job {
+	struct job job;
+	struct intake *in;
+	char *top; /* to begin with; NULL: go on */
+	struct scan *scan;
+	char **paths;
+	size_t n;
+	int result;
+	struct err err;
+};
+
+static void scan_work(struct job *job)
+{
+	struct scan_job *s = container_of(job, struct scan_job, job);
+	const struct capture_env *env = &s->in->setup.env;
+	if (s->top) {
+		s->result = scan_begin(&s->scan, env->tree, env->store, env->profile, s->top, &s->err);
+		if (s->result < 0)
+			return;
+	}
+	s->result = scan_step(s->scan, SCAN_PATHS, &s->paths, &s->n, &s->err);
+}
+
+static void end_scan(struct intake *in, int result, const struct err *err)
+{
+	if (result < 0)
+		log_warn("scan", "action=retry err=\"%s\"", err->msg);
+	if (in->scan && in->scan_is_whole && result == 0) {
+		in->counts.scan = *scan_counts(in->scan);
+		in->counts.scan_entries = in->counts.scan.entries;
+		in->counts.scanned_ms = clock_mono_ms();
+		in->counts.scanned_real_ns = in->scan_since_real_ns;
+	}
+	scan_free(in->scan);
+	in->scan = NULL;
+	if (in->scan_is_whole && result == 0 && !in->closing)
+		in->setup.events.scanned(in->setup.events.owner, &in->counts.scan);
+}
+
+static void scan_done(struct job *job)
+{
+	struct scan_job *s = container_of(job, struct scan_job, job);
+	struct intake *in = s->in;
+	in->stepping = false;
+	in->scan = s->scan;
+	for (size_t i = 0; i < s->n; i++) {
+		GROW(in->backlog, in->cap_backlog, in->n_backlog + 1);
+		in->backlog[in->n_backlog++] = s->paths[i];
+	}
+	if (in->scan)
+		in->counts.scan_entries = scan_counts(in->scan)->entries;
+	if (s->result <= 0)
+		end_scan(in, s->result, &s->err);
+	free(s->paths);
+	free(s->top);
+	free(s);
+	job_ended(in);
+}
+
+static void step_scan(struct intake *in)
+{
+	if (in->stepping || in->n_backlog - in->backlog_at > BACKLOG_LOW ||
+	    (!in->scan && in->n_tops == 0))
+		return;
+	struct scan_job *s = x_calloc(1, sizeof(*s));
+	s->in = in;
+	if (!in->scan) {
+		s->top = in->tops[--in->n_tops];
+		in->scan_is_whole = *s->top == '\0';
+		in->scan_since_ms = in->tops_since_ms;
+		in->scan_since_real_ns = clock_real_ns();
+	}
+	s->scan = in->scan;
+	in->stepping = true;
+	in->jobs++;
+	job_start(in->setup.loop, &s->job, scan_work, scan_done);
+}
+
+/* ---- the wheel ------------------------------------------------------------------------------ */
+
+static void set_timer(struct intake *in)
+{
+	uint64_t now = clock_mono_ms();
+	uint64_t due = dirty_set_next_due(in->dirty);
+	if (in->gone && now + 50 < due)
+		due = now + 50;
+	if (due == UINT64_MAX || in->held)
+		uv_timer_stop(&in->timer);
+	else
+		uv_timer_start(&in->timer, on_timer, due > now ? due - now : 1, 0);
+}
+
+static void intake_run(struct intake *in)
+{
+	if (in->closing)
+		return;
+	if (!in->held) {
+		while (in->captures < CAPTURE_JOBS && start_capture(in))
+			;
+		step_scan(in);
+	}
+	in->counts.waiting = dirty_set_size(in->dirty) + in->n_backlog - in->backlog_at;
+	set_timer(in);
+}
+
+uint64_t intake_oldest(const struct intake *in)
+{
+	uint64_t oldest = dirty_set_oldest(in->dirty);
+	uint64_t others[] = {
+		oldest_path(in->under_way),
+		oldest_path(in->gone),
+		in->scan || in->stepping || in->n_backlog > in->backlog_at ? in->scan_since_ms : UINT64_MAX,
+		in->n_tops > 0 ? in->tops_since_ms : UINT64_MAX,
+	};
+	for (size_t i = 0; i < ARRAY_LEN(others); i++)
+		oldest = others[i] < oldest ? others[i] : oldest;
+	return oldest;
+}
+
+bool intake_is_done(const struct intake *in, uint64_t mono_ms)
+{
+	return intake_oldest(in) > mono_ms;
+}
+
+void intake_counts(const struct intake *in, struct intake_counts *out)
+{
+	*out = in->counts;
+	out->scanning = in->scan || in->stepping || in->n_tops > 0;
+}
+
+/* ---- closing -------------------------------------------------------------------------------- */
+
+static void free_set(struct path_entry **set)
+{
+	struct path_entry *e, *tmp;
+	HASH_ITER(hh, *set, e, tmp)
+	{
+		drop_path(set, e);
+	}
+}
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+	struct intake *in = handle->data;
+	dirty_set_free(in->dirty);
+	free_set(&in->under_way);
+	free_set(&in->gone);
+	for (size_t i = 0; i < in->n_tops; i++)
+		free(in->tops[i]);
+	for (size_t i = in->backlog_at; i < in->n_backlog; i++)
+		free(in->backlog[i]);
+	free(in->tops);
+	free(in->backlog);
+	scan_free(in->scan);
+	struct intake_events events = in->setup.events;
+	free(in);
+	events.closed(events.owner);
+}
+
+static void finish_close(struct intake *in)
+{
+	if (in->jobs > 0 || !in->timer_open)
+		return;
+	in->timer_open = false;
+	uv_close((uv_handle_t *)&in->timer, on_timer_closed);
+}
+
+static void job_ended(struct intake *in)
+{
+	in->jobs--;
+	if (in->closing)
+		finish_close(in);
+	else
+		intake_run(in);
+}
+
+void intake_close(struct intake *in)
+{
+	in->closing = true;
+	finish_close(in);
+}

@@ -1,0 +1,74 @@
+/* intake.h - from hints to the index: dirty paths and scans -> captures on workers -> records with a seq.
+ * Deletions come last: one is applied only when nothing else is under way that may show the content
+ * to have moved, so that a rename is sent as a reference and not as bytes. Thread: the loop. */
+#ifndef NODE_INTAKE_H
+#define NODE_INTAKE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "agent/base/err.h"
+#include "agent/sync/capture.h"
+#include "agent/sync/scan.h"
+#include "agent/watch/watcher.h"
+
+struct intake;
+
+struct intake_events {
+	void *owner;
+	/* The index changed: `changed` records got a seq. */
+	void (*indexed)(void *owner, size_t changed);
+	/* A whole scan of the tree ended. */
+	void (*scanned)(void *owner, const struct scan_counts *counts);
+	/* A watcher fence shall be asked for; answer with intake_fenced(). Without a watcher: answer at once. */
+	void (*fence_wanted)(void *owner);
+	/* A compare-only path and its fingerprint (all zero: it is gone). */
+	void (*compared)(void *owner, const char *path, const uint8_t hash[HASH_LEN]);
+	void (*closed)(void *owner);
+};
+
+enum intake_mode {
+	INTAKE_INDEX,   /* the active: changes get a seq */
+	INTAKE_FOREIGN, /* a new passive looks at what it holds already: nothing gets a seq */
+	INTAKE_COMPARE, /* a passive: only the fingerprints of compare-only paths */
+};
+
+struct intake_setup {
+	uv_loop_t *loop;
+	struct capture_env env; /* borrowed until closed */
+	uint32_t settle_ms, settle_max_ms;
+	enum intake_mode mode;
+	struct intake_events events;
+};
+
+struct intake_counts {
+	uint64_t files_hashed, bytes_hashed;
+	uint64_t waiting;       /* paths known to be dirty */
+	bool scanning;
+	uint64_t scan_entries;  /* looked at by the running scan, or by the last whole one */
+	struct scan_counts scan; /* of the last whole scan */
+	uint64_t scanned_ms;    /* monotonic; when the last whole scan ended; 0 = never */
+	int64_t scanned_real_ns; /* when that one had begun */
+};
+
+struct intake *intake_new(const struct intake_setup *setup);
+void intake_configure(struct intake *in, uint32_t settle_ms, uint32_t settle_max_ms);
+void intake_changed(struct intake *in, const char *path, enum watch_hint hint);
+void intake_subtree(struct intake *in, const char *path);
+void intake_fenced(struct intake *in);
+
+/* What is settled becomes due now. */
+void intake_flush(struct intake *in);
+
+/* Is everything handed over up to `mono_ms` indexed? (What is open for writing waits for its time and
+ * does not count with `but_open`.) */
+bool intake_is_done(const struct intake *in, uint64_t mono_ms);
+/* First event of the oldest thing under way, monotonic ms; UINT64_MAX when nothing is. */
+uint64_t intake_oldest(const struct intake *in);
+/* Holds back the start of new work (a paused or unhealthy node). */
+void intake_hold(struct intake *in, bool hold);
+void intake_counts(const struct intake *in, struct intake_counts *out);
+void intake_close(struct intake *in);
+
+#endif

@@ -1,0 +1,207 @@
+/* node_internal.h - the agent's parts, for the files of node/ only: node.c (start, stop, clockwork), session.c
+ * (one peer), requests.c and verify.c (commands that take time), status.c (what is shown).
+ * Thread: the loop. */
+#ifndef NODE_NODE_INTERNAL_H
+#define NODE_NODE_INTERNAL_H
+
+#include <jansson.h>
+#include <uthash.h>
+#include <uv.h>
+
+#include "agent/conf/conf.h"
+#include "agent/net/peers.h"
+#include "agent/node/intake.h"
+#include "agent/node/node.h"
+#include "agent/ops/control.h"
+#include "agent/ops/notify.h"
+#include "agent/store/store.h"
+#include "agent/sync/compare.h"
+#include "agent/sync/deep.h"
+#include "agent/sync/receiver.h"
+#include "agent/sync/sender.h"
+#include "agent/watch/watcher.h"
+#include "protocol/lineage.h"
+
+#define MODULE_SESSION "session"
+
+/* One configured peer, connected or not. */
+struct session {
+	struct node *node;
+	struct session *next;
+	char peer[WIRE_NAME_MAX + 1];
+	struct link *link;      /* HELLO sent; NULL while disconnected */
+	struct link *next_link; /* came while the modules of the one before were still closing; paused */
+	int closing;            /* modules that have not closed yet */
+	bool live;
+	bool reconciling;       /* comparing before anything is sent */
+	enum handshake outcome;
+	uint8_t peer_role;
+	bool profile_differs;
+	struct sender *sender;
+	struct receiver *receiver;
+	struct range_server *ranges;
+	struct compare *reconcile;
+	struct deep *deep;      /* the peer asked us to read everything */
+	uint32_t deep_id;
+	uint32_t next_compare_id;
+	char trouble[256];      /* why it is not connected, or what is wrong with it */
+	/* the last matched barrier */
+	uint64_t matched_seq;
+	int64_t recovery_ns;    /* active: the peer's recovery point; 0 = unknown */
+	uint64_t matched_ms;    /* when we knew, monotonic; 0 = never in this run */
+	bool mismatch;          /* the last one did not match */
+	uint64_t behind_since_ms; /* active: when it fell behind; 0 = it is not */
+	double lag_s;           /* the last catching-up took so long; < 0 = unknown */
+	/* heartbeats */
+	uint64_t beat, beat_seen, beat_seen_us;
+	struct wire_heartbeat theirs;
+	bool have_theirs;
+	double rtt_ms;          /* < 0 = unknown */
+	uint64_t beat_sent_us;
+	/* progress */
+	struct pending_summary pending;
+	uint64_t rate_bytes, rate_ms;
+	double rate;            /* bytes per second, smoothed */
+	uint64_t mismatches, reconciliations;
+};
+
+/* A compare-only path and what each side has there. */
+struct fingerprint {
+	UT_hash_handle hh;
+	uint8_t ours[HASH_LEN], theirs[HASH_LEN];
+	bool has_ours, has_theirs;
+	char path[];
+};
+
+enum request_phase {
+	REQUEST_FENCE,   /* the watcher hands over what it has */
+	REQUEST_CAPTURE, /* until that is indexed */
+	REQUEST_PEERS,   /* until every peer has it, proven by a barrier */
+	REQUEST_RANGES,  /* verify: comparing the indexes */
+	REQUEST_DEEP,    /* verify --deep: both sides read everything */
+};
+
+/* A command that takes time: `wait`, and `verify`, which begins like one. */
+struct request {
+	struct control_call *call; /* NULL: the command hung up */
+	struct node *node;
+	struct request *next;
+	bool is_verify, deep;
+	enum request_phase phase;
+	uint64_t deadline_ms, reported_ms;
+	uint64_t nonce;      /* of its fence */
+	uint64_t fenced_ms;  /* everything before this moment counts */
+	uint64_t target;     /* seq */
+	uint64_t peers_ms;   /* barriers matched after this moment count */
+	uint64_t barriers;   /* on the passive: how many had been matched when it began */
+	/* verify */
+	struct session *session;
+	struct compare *compare;
+	struct deep *deep_here;
+	bool deep_there;
+	uint32_t deep_id;
+	uint64_t files, bytes, files_there, bytes_there;
+	uint64_t began_seq;
+	int rounds;
+	json_t *differences;
+	bool failed;
+	char why[200];
+};
+
+struct node {
+	uv_loop_t loop;
+	const struct conf *conf;
+	struct conf *reloaded; /* the latest configuration read on SIGHUP, or NULL */
+	struct store *store;
+	struct tree *tree;
+	struct profile *profile;
+	struct capture_env capture;
+	struct commit_env commit;
+	uint8_t profile_hash[32];
+	struct tls_identity *identity;
+	struct peers *peers;
+	struct watcher *watcher;
+	struct intake *intake;
+	struct control_server *control;
+	struct session *sessions;
+	struct request *requests;
+	struct fingerprint *fingerprints;
+	bool fingerprints_changed;
+	uv_timer_t tick;
+	uv_signal_t sigterm, sigint, sighup;
+	uint64_t started_ms;
+	bool stopping, ready_told;
+	int closing; /* modules that have not closed yet */
+	bool paused;
+	bool checking_tree, was_healthy, recovering, recovered;
+	/* fences */
+	uint64_t fence_nonce, fence_seen;
+	uint64_t fence_asked_ms[64];       /* by nonce modulo 64 */
+	int64_t fence_asked_real_ns[64];
+	int64_t fenced_real_ns;            /* asking time of the newest answered fence */
+	bool watcher_ready, fence_complete;
+	/* the passive: its last matched barrier */
+	int64_t recovery_ns;
+	uint64_t recovery_boot_ns; /* when it was received; 0 = in an earlier run */
+	uint64_t barrier_count;
+	uint64_t scan_due_ms;
+	struct notify notify;
+	uint64_t syncing_since_ms; /* 0 = in sync, or not syncing */
+	json_t *last_verify; /* for status; NULL = none in this run */
+};
+
+/* node.c */
+bool node_is_active(const struct node *node);
+bool node_is_healthy(const struct node *node);
+const struct conf *node_conf(const struct node *node);
+uint64_t node_fence(struct node *node); /* @return its nonce */
+void node_stop(struct node *node);
+void node_closed_one(struct node *node);
+int64_t node_barrier_clock(struct node *node);
+uint32_t node_scan_interval_s(const struct node *node);
+
+/* session.c */
+struct session *session_new(struct node *node, const char *peer);
+void session_on_open(struct node *node, struct link *link, const char *peer);
+int session_on_frame(struct node *node, struct link *link, const struct frame *frame);
+void session_on_writable(struct node *node, struct link *link);
+void session_on_closed(struct node *node, struct link *link, uint16_t reason, const char *why);
+void session_tick(struct session *s);
+void session_indexed(struct session *s); /* the index grew */
+void session_want_barrier(struct session *s); /* prove equality as soon as everything is sent */
+bool session_is_in_sync(const struct session *s);
+void session_free_all(struct node *node);
+struct session *session_find(struct node *node, const char *peer);
+uint32_t session_compare_id(struct session *s);
+
+/* fingerprints.c: compare-only paths */
+void fingerprints_set_ours(struct node *node, const char *path, const uint8_t hash[HASH_LEN]);
+int fingerprints_frame(struct session *s, const struct frame *frame);
+void fingerprints_send(struct session *s);
+void fingerprints_add_problems(const struct node *node, json_t *problems);
+void fingerprints_free(struct node *node);
+
+/* requests.c (wait and the short ones), verify.c, salvage_requests.c */
+void requests_on_request(void *owner, struct control_call *call, const char *verb, const json_t *args);
+void requests_on_cancelled(void *owner, struct control_call *call);
+void requests_tick(struct node *node); /* something may have become true */
+void requests_fenced(struct node *node, uint64_t nonce);
+/* @return true when a running `verify` took the frame */
+bool verify_frame(struct session *s, const struct frame *frame);
+void verify_session_lost(struct session *s);
+void requests_stop(struct node *node);
+void request_free(struct request *q);
+void request_fail(struct request *q, enum exit_code code, const char *remedy, const char *text);
+void verify_begin(struct request *q); /* the waiting is over */
+void verify_close(struct request *q); /* the command is gone or out of time */
+void salvage_request(struct node *node, struct control_call *call, const json_t *args);
+
+/* status.c */
+json_t *status_json(struct node *node);
+json_t *status_exposure(struct node *node);
+const char *status_state(struct node *node);
+bool status_is_good(struct node *node); /* in sync, or catching up for less than a minute without problems */
+void status_tick(struct node *node); /* once a second */
+void status_line(struct node *node, char *out, size_t size); /* for systemd */
+
+#endif

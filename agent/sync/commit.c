@@ -1,0 +1,135 @@
+/* The life of a batch, from staged objects to the index. */
+#include "agent/sync/commit_private.h"
+
+#include <string.h>
+
+#define SYNC_EACH_MAX \
+	64 /* metadata changes synced one by one; from there on with the whole file system */
+
+void commit_item_release(struct commit_item *item)
+{
+	index_entry_release(&item->entry);
+	*item = (struct commit_item){0};
+}
+
+/* ---- staged objects that are not wanted ---------------------------------------------------------
+ */
+
+static void discard_staged(const struct commit_env *env, const struct commit_item *item)
+{
+	const char *sub;
+	const struct root *root = tree_resolve(env->tree, item->entry.rec.path, &sub);
+	if (*item->staged.temp && root->healthy)
+		stage_discard(root, item->staged.temp, NULL); /* else stage_clean() does */
+}
+
+static void discard_all(const struct commit_env *env, const struct commit_item *items, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		discard_staged(env, &items[i]);
+}
+
+/* ---- answers ----------------------------------------------------------------------------------
+ */
+
+static void answer(const struct commit_op *op)
+{
+	struct commit_item *item = op->item;
+	if (op->state == OP_PERFORMED) {
+		item->result = COMMIT_DONE;
+		return;
+	}
+	item->result = op->result;
+	item->reason = op->reason;
+	memcpy(item->text, op->text, sizeof(item->text));
+}
+
+/* Those that got no operation: their answer stands already. */
+static void discard_answered(const struct commit_env *env, const struct commit_item *items,
+			     size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (items[i].result != COMMIT_DONE)
+			discard_staged(env, &items[i]);
+	}
+}
+
+static void need_all(struct commit_item *items, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		items[i].result = COMMIT_NEED;
+		items[i].reason = NEED_CONTENT;
+	}
+}
+
+/* ---- a batch ----------------------------------------------------------------------------------
+ */
+
+static bool is_small(const struct batch *b)
+{
+	size_t metas = 0;
+	for (size_t i = 0; i < b->n; i++)
+		metas += b->ops[i].row.op == JOURNAL_META;
+	return metas <= SYNC_EACH_MAX;
+}
+
+static int write_journal(const struct batch *b, struct err *err)
+{
+	AUTO_FREE struct journal_row *rows = x_calloc(b->n, sizeof(*rows));
+	for (size_t i = 0; i < b->n; i++)
+		rows[i] = b->ops[i].row; /* borrowed */
+	return store_journal_begin(b->env->store, rows, b->n, err);
+}
+
+/* Until the journal is written nothing has happened. */
+static int prepare(struct batch *b, struct commit_item *items, size_t n, struct err *err)
+{
+	int r = commit_roll_forward(b->env, err);
+	if (r == 0)
+		r = batch_plan(b, items, n, err);
+	if (r == 0)
+		r = batch_sync_staged(b, err);
+	if (r == 0 && b->n > 0)
+		r = write_journal(b, err);
+	return r;
+}
+
+/* From the journal on, a failure of the whole leaves it written: the next commit or start goes on
+ * from there. */
+static int carry_out(struct batch *b, struct err *err)
+{
+	int r = batch_perform(b, err);
+	if (r == 0)
+		r = batch_finish_dirs(b, err);
+	if (r == 0)
+		r = batch_sync_touched(b, err);
+	return r < 0 ? r : batch_record(b, err);
+}
+
+int commit_run(const struct commit_env *env, struct commit_item *items, size_t n, struct err *err)
+{
+	struct batch b = {.env = env};
+	for (size_t i = 0; i < n; i++) {
+		items[i].result = COMMIT_DONE;
+		items[i].reason = 0;
+		*items[i].text = '\0';
+	}
+	int r = prepare(&b, items, n, err);
+	if (r < 0) {
+		discard_all(env, items, n);
+		need_all(items, n);
+		batch_release(&b);
+		return r;
+	}
+	discard_answered(env, items, n);
+	b.sync_each = is_small(&b);
+	r = b.n > 0 ? carry_out(&b, err) : 0;
+	if (r == 0)
+		batch_retire(&b);
+	for (size_t i = 0; r == 0 && i < b.n; i++)
+		answer(&b.ops[i]);
+	if (r < 0)
+		need_all(items, n);
+	batch_release(&b);
+	return r;
+}

@@ -1,0 +1,239 @@
+/* From items to operations: what the index and the disk say must be replaced, and in which order.
+ * Nothing is changed yet, except that the mtime of a staged file may be moved. */
+#include "agent/sync/commit_private.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "agent/base/fault.h"
+#include "agent/fs/beneath.h"
+#include "protocol/relpath.h"
+
+#define NS_PER_S 1000000000
+
+static void refuse(struct commit_item *item, enum commit_result result, uint8_t reason,
+		   const char *text)
+{
+	item->result = result;
+	item->reason = reason;
+	snprintf(item->text, sizeof(item->text), "%.159s", text);
+}
+
+static bool is_removal(uint8_t op)
+{
+	return op == OP_DELETE || op == OP_ABSENT;
+}
+
+/* ---- one item ---------------------------------------------------------------------------------
+ */
+
+static int64_t floor_to_s(int64_t ns)
+{
+	return ns / NS_PER_S - (ns % NS_PER_S < 0);
+}
+
+/* A server that looks only at whole seconds of the mtime would take this version for the one it
+ * has. */
+static bool needs_mtime_step(const struct commit_env *env, const struct index_entry *old,
+			     const struct record *rec)
+{
+	if (!env->profile || rec->kind != RECORD_FILE || old->rec.kind != RECORD_FILE ||
+	    old->inst.mode == 0 || record_same_content(&old->rec, rec))
+		return false;
+	if (floor_to_s(old->inst.mtime_ns) != floor_to_s(rec->mtime_ns))
+		return false;
+	return profile_judge(env->profile, rec->path, false).attributes & RULE_MTIME_STEP;
+}
+
+static int step_mtime(struct commit_op *op, struct err *err)
+{
+	op->row.install_mtime_ns += NS_PER_S;
+	struct timespec times[2] = {{.tv_nsec = UTIME_OMIT},
+				    meta_timespec(op->row.install_mtime_ns)};
+	int fault = fault_point("step mtime");
+	if (fault || utimensat(op->root->stage_fd, op->row.temp, times, AT_SYMLINK_NOFOLLOW) < 0)
+		return err_sys(err, fault ? fault : errno, "set the mtime of a staged file");
+	return 0;
+}
+
+/* @return 1 when it can go on, 0 when the item is answered, negative errno */
+static int plan_publish(const struct commit_env *env, struct commit_op *op,
+			const struct index_entry *old, struct err *err)
+{
+	struct stat st;
+	struct commit_item *item = op->item;
+	op->row.op = JOURNAL_PUBLISH;
+	op->phase = PHASE_FILES;
+	op->displaces_dir = old->rec.kind == RECORD_DIR;
+	if (env->profile)
+		op->order_class =
+			profile_judge(env->profile, item->entry.rec.path, false).order_class;
+	if (!*op->sub) {
+		refuse(item, COMMIT_REFUSED, REFUSED_KIND, "a root of this node stands there");
+		return 0;
+	}
+	if (needs_mtime_step(env, old, &item->entry.rec)) {
+		int r = step_mtime(op, err);
+		if (r < 0)
+			return r;
+	}
+	if (!*op->row.temp || stat_name(op->root->stage_fd, op->row.temp, &st) < 0) {
+		refuse(item, COMMIT_NEED, NEED_CONTENT, "nothing was staged");
+		return 0;
+	}
+	file_stat_from(&op->staged, &st);
+	return 1;
+}
+
+static int plan_meta(struct commit_op *op, const struct index_entry *old)
+{
+	struct stat st;
+	struct file_stat now = {0};
+	op->row.op = JOURNAL_META;
+	op->phase = PHASE_META;
+	if (root_stat(op->root, op->sub, &st) == 0)
+		file_stat_from(&now, &st);
+	if (old->rec.kind == RECORD_FILE && old->inst.mode != 0 &&
+	    file_stat_equal(&now, &old->inst) &&
+	    record_same_content(&old->rec, &op->item->entry.rec))
+		return 1;
+	refuse(op->item, COMMIT_NEED, NEED_CONTENT, "the file here has other content");
+	return 0;
+}
+
+/* A directory is removed by rmdir, so that what is local in it keeps it; anything else is moved
+ * away and looked at. The index says which, or the disk where the index knows nothing. */
+static int plan_removal(struct commit_op *op, const struct index_entry *old)
+{
+	struct stat st;
+	bool dir = old->rec.kind == RECORD_DIR;
+	if (old->inst.mode == 0 && root_stat(op->root, op->sub, &st) == 0)
+		dir = S_ISDIR(st.st_mode);
+	op->row.op = dir || !*op->sub ? JOURNAL_RMDIR : JOURNAL_REMOVE;
+	op->phase = PHASE_REMOVE;
+	stage_name(op->row.temp);
+	return 1;
+}
+
+static int plan_kind(const struct commit_env *env, struct commit_op *op,
+		     const struct index_entry *old, struct err *err)
+{
+	struct record *rec = &op->row.entry.rec;
+	if (is_removal(op->item->op)) {
+		rec->kind = RECORD_ABSENT;
+		return plan_removal(op, old);
+	}
+	if (rec->kind == RECORD_DIR) {
+		op->row.op = JOURNAL_DIR;
+		op->phase = PHASE_DIRS;
+		stage_name(op->row.temp);
+		return 1;
+	}
+	if (rec->kind == RECORD_FILE && op->item->op == OP_META)
+		return plan_meta(op, old);
+	if (rec->kind == RECORD_FILE || rec->kind == RECORD_SYMLINK)
+		return plan_publish(env, op, old, err);
+	refuse(op->item, COMMIT_REFUSED, REFUSED_KIND, "a kind of object this node does not know");
+	return 0;
+}
+
+static void fill_row(struct commit_op *op, const struct index_entry *old)
+{
+	const struct commit_item *item = op->item;
+	op->row.entry = (struct index_entry){.rec = item->entry.rec, .inst = old->inst};
+	op->row.install_mtime_ns = item->entry.rec.mtime_ns;
+	op->row.temp_ino = item->staged.ino;
+	memcpy(op->row.temp, item->staged.temp, sizeof(op->row.temp));
+	/* What was never replicated is kept, unless its bytes are those that come. */
+	op->row.keep_foreign = (old->flags & ENTRY_FOREIGN) != 0 &&
+			       !record_same_content(&old->rec, &item->entry.rec);
+}
+
+/* Nothing happens in a directory before its marker has been read: beneath an unmounted one
+ * everything is absent. Asked once per batch. */
+static bool root_is_good(struct batch *b, struct commit_op *op)
+{
+	char text[320], why[ROOT_WHY_MAX];
+	bool *verified = &b->verified[op->root - b->env->tree->roots];
+	if (!*verified)
+		*verified = root_verify(op->root, why) == 0;
+	if (*verified)
+		return true;
+	snprintf(text, sizeof(text), "the root \"%.60s\" is not there: %s", op->root->at, why);
+	refuse(op->item, COMMIT_REFUSED, REFUSED_FAILED, text);
+	return false;
+}
+
+static int plan_item(struct batch *b, struct commit_op *op, struct commit_item *item,
+		     struct err *err)
+{
+	const struct commit_env *env = b->env;
+	struct index_entry old = {0};
+	*op = (struct commit_op){.item = item};
+	op->root = tree_resolve(env->tree, item->entry.rec.path, &op->sub);
+	if (!root_is_good(b, op))
+		return 0;
+	int r = store_get(env->store, item->entry.rec.path, &old, err);
+	if (r < 0 && r != -ENOENT)
+		return r;
+	fill_row(op, &old);
+	r = plan_kind(env, op, &old, err);
+	index_entry_release(&old);
+	return r;
+}
+
+/* ---- order ------------------------------------------------------------------------------------
+ */
+
+/* Only a delete beneath a path where a file or link takes the place of a directory must go before;
+ * such paths are few. */
+static bool is_beneath_displaced(const struct batch *b, const char *path)
+{
+	for (size_t i = 0; i < b->n; i++) {
+		if (b->ops[i].displaces_dir &&
+		    relpath_is_within(path, b->ops[i].row.entry.rec.path))
+			return true;
+	}
+	return false;
+}
+
+static void clear_before_displacing(struct batch *b)
+{
+	bool any = false;
+	for (size_t i = 0; i < b->n; i++)
+		any |= b->ops[i].displaces_dir;
+	for (size_t i = 0; any && i < b->n; i++) {
+		if (b->ops[i].phase == PHASE_REMOVE &&
+		    is_beneath_displaced(b, b->ops[i].row.entry.rec.path))
+			b->ops[i].phase = PHASE_CLEAR;
+	}
+}
+
+/* Paths in their order put a directory before what is beneath it; backwards, behind. */
+static int compare_ops(const void *pa, const void *pb)
+{
+	const struct commit_op *a = pa, *b = pb;
+	if (a->phase != b->phase)
+		return a->phase < b->phase ? -1 : 1;
+	if (a->order_class != b->order_class)
+		return a->order_class < b->order_class ? -1 : 1;
+	int order = strcmp(a->row.entry.rec.path, b->row.entry.rec.path);
+	return a->phase == PHASE_CLEAR || a->phase == PHASE_REMOVE ? -order : order;
+}
+
+int batch_plan(struct batch *b, struct commit_item *items, size_t n, struct err *err)
+{
+	b->ops = x_calloc(n, sizeof(*b->ops));
+	for (size_t i = 0; i < n; i++) {
+		int r = plan_item(b, &b->ops[b->n], &items[i], err);
+		if (r < 0)
+			return r;
+		b->n += (size_t)r;
+	}
+	clear_before_displacing(b);
+	qsort(b->ops, b->n, sizeof(*b->ops), compare_ops);
+	return 0;
+}

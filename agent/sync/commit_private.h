@@ -1,0 +1,106 @@
+/* commit_private.h - what the files of the commit share: an operation on its way from the journal
+ * to the index. Nobody else includes it. */
+#ifndef SYNC_COMMIT_PRIVATE_H
+#define SYNC_COMMIT_PRIVATE_H
+
+#include <uthash.h>
+
+#include "agent/sync/commit.h"
+
+/* When an operation's turn comes within its batch. */
+enum commit_phase {
+	PHASE_CLEAR,  /* deletes beneath a path that is no directory any longer, deepest first */
+	PHASE_DIRS,   /* parents first; their metadata follows at the very end */
+	PHASE_FILES,  /* and links, by class */
+	PHASE_META,   /* of files */
+	PHASE_REMOVE, /* deletes, deepest first */
+};
+
+enum op_state { OP_WAITING, OP_PERFORMED, OP_FAILED };
+
+struct commit_op {
+	struct journal_row row;
+	struct commit_item *item; /* NULL in roll-forward */
+	const struct root *root;
+	const char *sub; /* of row.entry.rec.path */
+	uint8_t phase, order_class;
+	enum op_state state;
+	uint8_t result, reason; /* enum commit_result of a failed one */
+	char text[160];
+	struct file_stat staged; /* of stage/<temp> before it is published, or of a file after its
+				    metadata */
+	bool judge_content; /* roll-forward: what was displaced is judged by its bytes; its ctime
+			       says nothing */
+	bool retire; /* stage/<temp> is what was expected to stand there: discarded at the end */
+	bool kept;
+	bool displaces_dir; /* the index has a directory where a file or link comes */
+};
+
+/* A directory in which a name changed, or whose metadata the batch brings. */
+struct touched_dir {
+	UT_hash_handle hh;
+	struct commit_op *op; /* that brings its metadata; NULL: what the index says is put back */
+	struct index_entry indexed;
+	bool known; /* indexed is filled in, live, with its new inst */
+	const struct root *root;
+	const char *sub;
+	char path[];
+};
+
+struct batch {
+	const struct commit_env *env;
+	struct commit_op *ops;
+	size_t n;
+	struct touched_dir *touched; /* hash by path */
+	bool sync_each;		     /* few enough that each object is synced by itself */
+	int stuck; /* negative errno: local content is in stage/ and nowhere else; the journal must
+		      stay */
+	bool verified[ROOT_MAX]; /* the root's marker was read for this batch */
+};
+
+/* The tombstone of a path that the survivor never had leaves no trace. */
+static inline bool op_forgets(const struct commit_op *op)
+{
+	return op->row.entry.rec.kind == RECORD_ABSENT && op->row.entry.rec.seq == 0;
+}
+
+/* Inode of stage/<temp>; 0 when there is nothing. */
+uint64_t op_temp_inode(const struct commit_op *op);
+
+/* What should stand there; NULL: nothing. */
+static inline const struct file_stat *op_expects(const struct commit_op *op)
+{
+	return op->row.entry.inst.mode ? &op->row.entry.inst : NULL;
+}
+
+/* Ends an operation without its effect. */
+void op_fail(struct commit_op *op, enum commit_result result, uint8_t reason, const char *text);
+void op_fail_with(struct commit_op *op, const struct err *err); /* by its code */
+
+/* commit_plan.c: items to operations, in the order in which they are performed. Items that cannot
+ * go on have their result and no operation. */
+int batch_plan(struct batch *b, struct commit_item *items, size_t n, struct err *err);
+
+/* commit_durable.c */
+int batch_sync_staged(const struct batch *b, struct err *err);
+int batch_sync_touched(const struct batch *b, struct err *err);
+
+/* commit_publish.c */
+int batch_perform(struct batch *b, struct err *err); /* fails only when stuck */
+int batch_roll_forward(struct batch *b, struct err *err);
+void batch_retire(struct batch *b); /* also what was staged for operations that failed */
+
+/* commit_dirs.c: what is done when all names are in place. */
+void batch_touch(struct batch *b, const char *path, struct commit_op *op);
+void batch_touch_parent(struct batch *b, const char *path);
+int batch_finish_dirs(struct batch *b, struct err *err);
+void batch_release(struct batch *b);
+
+/* commit_installed.c: fresh stats, then the index. */
+int batch_record(struct batch *b, struct err *err);
+
+/* commit_recover.c: a journaled batch that did not end. @return 0 (also without one), -EAGAIN while
+ * a root is unhealthy */
+int commit_roll_forward(const struct commit_env *env, struct err *err);
+
+#endif

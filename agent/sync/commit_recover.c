@@ -1,0 +1,70 @@
+/* Rolling a journaled batch forward: its data is durable, its rows say in which order its names
+ * come; every step can be done again. */
+#include "agent/sync/commit_private.h"
+
+#include <errno.h>
+
+#include "agent/sync/salvage.h"
+
+static int check_roots(const struct batch *b, struct err *err)
+{
+	char why[ROOT_WHY_MAX];
+	for (size_t i = 0; i < b->n; i++) {
+		const struct root *root = b->ops[i].root;
+		bool looked_at = i > 0 && b->ops[i - 1].root == root;
+		if (!looked_at && root_verify(root, why) < 0)
+			return err_set(err, -EAGAIN, "a batch waits for the root \"%.60s\": %.120s",
+				       root->at, why);
+	}
+	return 0;
+}
+
+static void load_ops(struct batch *b, struct journal_row *rows, size_t n)
+{
+	b->ops = x_calloc(n, sizeof(*b->ops));
+	for (size_t i = 0; i < n; i++) {
+		b->ops[i].row = rows[i]; /* its strings stay the rows' */
+		b->ops[i].root = tree_resolve(b->env->tree, rows[i].entry.rec.path, &b->ops[i].sub);
+	}
+	b->n = n;
+}
+
+static int roll_forward(struct batch *b, struct err *err)
+{
+	int r = check_roots(b, err);
+	if (r < 0)
+		return r;
+	r = batch_roll_forward(b, err);
+	if (r == 0)
+		r = batch_finish_dirs(b, err);
+	if (r == 0)
+		r = batch_sync_touched(b, err);
+	if (r == 0)
+		r = batch_record(b, err);
+	if (r == 0)
+		batch_retire(b);
+	return r;
+}
+
+int commit_roll_forward(const struct commit_env *env, struct err *err)
+{
+	struct journal_row *rows;
+	size_t n;
+	int r = store_journal_load(env->store, &rows, &n, err);
+	if (r < 0 || n == 0)
+		return r;
+	struct batch b = {.env = env};
+	load_ops(&b, rows, n);
+	r = roll_forward(&b, err);
+	batch_release(&b);
+	journal_rows_free(rows, n);
+	return r;
+}
+
+int commit_recover(const struct commit_env *env, struct err *err)
+{
+	int r = salvage_recover(env->store, env->tree, err);
+	if (r == 0)
+		r = commit_roll_forward(env, err);
+	return r < 0 ? r : stage_clean(env->tree, NULL, NULL, err);
+}

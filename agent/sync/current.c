@@ -1,0 +1,30 @@
+#include "agent/sync/current.h"
+
+#include <sys/stat.h>
+
+enum record_kind current_kind(uint32_t mode)
+{
+	switch (mode & S_IFMT) {
+	case S_IFREG: return RECORD_FILE;
+	case S_IFDIR: return RECORD_DIR;
+	case S_IFLNK: return RECORD_SYMLINK;
+	default: return RECORD_ABSENT;
+	}
+}
+
+static bool is_same_passage(const struct file_stat *a, const struct file_stat *b)
+{
+	return a->dev == b->dev && a->ino == b->ino && a->mode == b->mode && a->uid == b->uid &&
+	       a->gid == b->gid;
+}
+
+bool entry_is_current(const struct index_entry *entry, const struct file_stat *now,
+		      enum profile_verdict verdict)
+{
+	if (!entry_is_live(entry) || entry->flags & ENTRY_RACY ||
+	    entry->rec.kind != current_kind(now->mode))
+		return false;
+	if (verdict == PROFILE_PASSAGE)
+		return is_same_passage(&entry->inst, now);
+	return file_stat_equal(&entry->inst, now);
+}

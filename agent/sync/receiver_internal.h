@@ -1,0 +1,88 @@
+/* receiver_internal.h - shared by receiver.c (frames, answers, batches) and receiver_stage.c (slots on
+ * their way to a staged object). Nobody else includes it. Thread: the loop, except where marked. */
+#ifndef SYNC_RECEIVER_INTERNAL_H
+#define SYNC_RECEIVER_INTERNAL_H
+
+#include <uthash.h>
+
+#include "agent/sync/job.h"
+#include "agent/sync/receiver.h"
+#include "protocol/inbound.h"
+
+#define STAGE_JOBS_MAX 2      /* workers that stage small records at once */
+#define STAGE_JOB_RECORDS 128 /* records in one of their jobs: a millisecond or two of work */
+#define BATCH_MAX 2000        /* records in one commit */
+#define BARRIERS_MAX WIRE_BARRIERS_MAX
+
+/* A piece of a stream, as it arrived. */
+struct chunk {
+	struct chunk *next;
+	uint8_t flags; /* DATA_* */
+	uint32_t raw_len;
+	uint32_t len;
+	uint8_t bytes[];
+};
+
+enum slot_result { SLOT_PENDING, SLOT_STAGED, SLOT_ALREADY, SLOT_NEED, SLOT_REFUSED, SLOT_ABORTED };
+
+/* One RECORD from its arrival to its answer. */
+struct slot {
+	UT_hash_handle hh; /* by ticket */
+	uint32_t ticket;
+	struct receiver *rx;
+	struct commit_item item;
+	char *hint;               /* OP_REF */
+	uint8_t basis[HASH_LEN];  /* OP_DELTA */
+	uint8_t *bytes;           /* inline content */
+	uint32_t bytes_len, raw_len;
+	bool compressed;
+	/* streams */
+	bool streamed;
+	bool working;             /* a job has it */
+	struct stage_stream *stream;
+	struct chunk *first, **last; /* arrived and not yet taken by a job */
+	struct chunk *taken;         /* the job's */
+	struct job job;
+	/* the outcome; written by the worker */
+	enum slot_result result;
+	uint8_t reason;
+	char text[160];
+	struct slot *next_todo;
+};
+
+struct receiver {
+	struct receiver_setup setup;
+	struct inbound *inbound;
+	struct slot *slots; /* uthash */
+	struct slot *todo, **todo_last; /* small records waiting for a worker */
+	int stage_jobs, stream_jobs;
+	bool committing;
+	bool storing_barrier;
+	bool closing;
+	bool violated;
+	bool paused;
+	uint64_t queued; /* bytes of content received and not yet staged */
+	int other_jobs;  /* barrier, signature, clean-up */
+	uint32_t *acks;
+	size_t n_acks, cap_acks;
+	struct wire_barrier barriers[BARRIERS_MAX];
+	size_t n_barriers;
+	uint64_t barrier_stored_ms;
+};
+
+void slot_free(struct slot *slot);
+
+/* Starts whatever can be started: small records in groups, this slot's stream. */
+void receiver_stage_todo(struct receiver *rx);
+void receiver_stage_stream(struct slot *slot);
+
+/* Called by receiver_stage.c when a slot has its result. */
+void receiver_slot_finished(struct slot *slot);
+/* Called when a group of results is in: answers go out, the next commit may start. */
+void receiver_advance(struct receiver *rx);
+void receiver_unqueue(struct receiver *rx, uint64_t bytes);
+
+/* SIGNATURE_ASK: computes and sends it. */
+void receiver_serve_signature(struct receiver *rx, const struct wire_signature_ask *ask);
+
+#endif

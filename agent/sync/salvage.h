@@ -1,0 +1,47 @@
+/* salvage.h - local content that must make way, moved to safety:
+ * `.artifact-sync/salvage/<id>/<name>` in its own root (so it is a rename), with a row in the store
+ * that is written before the move and completed after it. Blocking; run on a worker. */
+#ifndef SYNC_SALVAGE_H
+#define SYNC_SALVAGE_H
+
+#include <stdint.h>
+
+#include "agent/base/err.h"
+#include "agent/fs/tree.h"
+#include "agent/store/store.h"
+
+struct salvage_order {
+	const struct root *root;
+	const char *temp; /* what is to be saved: stage/<temp> of that root */
+	const char *path; /* where it stood, in the tree */
+	const char *why;  /* "adopt", "divergence", "drift" */
+	uint64_t epoch;	  /* of what takes its place */
+};
+
+/**
+ * Moves stage/<temp> to the salvage, durably.
+ * @return 0; negative errno: it is still stage/<temp>
+ */
+int salvage_put(struct store *store, const struct salvage_order *order, struct err *err);
+
+/**
+ * After a start, before anything else in staging is looked at: intents whose move happened are
+ * completed, the others forgotten. Rows of an unhealthy root wait.
+ */
+int salvage_recover(struct store *store, const struct tree *tree, struct err *err);
+
+/* Where the object of a row is: an absolute path, heap; NULL when its root is not in the
+ * configuration. For people. */
+char *salvage_location(const struct tree *tree, const struct salvage_row *row);
+
+/**
+ * Gives an object back under `to`, with its metadata, and forgets the row.
+ * @param to   an absolute path that must not exist, whose directory must; NULL: where it was
+ * @param out  receives the absolute path; heap
+ * @return 0; -EEXIST something is there; -ENOENT the object or the directory is not; -ESTALE its
+ * root is unhealthy; -EXDEV a directory can be given back only within its own file system
+ */
+int salvage_restore(char **out, struct store *store, const struct tree *tree,
+		    const struct salvage_row *row, const char *to, struct err *err);
+
+#endif

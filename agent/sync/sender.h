@@ -1,0 +1,74 @@
+/* sender.h - the active's end of one session: what the peer has not acknowledged, read from the index
+ * in pages, turned into frames on workers, paced by the link. protocol/outbound decides the order and
+ * the window; sync/plan the encoding. Memory is bounded by the window, whatever the tree holds.
+ * Thread: the loop. */
+#ifndef SYNC_SENDER_H
+#define SYNC_SENDER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "agent/base/err.h"
+#include "agent/fs/tree.h"
+#include "agent/net/link.h"
+#include "agent/store/store.h"
+#include "protocol/frame.h"
+#include "protocol/wire.h"
+
+struct sender;
+
+struct sender_events {
+	void *owner;
+	/* Versions became acknowledged, durably so on both sides. */
+	void (*acked)(void *owner, size_t records);
+	/* The clock to put into a barrier: everything older is in the index now (real time, ns). */
+	int64_t (*barrier_clock)(void *owner);
+	/* The peer judged a barrier: BARRIER_*; clock_ns is the one that was put into it. */
+	void (*barrier_done)(void *owner, uint64_t seq, int64_t clock_ns, uint8_t outcome);
+	/* What was indexed is no longer what is on disk: look at the path again. */
+	void (*source_changed)(void *owner, const char *path);
+	void (*violated)(void *owner, uint16_t bye_reason, const char *text);
+	/* After sender_close(): no job is running, *sd is gone. */
+	void (*closed)(void *owner);
+};
+
+struct sender_setup {
+	uv_loop_t *loop;
+	struct link *link;   /* used until sender_close() */
+	struct tree *tree;   /* borrowed until closed, like the store */
+	struct store *store;
+	const char *peer;    /* copied */
+	uint64_t window_bytes;
+	uint64_t rate_bytes_per_s; /* 0: as fast as the link */
+	struct sender_events events;
+};
+
+struct sender_counts {
+	uint64_t records;       /* sent */
+	uint64_t content_bytes; /* bytes of files that crossed the wire, as they crossed */
+	uint64_t refused;       /* records the peer would not take, in this session */
+};
+
+struct sender *sender_new(const struct sender_setup *setup);
+
+/* The index has new records, or acknowledgements were withdrawn (`from_start`). */
+void sender_kick(struct sender *sd, bool from_start);
+
+/* A BARRIER shall follow as soon as everything indexed has been sent. Asking again before it was sent
+ * changes nothing. */
+void sender_want_barrier(struct sender *sd);
+
+/* A paused sender begins nothing; what is under way ends. */
+void sender_pause(struct sender *sd, bool pause);
+
+/* ACK, NEED, REFUSED, BARRIER_DONE, SIGNATURE. A violation is reported through events. */
+void sender_frame(struct sender *sd, const struct frame *frame);
+void sender_writable(struct sender *sd);
+void sender_counts(const struct sender *sd, struct sender_counts *out);
+/* Everything indexed is sent and answered, as far as this session knows. */
+bool sender_is_idle(const struct sender *sd);
+
+void sender_close(struct sender *sd);
+
+#endif

@@ -1,0 +1,149 @@
+/* sender_internal.h - shared by sender.c (order, answers, barriers), sender_prepare.c (small records),
+ * sender_stream.c (large ones) and sender_acks.c (what is durable about acknowledgements). Nobody else
+ * includes it. Thread: the loop, except where marked. */
+#ifndef SYNC_SENDER_INTERNAL_H
+#define SYNC_SENDER_INTERNAL_H
+
+#include <uthash.h>
+
+#include "agent/base/buf.h"
+#include "agent/sync/compress.h"
+#include "agent/sync/delta.h"
+#include "agent/sync/job.h"
+#include "agent/sync/sender.h"
+#include "agent/sync/source.h"
+#include "protocol/outbound.h"
+
+#define GROUP_RECORDS 64           /* small records one worker prepares at a time */
+#define PAGE_RECORDS 1024          /* records read from the index at a time */
+#define STREAMS_MAX 4              /* large files under way at once */
+#define STREAM_STEP (4 * WIRE_CHUNK_MAX) /* bytes of content read per step */
+
+enum parcel_result {
+	PARCEL_READY,
+	PARCEL_STALE,   /* the index has a newer version: that one will come by itself */
+	PARCEL_CHANGED, /* the disk has a newer version: capture must look */
+	PARCEL_FAILED,  /* it cannot be read now */
+	PARCEL_WASTE,   /* the delta is not worth it: send whole */
+};
+
+enum stream_state { STREAM_OPENING, STREAM_ASKING, STREAM_SENDING, STREAM_SENT };
+
+/* One record from outbound_begin() to its answer. */
+struct parcel {
+	UT_hash_handle hh;      /* by ticket, once sent */
+	struct sender *sd;
+	uint32_t ticket;        /* on the wire; 0 until sent */
+	uint32_t begun;         /* outbound's */
+	uint64_t seq;
+	uint8_t need;
+	char *path;
+	struct index_entry entry;
+	uint8_t op;
+	char *hint;
+	uint8_t basis[HASH_LEN];
+	uint64_t basis_size;
+	struct buf body;        /* small content, as it will cross the wire */
+	uint32_t raw_len;
+	bool compressed;
+	enum parcel_result result;
+	char why[160];
+	/* large ones */
+	bool streamed;
+	bool working;
+	bool dead;              /* answered while a worker had it: freed when it is back */
+	enum stream_state state;
+	struct source *source;
+	bool ask_signature;     /* the cache has none */
+	struct compress_history compressing;
+	uint8_t *signature;
+	size_t signature_len;
+	struct buf asked;       /* the peer's signature as it arrives */
+	struct delta_job *delta;
+	struct buf pieces;      /* DATA bodies ready to send, each behind a u32 length */
+	bool last;              /* the pieces end the stream */
+	struct job job;
+	struct parcel *next_stream;
+};
+
+struct ack_item {
+	char *path;
+	uint64_t seq;
+	enum record_kind kind;
+	uint8_t hash[HASH_LEN];
+	uint64_t size;
+};
+
+struct sender {
+	struct sender_setup setup;
+	char peer[WIRE_NAME_MAX + 1];
+	struct outbound *outbound;
+	struct parcel *sent;    /* uthash by ticket: awaiting the answer */
+	struct parcel *streams; /* list: being opened or sent */
+	size_t n_streams;
+	uint32_t last_ticket;
+	bool closing, violated, paused;
+	int jobs;
+	/* paging through the index */
+	bool more, refilling, restart;
+	uint64_t cursor;  /* the next page begins behind this seq */
+	uint64_t covered; /* everything up to this seq has been offered */
+	bool preparing;
+	/* barriers */
+	bool want_barrier;
+	uint64_t barrier_id;
+	struct { uint64_t id, seq; int64_t clock_ns; } barriers[8];
+	size_t n_barriers;
+	/* acknowledgements on their way to the store */
+	struct ack_item *acks;
+	size_t n_acks, cap_acks;
+	bool storing_acks;
+	uint64_t chain_n;
+	uint8_t chain[HASH_LEN];
+	/* signatures of acknowledged versions, to be cached */
+	struct ack_item *unsigned_;
+	size_t n_unsigned, cap_unsigned;
+	bool signing;
+	/* pacing */
+	uv_timer_t timer;
+	bool timer_open;
+	uint64_t retry_ms;   /* when to offer again what was refused or abandoned; 0 = nothing */
+	uint32_t retry_wait_ms;
+	int64_t budget;      /* bytes that may still be sent in this slice, with a rate limit */
+	uint64_t budget_ms;
+	struct sender_counts counts;
+};
+
+struct parcel *parcel_new(struct sender *sd, const struct outbound_item *item);
+void parcel_free(struct parcel *p);
+
+/* worker: looks up the record, decides the encoding, and for a small one reads the content. */
+void parcel_plan(struct parcel *p);
+void parcel_load(struct parcel *p);
+
+/* Sends RECORD for a prepared parcel; it now awaits its answer under its ticket. */
+void sender_send_record(struct parcel *p);
+/* What to do with a parcel that could not be prepared or was cut short; frees it. */
+void sender_give_up(struct parcel *p);
+
+/* Is its stream still open? */
+bool parcel_is_streaming(const struct parcel *p);
+/* It was answered: frees it, ending an open stream with DATA_ABORT, when no worker has it. */
+void parcel_end(struct parcel *p);
+
+void sender_prepare_group(struct sender *sd);
+void sender_start_stream(struct parcel *p);
+void sender_step_streams(struct sender *sd);
+int sender_on_signature(struct sender *sd, const struct wire_signature *m);
+
+void sender_ack(struct sender *sd, struct parcel *p);
+void sender_store_acks(struct sender *sd);
+void sender_sign_next(struct sender *sd);
+
+bool sender_may_send(struct sender *sd);
+void sender_spend(struct sender *sd, size_t bytes);
+void sender_pump(struct sender *sd);
+void sender_retry_later(struct sender *sd);
+void sender_job_ended(struct sender *sd); /* a job came back: close on, or pump */
+
+#endif

@@ -1,0 +1,50 @@
+"""What /proc says about the processes under test."""
+
+import os
+from pathlib import Path
+
+
+def memory(pid):
+    """{"VmRSS": bytes, "VmHWM": bytes} of one process; {} when it is gone."""
+    try:
+        text = Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return {}
+    values = {}
+    for line in text.splitlines():
+        name, _, rest = line.partition(":")
+        if name in ("VmRSS", "VmHWM"):
+            values[name] = int(rest.split()[0]) * 1024
+    return values
+
+
+def children(pid):
+    """Process ids of the direct children."""
+    found = []
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit():
+            continue
+        try:
+            stat = Path(f"/proc/{entry}/stat").read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        # The name is in parentheses and may hold anything; the parent is the second field after it.
+        fields = stat.rpartition(")")[2].split()
+        if int(fields[1]) == pid:
+            found.append(int(entry))
+    return found
+
+
+def is_running(pid):
+    """False for a process that is gone or a zombie."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"
+
+
+def cpu_seconds(pid):
+    """User and system time a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -1,0 +1,397 @@
+"""Commands: exit codes, JSON, configuration errors, pausing, signals."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+
+import pytest
+
+import trees
+from harness import (DONE, NO, NOT_RUNNING, PROGRAM, REFUSED, TIMED_OUT, UNREACHABLE, USAGE, Node,
+                     environment, run)
+from waiting import wait_until
+
+STATUS_FIELDS = {
+    "node": str, "group": str, "role": str, "epoch": int, "tree": str, "state": str, "seq": int,
+    "digest": str, "files": int, "bytes": int, "peers": list, "watch": dict, "held": list,
+    "roots": list, "drift": int, "salvage": int, "ready": bool, "not_ready": list, "problems": list,
+    "version": str, "uptime_s": (int, float),
+}
+MAY_BE_NULL = ("recovery_point", "rpo_seconds", "last_verify", "last_drill")
+PEER_FIELDS = {
+    "node": str, "connected": bool, "role": str, "acked_seq": int, "pending_changes": int,
+    "pending_bytes": int, "lag_seconds": (int, float, type(None)),
+    "rtt_ms": (int, float, type(None)), "in_sync": bool,
+}
+
+
+@pytest.mark.short
+def test_status_has_every_field_of_the_contract(pair):
+    (pair.active.tree / "file").write_bytes(b"content")
+    pair.converge()
+    for node in pair.nodes:
+        status = node.wait_for_state("in_sync")
+        for field, kind in STATUS_FIELDS.items():
+            assert isinstance(status[field], kind), f"{field}: {status[field]!r}"
+        for field in MAY_BE_NULL:
+            assert field in status
+        peer, = status["peers"]
+        for field, kind in PEER_FIELDS.items():
+            assert isinstance(peer[field], kind), f"peers[0].{field}: {peer[field]!r}"
+        assert status["node"] == node.name and status["role"] == node.role
+        assert status["tree"] == str(node.tree) and status["group"] == "is"
+        assert status["epoch"] == 1
+        assert re.fullmatch("[0-9a-f]{64}", status["digest"])
+        assert {"directories", "watched", "overflows"} <= status["watch"].keys()
+        assert status["roots"][0]["path"] == "" and status["roots"][0]["healthy"] is True
+        assert peer["pending_changes"] == 0 and peer["pending_bytes"] == 0 and peer["in_sync"]
+    ours, theirs = (node.status() for node in pair.nodes)
+    assert ours["peers"][0]["acked_seq"] == ours["seq"]
+    assert theirs["recovery_point"] and theirs["rpo_seconds"] >= 0
+    assert ours["recovery_point"], "on the active it is the peer's"
+    text = pair.active.cli("status")
+    assert text.exit == DONE and "in_sync" in text.out.replace(" ", "_").lower()
+
+
+def test_the_global_options_may_stand_before_or_after(pair):
+    for arguments in (["--config", pair.active.config, "--json", "role"],
+                      ["role", "--json", "--config", pair.active.config]):
+        answer = run(*arguments)
+        assert answer.exit == DONE and answer.json["role"] == "active"
+
+
+def test_the_configuration_may_come_from_the_environment(pair):
+    values = {**environment(), "ARTIFACT_SYNC_CONFIG": str(pair.active.config)}
+    done = subprocess.run([str(PROGRAM), "role"], env=values, capture_output=True, text=True)
+    assert done.returncode == DONE and done.stdout.strip() == "active"
+
+
+@pytest.mark.short
+def test_role(pair):
+    pair.converge()
+    assert pair.active.cli("role").out.strip() == "active"
+    assert pair.passive.cli("role").out.strip() == "passive"
+    assert pair.active.cli("role", "--require", "active").exit == DONE
+    assert pair.active.cli("role", "--require", "passive").exit == NO
+    assert pair.passive.cli("role", "--require", "passive").exit == DONE
+    assert pair.passive.cli("role", "--require", "active").exit == NO
+    assert pair.active.cli("role", "--require", "emperor").exit == USAGE
+
+
+def test_an_active_that_no_peer_has_confirmed_is_not_vouched_for(make_pair):
+    pair = make_pair()
+    pair.active.start()
+    assert pair.active.cli("role", "--require", "active").exit == NO
+    assert pair.active.cli("role", "--require", "active", "--unconfirmed").exit == DONE
+    pair.passive.start()
+    wait_until("a peer has confirmed the epoch",
+               lambda: pair.active.cli("role", "--require", "active").exit == DONE)
+
+
+@pytest.mark.short
+@pytest.mark.parametrize("command", [["status"], ["role"], ["exposure"], ["wait", "--timeout", "1"],
+                                     ["verify"], ["pause"], ["resume"], ["salvage", "list"]],
+                         ids=lambda command: command[0])
+def test_commands_say_that_no_agent_runs(make_pair, command):
+    pair = make_pair()
+    for options in ([], ["--json"]):
+        answer = pair.active.cli(*command, *options)
+        assert answer.exit == NOT_RUNNING, repr(answer)
+        assert answer.text.strip(), "it must say what to do"
+
+
+@pytest.mark.short
+@pytest.mark.parametrize("arguments", [[], ["no-such-command"], ["status", "--no-such-option"],
+                                       ["wait", "--timeout", "soon"], ["wait", "--seq", "-1"],
+                                       ["salvage", "burn"], ["init"], ["pair"],
+                                       ["status", "superfluous"]],
+                         ids=lambda arguments: " ".join(arguments) or "nothing")
+def test_wrong_usage(arguments):
+    answer = run(*arguments)
+    assert answer.exit == USAGE, repr(answer)
+    assert answer.err.strip()
+
+
+def test_help_and_version():
+    for arguments in (["--help"], ["status", "--help"], ["--version"]):
+        answer = run(*arguments)
+        assert answer.exit == DONE and answer.out.strip(), repr(answer)
+    help_text = run("--help").out
+    for command in ("init", "pair", "check", "agent", "status", "role", "exposure", "wait", "verify",
+                    "pause", "resume", "salvage"):
+        assert command in help_text
+
+
+@pytest.mark.short
+def test_init_and_pair(home):
+    node = Node(home, "n", "active")
+    answer = node.init()
+    assert answer.out.splitlines().count(node.fingerprint) == 1
+    assert oct(node.config.stat().st_mode & 0o777) == "0o600"
+    assert oct(node.state.stat().st_mode & 0o777) == "0o700"
+    for secret in (node.state / "node.key", node.tree / ".artifact-sync"):
+        assert secret.stat().st_mode & 0o077 == 0
+    again = node.init(check=False)
+    assert again.exit != DONE and str(node.config) in again.text
+    for arguments in (["--fingerprint", "sha256:abc"], ["--fingerprint", "md5:" + "0" * 64]):
+        bad = node.cli("pair", "--node", "m", "--address", "127.0.0.1:1", *arguments)
+        assert bad.exit == USAGE, repr(bad)
+    good = "sha256:" + "0" * 64
+    assert node.cli("pair", "--node", "m", "--address", "127.0.0.1:1", "--fingerprint", good).exit == DONE
+    assert node.cli("check").exit == DONE
+    assert good in node.config.read_text()
+
+
+@pytest.mark.parametrize("change, words", [
+    ({"--node": "with space"}, "node"),
+    ({"--role": "leader"}, "role"),
+    ({"--profile": "nothing"}, "profile"),
+    ({"--listen": "nowhere"}, "listen"),
+    ({"--tree": "/no/such/directory"}, "/no/such/directory"),
+])
+def test_init_refuses_nonsense(home, change, words):
+    (home / "tree").mkdir()
+    options = {"--config": str(home / "config.json"), "--node": "n", "--group": "g",
+               "--tree": str(home / "tree"), "--state-dir": str(home / "state"),
+               "--listen": "127.0.0.1:7000", "--role": "active", **change}
+    answer = run("init", *[part for option in options.items() for part in option])
+    assert answer.exit in (NO, USAGE) and words in answer.text, repr(answer)
+    assert not (home / "config.json").exists()
+
+
+def test_an_unknown_key_is_named_with_its_line_and_the_nearest(make_pair):
+    pair = make_pair()
+    values = json.loads(pair.active.config.read_text())
+    values["settel_ms"] = 100
+    text = json.dumps(values, indent=1)
+    line = 1 + text[: text.index("settel_ms")].count("\n")
+    pair.active.config.write_text(text)
+    for command in ("check", "agent"):
+        answer = pair.active.cli(command)
+        assert answer.exit == USAGE, repr(answer)
+        assert "settel_ms" in answer.text and "settle_ms" in answer.text
+        assert re.search(rf"\b{line}\b", answer.text), f"line {line} is not named: {answer!r}"
+
+
+@pytest.mark.parametrize("key, value", [
+    ("settle_ms", -1), ("settle_ms", "quick"), ("settle_ms", 10**9), ("scan_interval_s", 0.5),
+    ("profile", "everything"), ("ownership", "root"), ("drift", "ignore"), ("listen", "7000"),
+    ("tree", "relative/path"), ("rules", "+ **"), ("rules", ["? what"]), ("peers", {}),
+    ("max_delete", 101), ("gates", "on"),
+])
+def test_bad_values_are_named(make_pair, key, value):
+    pair = make_pair()
+    pair.active.configure(**{key: value})
+    answer = pair.active.cli("check")
+    assert answer.exit == USAGE, repr(answer)
+    assert key in answer.text
+
+
+def test_a_file_that_is_no_json(make_pair):
+    pair = make_pair()
+    pair.active.config.write_text('{"node": "a",\n "group" "is"}\n')
+    answer = pair.active.cli("check")
+    assert answer.exit == USAGE and str(pair.active.config) in answer.text
+    assert re.search(r"\b2\b", answer.text), "the line is not named"
+    pair.active.config.unlink()
+    answer = pair.active.cli("check")
+    assert answer.exit == USAGE and str(pair.active.config) in answer.text
+
+
+def test_check_says_what_is_wrong(make_pair):
+    pair = make_pair()
+    assert pair.active.cli("check").exit == DONE
+    with socket.create_server(("127.0.0.1", pair.active.port)):
+        answer = pair.active.cli("check")
+        assert answer.exit == NO and str(pair.active.port) in answer.text, repr(answer)
+    (pair.active.state / "node.key").rename(pair.active.state / "aside")
+    answer = pair.active.cli("check")
+    assert answer.exit in (NO, USAGE) and "node.key" in answer.text, repr(answer)
+    (pair.active.state / "aside").rename(pair.active.state / "node.key")
+    assert pair.active.cli("check", "--json").exit == DONE
+
+
+@pytest.mark.short
+def test_pause_and_resume(pair):
+    (pair.active.tree / "one").write_bytes(b"1")
+    pair.converge()
+    assert pair.active.cli("pause").exit == DONE
+    assert pair.active.status()["state"] == "paused"
+    (pair.active.tree / "two").write_bytes(b"22")
+    pair.active.wait_for("the change is pending", lambda s: s["peers"][0]["pending_changes"] > 0)
+
+    exposed = pair.active.cli("exposure", "--json").json
+    assert "two" in [each["path"] for each in exposed["paths"]]
+    assert exposed["changes"] >= 1 and exposed["bytes"] >= 2
+    assert all(each["age_s"] >= 0 for each in exposed["paths"])
+    assert "two" in pair.active.cli("exposure").out
+    answer = pair.active.cli("wait", "--timeout", "1")
+    assert answer.exit in (NO, TIMED_OUT), repr(answer)
+    assert not (pair.passive.tree / "two").exists()
+
+    assert pair.active.cli("resume").exit == DONE
+    pair.converge()
+    exposed = pair.active.cli("exposure", "--json").json
+    assert exposed["changes"] == 0 and exposed["paths"] == []
+
+
+def test_wait(pair):
+    (pair.active.tree / "file").write_bytes(b"x")
+    answer = pair.active.cli("wait", "--timeout", "30", "--json")
+    assert answer.exit == DONE, repr(answer)
+    assert answer.json["digest"] == pair.passive.status()["digest"]
+    assert (pair.passive.tree / "file").exists()
+    seq = pair.active.status()["seq"]
+    assert pair.active.cli("wait", "--seq", str(seq), "--timeout", "10").exit == DONE
+    assert pair.active.cli("wait", "--seq", str(seq + 1000), "--timeout", "1").exit in (NO, TIMED_OUT)
+    pair.passive.stop()
+    (pair.active.tree / "file").write_bytes(b"y")
+    answer = pair.active.cli("wait", "--timeout", "2")
+    assert answer.exit in (UNREACHABLE, TIMED_OUT), repr(answer)
+
+
+@pytest.mark.short
+def test_wait_covers_everything_written_before_it(pair):
+    """No event may be on its way still: a hundred times written, waited, compared."""
+    for number in range(100):
+        content = b"%d" % number
+        (pair.active.tree / f"f{number % 7}").write_bytes(content)
+        pair.wait()
+        assert (pair.passive.tree / f"f{number % 7}").read_bytes() == content
+
+
+def test_verify_names_differences(pair):
+    for name in ("same", "other"):
+        (pair.active.tree / name).write_bytes(b"content")
+    pair.converge()
+    pair.assert_verified()
+    text = pair.active.cli("verify", "--deep")
+    assert text.exit == DONE
+    assert pair.active.status()["last_verify"] is not None
+
+
+def test_verify_without_a_peer(make_pair):
+    pair = make_pair()
+    pair.active.start()
+    assert pair.active.cli("verify").exit in (NO, UNREACHABLE)
+
+
+def test_exposure_of_a_peer_that_is_away(pair, seed):
+    pair.converge()
+    pair.passive.stop()
+    trees.make_many(pair.active.tree, 50, 1000, seed=seed)
+    pair.active.wait_for("all are pending", lambda s: s["peers"][0]["pending_changes"] >= 50)
+    exposed = pair.active.cli("exposure", "--json").json
+    assert exposed["bytes"] >= 50_000
+    assert {f"d0000/f{number:06d}.bin" for number in range(50)} <= {
+        each["path"] for each in exposed["paths"]}
+
+
+def test_status_degrades_and_recovers(pair):
+    pair.converge()
+    pair.active.wait_for_state("in_sync")
+    assert pair.active.cli("status").exit == DONE
+    pair.passive.stop()
+    pair.active.wait_for_state("disconnected", timeout=12)
+    assert pair.active.cli("status").exit == NO
+    pair.passive.start()
+    pair.active.wait_for_state("in_sync")
+    assert pair.active.cli("status").exit == DONE
+
+
+def test_status_watch_shows_until_it_is_ended(pair):
+    pair.converge()
+    process = subprocess.Popen(
+        [str(PROGRAM), "--config", str(pair.active.config), "status", "--watch"],
+        stdout=subprocess.PIPE, env=environment(), stdin=subprocess.DEVNULL)
+    try:
+        os.set_blocking(process.stdout.fileno(), False)
+        shown = b""
+
+        def says_in_sync():
+            nonlocal shown
+            shown += process.stdout.read() or b""
+            return b"in" in shown.lower() and b"sync" in shown.lower()
+        wait_until("it shows something", says_in_sync)
+        assert process.poll() is None
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(10)
+        process.stdout.close()
+
+
+def test_service_notification(make_pair, home):
+    pair = make_pair()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified:
+        notified.bind(str(home / "notify"))
+        notified.setblocking(False)
+        messages = []
+
+        def told(word):
+            try:
+                while True:
+                    messages.append(notified.recv(4096).decode())
+            except BlockingIOError:
+                pass
+            return any(word in message for message in messages)
+        pair.active.start(extra_environment={"NOTIFY_SOCKET": str(home / "notify"),
+                                             "WATCHDOG_USEC": "2000000"})
+        wait_until("READY=1", lambda: told("READY=1"))
+        wait_until("STATUS=", lambda: told("STATUS="))
+        wait_until("WATCHDOG=1", lambda: told("WATCHDOG=1"))
+        pair.active.stop()
+        wait_until("STOPPING=1", lambda: told("STOPPING=1"))
+
+
+def test_reload(pair):
+    pair.converge()
+    pair.active.configure(scan_interval_s=300)
+    mark = pair.active.log_mark()
+    os.kill(pair.active.pid, signal.SIGHUP)
+    pair.active.wait_for_log("reload", since=mark)
+    (pair.active.tree / "file").write_bytes(b"x")
+    pair.converge()
+    values = pair.active.config.read_text()
+    pair.active.config.write_text("{ not json")
+    mark = pair.active.log_mark()
+    os.kill(pair.active.pid, signal.SIGHUP)
+    pair.active.wait_for_log(re.escape(str(pair.active.config)), since=mark)
+    pair.active.config.write_text(values)
+    (pair.active.tree / "file").write_bytes(b"the old settings are kept")
+    pair.converge()
+
+
+def test_the_log_can_be_json(make_pair):
+    pair = make_pair()
+    process = subprocess.Popen(
+        [str(PROGRAM), "--config", str(pair.active.config), "agent", "--log-format", "json"],
+        stderr=subprocess.PIPE, env=environment(), stdin=subprocess.DEVNULL)
+    try:
+        wait_until("it answers", lambda: pair.active.cli("role").exit == DONE)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 0
+    lines = [json.loads(line) for line in err.decode().splitlines()]
+    assert lines and all(isinstance(line, dict) for line in lines)
+
+
+def test_salvage_restores_over_nothing_that_exists(pair, home):
+    (pair.active.tree / "file").write_bytes(b"one")
+    pair.converge()
+    pair.passive.stop()
+    (pair.passive.tree / "file").write_bytes(b"precious")
+    (pair.active.tree / "file").write_bytes(b"two")
+    pair.passive.start()
+    pair.converge()
+    entry, = pair.passive.salvaged()
+    (home / "taken").write_bytes(b"do not touch")
+    answer = pair.passive.cli("salvage", "restore", str(entry["id"]), "--to", str(home / "taken"))
+    assert answer.exit in (NO, USAGE, REFUSED), repr(answer)
+    assert (home / "taken").read_bytes() == b"do not touch"
+    in_place = pair.passive.cli("salvage", "restore", str(entry["id"]))
+    assert in_place.exit != DONE, "a passive's tree is written by nobody but the active"
+    assert (pair.passive.tree / "file").read_bytes() == b"two"

@@ -1,0 +1,200 @@
+"""A root that is not what it was: unmounted, replaced, unreadable. Nothing is deleted because of it."""
+
+import os
+import shutil
+import subprocess
+
+import pytest
+
+import sample
+import trees
+
+
+def mount(*arguments):
+    done = subprocess.run(["mount", *map(str, arguments)], capture_output=True, text=True)
+    if done.returncode != 0:
+        pytest.skip(f"mount: {done.stderr.strip()}")
+
+
+def unmount(where):
+    subprocess.run(["umount", "--lazy", str(where)], check=True, capture_output=True)
+
+
+@pytest.fixture(params=["bind", "loop"])
+def mounted(request, home):
+    """(directory that is a mount, function that mounts it again)."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting needs root")
+    where = home / "mounted"
+    where.mkdir()
+    if request.param == "bind":
+        (home / "store").mkdir()
+        arguments = ["--bind", home / "store", where]
+    else:
+        image = home / "image"
+        with open(image, "wb") as file:
+            file.truncate(64 << 20)
+        subprocess.run(["mkfs.ext4", "-q", "-I", "256", str(image)], check=True, capture_output=True)
+        arguments = ["-o", "loop", image, where]
+    mount(*arguments)
+    if request.param == "loop":
+        (where / "lost+found").rmdir()
+    yield where, lambda: mount(*arguments)
+    while os.path.ismount(where):
+        unmount(where)
+
+
+def unhealthy(status):
+    """`unhealthy`, with a reason somebody can act on."""
+    if status["state"] != "unhealthy":
+        return False
+    root = next(each for each in status["roots"] if each["path"] == "")
+    reason = root.get("reason") or root.get("why") or " ".join(map(str, status["problems"]))
+    return root["healthy"] is False and reason
+
+
+def mounted_pair(make_pair, home, mounted, side):
+    where, again = mounted
+    pair = make_pair(init=False)
+    node = pair.nodes[side]
+    node.tree.rmdir()
+    node.tree = where
+    pair.init()
+    sample.write(pair.active.tree, 1)
+    pair.start()
+    pair.converge()
+    return pair, node, again
+
+
+@pytest.mark.parametrize("side", [0, 1], ids=["active", "passive"])
+def test_unmounted_while_running(make_pair, home, mounted, side):
+    pair, node, again = mounted_pair(make_pair, home, mounted, side)
+    before = trees.snapshot(pair.passive.tree)
+    unmount(node.tree)
+    node.wait_for("it is unhealthy, with the reason", unhealthy, 30)
+    if side == 0:
+        assert trees.snapshot(pair.passive.tree) == before
+        assert pair.active.cli("status").exit == 1
+    else:
+        (pair.active.tree / "README.txt").write_bytes(b"changed while the passive has no root")
+        pair.active.wait_for("the change is pending", lambda s: s["peers"][0]["pending_changes"] > 0)
+        assert os.listdir(node.tree) == [], "something was written beneath the mount point"
+    again()
+    node.wait_for("it is healthy again", lambda s: s["state"] != "unhealthy", 30)
+    pair.converge()
+
+
+@pytest.mark.parametrize("side", [0, 1], ids=["active", "passive"])
+def test_not_mounted_at_start(make_pair, home, mounted, side):
+    pair, node, again = mounted_pair(make_pair, home, mounted, side)
+    node.stop()
+    unmount(node.tree)
+    before = None if side else trees.snapshot(pair.passive.tree)
+    node.start()
+    node.wait_for("it is unhealthy, with the reason", unhealthy, 30)
+    if side == 0:
+        pair.active.wait_for("it is connected", lambda s: s["peers"][0]["connected"])
+        assert trees.snapshot(pair.passive.tree) == before
+    assert os.listdir(node.tree) == []
+    again()
+    node.wait_for("it is healthy again", lambda s: s["state"] != "unhealthy", 30)
+    (pair.active.tree / "README.txt").write_bytes(b"and on it goes")
+    pair.converge()
+
+
+@pytest.mark.short
+def test_replaced_by_an_empty_directory_while_running(pair, home):
+    sample.write(pair.active.tree, 1)
+    pair.converge()
+    before = trees.snapshot(pair.passive.tree)
+    aside = home / "aside"
+    pair.active.tree.rename(aside)
+    pair.active.tree.mkdir()
+    pair.active.wait_for("it is unhealthy, with the reason", unhealthy, 30)
+    assert trees.snapshot(pair.passive.tree) == before
+    answer = pair.active.cli("wait", "--timeout", "2")
+    assert answer.exit != 0
+    pair.active.tree.rmdir()
+    aside.rename(pair.active.tree)
+    pair.active.wait_for("it is healthy again", lambda s: s["state"] != "unhealthy", 30)
+    pair.converge()
+
+
+def test_replaced_by_an_empty_directory_while_down(pair):
+    sample.write(pair.active.tree, 1)
+    pair.converge()
+    before = trees.snapshot(pair.passive.tree)
+    pair.active.stop()
+    shutil.rmtree(pair.active.tree)
+    pair.active.tree.mkdir()
+    pair.active.start()
+    pair.active.wait_for("it is unhealthy, with the reason", unhealthy, 30)
+    pair.active.wait_for("it is connected", lambda s: s["peers"][0]["connected"])
+    assert trees.snapshot(pair.passive.tree) == before
+    check = pair.active.cli("check")
+    assert check.exit != 0 and str(pair.active.tree) in check.text, repr(check)
+
+
+def test_gone_while_down(pair, home):
+    sample.write(pair.active.tree, 1)
+    pair.converge()
+    before = trees.snapshot(pair.passive.tree)
+    pair.active.stop()
+    pair.active.tree.rename(home / "aside")
+    pair.active.start()
+    pair.active.wait_for("it is unhealthy, with the reason", unhealthy, 30)
+    assert trees.snapshot(pair.passive.tree) == before
+    (home / "aside").rename(pair.active.tree)
+    pair.active.wait_for("it is healthy again", lambda s: s["state"] != "unhealthy", 30)
+    pair.converge()
+
+
+def test_an_emptied_root_is_still_a_root(make_pair):
+    """Deleting everything by hand, with the marker left, is a change like any other.
+
+    The delete brake may hold it; without the brake it is replicated.
+    """
+    pair = make_pair(settings={"max_delete": 0})
+    trees.make_many(pair.active.tree, 30, 100)
+    pair.start()
+    pair.converge()
+    shutil.rmtree(pair.active.tree / "d0000")
+    pair.converge()
+    assert sorted(os.listdir(pair.passive.tree)) == [".artifact-sync"]
+
+
+def test_an_unreadable_directory_hides_nothing(make_pair, home):
+    """Deletions beneath what cannot be read are suppressed; all else goes on."""
+    if os.geteuid() == 0:
+        pytest.skip("root reads everything; the fault tests cover this")
+    pair = make_pair()
+    trees.make_many(pair.active.tree, 20, 100)
+    pair.start()
+    pair.converge()
+    (pair.active.tree / "d0000").chmod(0)
+    pair.active.stop()
+    pair.active.start()
+    (pair.active.tree / "other").write_bytes(b"goes on")
+    pair.passive.wait_for("the rest goes on", lambda s: (pair.passive.tree / "other").exists())
+    assert len(os.listdir(pair.passive.tree / "d0000")) == 20
+    (pair.active.tree / "d0000").chmod(0o755)
+    pair.converge()
+
+
+def test_a_followed_link_is_a_root_of_its_own(make_pair, home):
+    """`tenants` is a link to another directory, as the server's documentation advises. Its marker is
+    made by init only, so a directory that is followed later is unhealthy until somebody says so."""
+    pair = make_pair()
+    (home / "elsewhere").mkdir()
+    (pair.active.tree / "tenants").symlink_to(home / "elsewhere")
+    (pair.passive.tree / "tenants").mkdir()
+    pair.active.configure(follow=["tenants"])
+    pair.active.start()
+
+    def is_a_root(status):
+        return any(root["path"] == "tenants" for root in status["roots"])
+    status = pair.active.wait_for("the followed directory is a root", is_a_root)
+    root = next(root for root in status["roots"] if root["path"] == "tenants")
+    if not root["healthy"]:
+        assert status["state"] == "unhealthy" and "tenants" in pair.active.cli("check").text
+    assert (pair.active.tree / "tenants").is_symlink()

@@ -1,0 +1,30 @@
+"""Waiting for a condition, with a deadline. The only place of the suite that lets time pass."""
+
+import os
+import select
+import time
+
+# Sanitizer builds and loaded machines need longer; no test's meaning depends on the factor.
+SCALE = float(os.environ.get("ARTIFACT_SYNC_TIMEOUT_SCALE", "1"))
+
+
+def wait_until(what, condition, timeout=20.0, step=0.02):
+    """Polls `condition` until it returns something true and returns that.
+
+    An AssertionError raised by the condition counts as "not yet"; the last one is shown when the
+    deadline passes.
+    """
+    limit = timeout * SCALE
+    deadline = time.monotonic() + limit
+    why = ""
+    while True:
+        try:
+            result = condition()
+            if result:
+                return result
+            why = ""
+        except AssertionError as error:
+            why = f": {error}"
+        if time.monotonic() >= deadline:
+            raise AssertionError(f"after {limit:g} s still waiting until {what}{why}")
+        select.select([], [], [], step)
