@@ -102,11 +102,12 @@ class Node:
     def cli(self, *arguments, timeout=60):
         return run("--config", self.config, *arguments, timeout=timeout)
 
-    def init(self, adopt=False, check=True):
+    def init(self, adopt=False, check=True, follow=()):
         answer = run("init", "--config", self.config, "--node", self.name, "--group", self.group,
                      "--tree", self.tree, "--state-dir", self.state,
                      "--listen", f"{self.host}:{self.port}", "--role", self.role,
-                     "--profile", self.profile, *(["--adopt"] if adopt else []))
+                     "--profile", self.profile, *(["--adopt"] if adopt else []),
+                     *[part for path in follow for part in ("--follow", path)])
         found = re.search(r"^(sha256:[0-9a-f]{64})$", answer.out, re.MULTILINE)
         if check:
             assert answer.exit == DONE, repr(answer)
@@ -312,9 +313,9 @@ class Pair:
         if init:
             self.init()
 
-    def init(self, adopt=False):
-        self.active.init()
-        self.passive.init(adopt=adopt)
+    def init(self, adopt=False, follow=()):
+        self.active.init(follow=follow)
+        self.passive.init(adopt=adopt, follow=follow)
         for one, other in (self.nodes, self.nodes[::-1]):
             address = None
             if self.proxied:

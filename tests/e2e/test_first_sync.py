@@ -51,6 +51,13 @@ def test_a_populated_passive_is_refused_without_adopt(make_pair):
     assert trees.snapshot(pair.passive.tree) == before
     assert pair.active.status()["state"] != "in_sync"
 
+    # What the refusal advises: say so on the node that exists.
+    pair.passive.stop()
+    assert pair.passive.cli("init", "--adopt").exit == DONE
+    pair.passive.start()
+    pair.converge()
+    assert pair.passive.salvaged_content("theirs.txt") == b"theirs"
+
 
 def test_adopting_moves_what_the_active_has_not_to_the_salvage(make_pair, seed):
     pair = make_pair(proxied=True, init=False)
