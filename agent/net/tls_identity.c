@@ -27,8 +27,11 @@ int tls_err(struct err *err, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	const char *reason = ERR_reason_error_string(ERR_peek_error());
+	unsigned long code = ERR_peek_error();
 	ERR_clear_error();
+	if (ERR_SYSTEM_ERROR(code))
+		return err_sys(err, ERR_GET_REASON(code), "%s", text);
+	const char *reason = ERR_reason_error_string(code);
 	return err_set(err, -EIO, "%s: %s", text, reason ? reason : "OpenSSL gives no reason");
 }
 

@@ -63,7 +63,7 @@ void tls_fingerprint_text(char out[TLS_FINGERPRINT_MAX], const uint8_t hash[HASH
 void tls_explain(char out[TLS_WHY_MAX], const struct tls_identity *identity,
 		 const struct tls_verdict *verdict, int ssl_error);
 
-/* @return -EIO, with OpenSSL's first recorded reason appended to the text; empties the queue */
+/* @return -EIO, or the errno that OpenSSL met, with the reason appended; empties its error queue */
 int tls_err(struct err *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 #endif

@@ -102,6 +102,13 @@ static void a_configuration_that_trusts_the_wrong_way_is_refused(void **state)
 	peers[0].ca = "/nonexistent/ca.pem";
 	assert_true(load(peers, 1, &err) < 0);
 	struct tls_identity *identity = NULL;
+	assert_int_equal(
+		tls_identity_new(&identity, "/nonexistent/a.crt", key_file("b"), NULL, 0, &err),
+		-ENOENT);
+	assert_non_null(strstr(err.msg, "a.crt: No such file"));
+	assert_int_equal(tls_identity_new(&identity, certificate_file("a"), "/nonexistent/a.key",
+					  NULL, 0, &err),
+			 -ENOENT);
 	assert_true(tls_identity_new(&identity, certificate_file("a"), key_file("b"), NULL, 0,
 				     &err) < 0);
 	assert_non_null(strstr(err.msg, "does not belong"));
