@@ -12,10 +12,10 @@
 /* AUTO(thing) *p = thing_new(): thing_free(p) runs on every way out of the scope. A type opts in
  * with DEFINE_AUTO(thing) after its thing_free() is declared; thing_free(NULL) is a no-op. */
 #define AUTO(type) __attribute__((cleanup(auto_free_##type))) struct type
-#define DEFINE_AUTO(type)                                                                          \
-	static inline void auto_free_##type(struct type **p)                                       \
-	{                                                                                          \
-		type##_free(*p);                                                                   \
+#define DEFINE_AUTO(type)                                    \
+	static inline void auto_free_##type(struct type **p) \
+	{                                                    \
+		type##_free(*p);                             \
 	}
 
 /* AUTO_FREE char *s: free(s) on scope exit. AUTO_CLOSE int fd: close(fd) if fd >= 0. */
@@ -23,17 +23,17 @@
 #define AUTO_CLOSE __attribute__((cleanup(auto_close_fd)))
 
 /* STEAL(p) is p's value, and p becomes NULL: ownership moves on. STEAL_FD likewise leaves -1. */
-#define STEAL(p)                                                                                   \
-	({                                                                                         \
-		__typeof__(p) stolen_ = (p);                                                       \
-		(p) = NULL;                                                                        \
-		stolen_;                                                                           \
+#define STEAL(p)                             \
+	({                                   \
+		__typeof__(p) stolen_ = (p); \
+		(p) = NULL;                  \
+		stolen_;                     \
 	})
-#define STEAL_FD(fd)                                                                               \
-	({                                                                                         \
-		int stolen_ = (fd);                                                                \
-		(fd) = -1;                                                                         \
-		stolen_;                                                                           \
+#define STEAL_FD(fd)                \
+	({                          \
+		int stolen_ = (fd); \
+		(fd) = -1;          \
+		stolen_;            \
 	})
 
 #define container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
@@ -41,10 +41,10 @@
 #define BIT(n) (1u << (n))
 
 /* A broken invariant of our own: says where and aborts; never used on input. */
-#define BUG_ON(cond)                                                                               \
-	do {                                                                                       \
-		if (__builtin_expect(!!(cond), 0))                                                 \
-			bug_on_failed(__FILE__, __LINE__, #cond);                                  \
+#define BUG_ON(cond)                                              \
+	do {                                                      \
+		if (__builtin_expect(!!(cond), 0))                \
+			bug_on_failed(__FILE__, __LINE__, #cond); \
 	} while (0)
 _Noreturn void bug_on_failed(const char *file, int line, const char *what);
 
@@ -57,15 +57,15 @@ void *x_memdup(const void *data, size_t len); /* len 0 yields a freeable pointer
 char *x_asprintf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /* Grows an array geometrically so that index `need - 1` exists; *cap is in elements. */
-#define GROW(array, cap, need)                                                                     \
-	do {                                                                                       \
-		if ((need) > (cap)) {                                                              \
-			size_t cap_ = (cap) ? (cap) : 16;                                          \
-			while (cap_ < (need))                                                      \
-				cap_ *= 2;                                                         \
-			(array) = x_realloc((array), cap_, sizeof(*(array)));                      \
-			(cap) = cap_;                                                              \
-		}                                                                                  \
+#define GROW(array, cap, need)                                                \
+	do {                                                                  \
+		if ((need) > (cap)) {                                         \
+			size_t cap_ = (cap) ? (cap) : 16;                     \
+			while (cap_ < (need))                                 \
+				cap_ *= 2;                                    \
+			(array) = x_realloc((array), cap_, sizeof(*(array))); \
+			(cap) = cap_;                                         \
+		}                                                             \
 	} while (0)
 
 static inline void auto_free_heap(void *p)

@@ -7,7 +7,7 @@
 void buf_release(struct buf *buf)
 {
 	free(buf->data);
-	*buf = (struct buf){ 0 };
+	*buf = (struct buf){0};
 }
 
 uint8_t *buf_extend(struct buf *buf, size_t len)

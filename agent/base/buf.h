@@ -12,8 +12,9 @@ struct buf {
 };
 
 /* A zeroed struct buf is empty and valid. */
-void buf_release(struct buf *buf);          /* frees the bytes; the struct is empty again */
-uint8_t *buf_extend(struct buf *buf, size_t len); /* room for len more bytes, counted in; the place */
+void buf_release(struct buf *buf); /* frees the bytes; the struct is empty again */
+uint8_t *buf_extend(struct buf *buf,
+		    size_t len); /* room for len more bytes, counted in; the place */
 void buf_append(struct buf *buf, const void *data, size_t len);
 void buf_consume(struct buf *buf, size_t len); /* drops len bytes from the front */
 

@@ -22,7 +22,8 @@ int err_set(struct err *err, int code, const char *fmt, ...) __attribute__((form
  * @param errnum  positive errno
  * @return -errnum
  */
-int err_sys(struct err *err, int errnum, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+int err_sys(struct err *err, int errnum, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
 
 /**
  * Prefixes "text: " to what is recorded.

@@ -10,11 +10,12 @@
 #define HASH_HEX_MAX (2 * HASH_LEN + 1)
 
 struct hasher;
-struct hasher *hasher_new(void);        /* never NULL; begins a message */
+struct hasher *hasher_new(void);	 /* never NULL; begins a message */
 void hasher_free(struct hasher *hasher); /* NULL is a no-op */
 void hasher_restart(struct hasher *hasher);
 void hasher_add(struct hasher *hasher, const void *data, size_t len);
-void hasher_end(struct hasher *hasher, uint8_t out[HASH_LEN]); /* then restart before adding again */
+void hasher_end(struct hasher *hasher,
+		uint8_t out[HASH_LEN]); /* then restart before adding again */
 
 void hash_bytes(uint8_t out[HASH_LEN], const void *data, size_t len);
 

@@ -11,7 +11,7 @@
 
 #define LINE_MAX_BYTES 2048 /* one write() of this size stays whole on a pipe */
 
-static const char *const level_names[] = { "error", "warn", "info", "debug" };
+static const char *const level_names[] = {"error", "warn", "info", "debug"};
 
 static struct {
 	pthread_mutex_t lock;
@@ -19,7 +19,7 @@ static struct {
 	enum log_level lowest;
 	char last[LINE_MAX_BYTES];
 	unsigned long repeats;
-} state = { .lock = PTHREAD_MUTEX_INITIALIZER, .lowest = LOG_LEVEL_INFO };
+} state = {.lock = PTHREAD_MUTEX_INITIALIZER, .lowest = LOG_LEVEL_INFO};
 
 void log_init(enum log_format format, enum log_level lowest)
 {
@@ -67,7 +67,8 @@ static void emit(enum log_level level, const char *module, const char *text)
 		char escaped[LINE_MAX_BYTES + 512];
 		json_escape(escaped, sizeof(escaped), text);
 		n = snprintf(line, sizeof(line),
-			     "{\"time\":\"%s.%03ldZ\",\"level\":\"%s\",\"module\":\"%s\",\"message\":\"%s\"}\n",
+			     "{\"time\":\"%s.%03ldZ\",\"level\":\"%s\",\"module\":\"%s\","
+			     "\"message\":\"%s\"}\n",
 			     when, now.tv_nsec / 1000000, level_names[level], module, escaped);
 	} else {
 		n = snprintf(line, sizeof(line), "%s.%03ldZ %-5s %s: %s\n", when,
@@ -96,7 +97,8 @@ void log_write(enum log_level level, const char *module, const char *fmt, ...)
 	} else {
 		if (state.repeats > 0) {
 			char note[64];
-			snprintf(note, sizeof(note), "previous line repeated %lu times", state.repeats);
+			snprintf(note, sizeof(note), "previous line repeated %lu times",
+				 state.repeats);
 			emit(level, "log", note);
 		}
 		state.repeats = 0;

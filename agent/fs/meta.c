@@ -41,8 +41,8 @@ void file_stat_from(struct file_stat *out, const struct stat *st)
 
 bool file_stat_equal_moved(const struct file_stat *a, const struct file_stat *b)
 {
-	/* Not the device: its number changes with a reboot or a mount, and the same path of the same
-	 * root is on the same file system, or the root is not what its marker says. */
+	/* Not the device: its number changes with a reboot or a mount, and the same path of the
+	 * same root is on the same file system, or the root is not what its marker says. */
 	return a->ino == b->ino && a->size == b->size && a->mtime_ns == b->mtime_ns &&
 	       a->mode == b->mode && a->uid == b->uid && a->gid == b->gid;
 }

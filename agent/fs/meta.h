@@ -22,7 +22,8 @@ struct file_stat {
 };
 
 void file_stat_from(struct file_stat *out, const struct stat *st);
-/* ino, size, mtime, ctime, mode, uid, gid all equal (not nlink; not dev, which a reboot may change) */
+/* ino, size, mtime, ctime, mode, uid, gid all equal (not nlink; not dev, which a reboot may change)
+ */
 bool file_stat_equal(const struct file_stat *a, const struct file_stat *b);
 /* the same without ctime, which a rename changes */
 bool file_stat_equal_moved(const struct file_stat *a, const struct file_stat *b);

@@ -1,6 +1,6 @@
-/* fingerprints.c - compare-only paths: each side tells the hash it has, and a difference is a problem that
- * `status` names. Nothing is copied: a keystore or deployment.toml differs by intent or by mistake, and only a
- * person knows which. */
+/* fingerprints.c - compare-only paths: each side tells the hash it has, and a difference is a
+ * problem that `status` names. Nothing is copied: a keystore or deployment.toml differs by intent
+ * or by mistake, and only a person knows which. */
 #include "agent/node/node_internal.h"
 
 #include <string.h>
@@ -37,7 +37,7 @@ void fingerprints_set_ours(struct node *node, const char *path, const uint8_t ha
 static void flush(struct session *s, struct wr *entries, uint16_t n, bool last)
 {
 	AUTO_FREE uint8_t *body = x_calloc(1, WIRE_FRAME_MAX);
-	struct wire_fingerprints m = { .flags = last ? FINGERPRINTS_LAST : 0, .n = n };
+	struct wire_fingerprints m = {.flags = last ? FINGERPRINTS_LAST : 0, .n = n};
 	struct wr w;
 	m.entries = entries->start;
 	m.entries_len = (uint32_t)wr_len(entries);
@@ -57,8 +57,7 @@ void fingerprints_send(struct session *s)
 	if (!s->live || !s->link)
 		return;
 	wr_init(&entries, buffer, WIRE_FRAME_MAX);
-	HASH_ITER(hh, s->node->fingerprints, f, tmp)
-	{
+	HASH_ITER (hh, s->node->fingerprints, f, tmp) {
 		if (!f->has_ours)
 			continue;
 		if (wr_len(&entries) > FLUSH) {
@@ -108,8 +107,7 @@ void fingerprints_add_problems(const struct node *node, json_t *problems)
 void fingerprints_free(struct node *node)
 {
 	struct fingerprint *f, *tmp;
-	HASH_ITER(hh, node->fingerprints, f, tmp)
-	{
+	HASH_ITER (hh, node->fingerprints, f, tmp) {
 		HASH_DEL(node->fingerprints, f);
 		free(f);
 	}

@@ -12,16 +12,19 @@
 #include "agent/watch/dirty_set.h"
 #include "protocol/relpath.h"
 
-#define DIRTY_MAX 100000       /* entries; past it they collapse into subtrees */
-#define CAPTURE_JOBS 3         /* workers reading at once; one is left for the rest */
-#define CAPTURE_PATHS 512      /* paths one of them takes at most: one transaction, some 20 ms of small files */
-#define BACKLOG_LOW 512        /* the scan goes on when fewer of its paths wait */
+#define DIRTY_MAX 100000 /* entries; past it they collapse into subtrees */
+#define CAPTURE_JOBS 3	 /* workers reading at once; one is left for the rest */
+#define CAPTURE_PATHS \
+	512 /* paths one of them takes at most: one transaction, some 20 ms of small files */
+#define BACKLOG_LOW 512 /* the scan goes on when fewer of its paths wait */
 #define SCAN_PATHS 1024
-#define AGAIN_MS 100           /* a file that changed while it was read */
+#define AGAIN_MS 100 /* a file that changed while it was read */
 #define UNREADABLE_MS 10000
-#define RACY_MS 25             /* past the granularity of timestamps */
-#define LINKED_MAX 256         /* hard links of one group's files that are looked at at once; a scan finds the rest */
-#define GONE_MAX_MS 5000       /* a deletion waits no longer for quiet */
+#define RACY_MS 25 /* past the granularity of timestamps */
+#define LINKED_MAX                                                                               \
+	256 /* hard links of one group's files that are looked at at once; a scan finds the rest \
+	     */
+#define GONE_MAX_MS 5000 /* a deletion waits no longer for quiet */
 
 struct path_entry {
 	UT_hash_handle hh;
@@ -162,24 +165,26 @@ struct capture_job {
 	size_t n;
 	struct capture_item items[CAPTURE_PATHS];
 	bool orphan[CAPTURE_PATHS]; /* its directory is not indexed yet */
-	char *linked[LINKED_MAX];     /* other names of files that changed */
+	char *linked[LINKED_MAX];   /* other names of files that changed */
 	size_t n_linked;
 	size_t changed;
 	int result;
 	struct err err;
 };
 
-/* worker: a record must not be indexed before the directory it is in, which is what the peer makes first. */
+/* worker: a record must not be indexed before the directory it is in, which is what the peer makes
+ * first. */
 static bool is_orphan(struct capture_job *c, size_t i)
 {
 	const char *path = c->items[i].path;
 	AUTO_FREE char *parent = x_strndup(path, relpath_parent_len(path));
-	struct index_entry entry = { 0 };
+	struct index_entry entry = {0};
 	if (*path == '\0')
 		return false;
 	for (size_t k = 0; k < c->n; k++) {
 		if (k != i && !c->orphan[k] && strcmp(c->items[k].path, parent) == 0 &&
-		    c->items[k].outcome == CAPTURE_CHANGED && c->items[k].entry.rec.kind == RECORD_DIR)
+		    c->items[k].outcome == CAPTURE_CHANGED &&
+		    c->items[k].entry.rec.kind == RECORD_DIR)
 			return false;
 	}
 	bool there = store_get(c->in->setup.env.store, parent, &entry, NULL) == 0 &&
@@ -188,10 +193,11 @@ static bool is_orphan(struct capture_job *c, size_t i)
 	return !there;
 }
 
-/* worker: what was a directory and is one no longer loses all beneath it in the same transaction. */
+/* worker: what was a directory and is one no longer loses all beneath it in the same transaction.
+ */
 static bool was_directory(struct store *store, const struct capture_item *item)
 {
-	struct index_entry entry = { 0 };
+	struct index_entry entry = {0};
 	if (item->entry.rec.kind == RECORD_DIR)
 		return false;
 	bool was = store_get(store, item->path, &entry, NULL) == 0 && entry.rec.kind == RECORD_DIR;
@@ -205,22 +211,25 @@ static size_t collect(struct capture_job *c, struct captured *out)
 	size_t n = 0;
 	for (size_t i = 0; i < c->n; i++) {
 		struct capture_item *item = &c->items[i];
-		bool changed = item->outcome == CAPTURE_CHANGED && c->in->setup.mode != INTAKE_COMPARE;
+		bool changed =
+			item->outcome == CAPTURE_CHANGED && c->in->setup.mode != INTAKE_COMPARE;
 		c->orphan[i] = changed && is_orphan(c, i);
 		if (c->orphan[i])
 			continue;
 		if (changed && was_directory(c->in->setup.env.store, item))
-			out[n++] = (struct captured){ .kind = CAPTURED_GONE, .path = item->path };
+			out[n++] = (struct captured){.kind = CAPTURED_GONE, .path = item->path};
 		if (changed)
-			out[n++] = (struct captured){ .kind = CAPTURED_VERSION, .entry = &item->entry };
+			out[n++] =
+				(struct captured){.kind = CAPTURED_VERSION, .entry = &item->entry};
 		else if (item->outcome == CAPTURE_SAME && c->in->setup.mode != INTAKE_COMPARE)
-			out[n++] = (struct captured){ .kind = CAPTURED_SAME, .entry = &item->entry };
+			out[n++] = (struct captured){.kind = CAPTURED_SAME, .entry = &item->entry};
 		else if (item->outcome == CAPTURE_DROPPED)
-			out[n++] = (struct captured){ .kind = CAPTURED_DROPPED, .path = item->path };
+			out[n++] = (struct captured){.kind = CAPTURED_DROPPED, .path = item->path};
 	}
 	for (size_t i = 0; i < c->n && c->apply_gone && c->in->setup.mode != INTAKE_COMPARE; i++) {
 		if (c->items[i].outcome == CAPTURE_GONE)
-			out[n++] = (struct captured){ .kind = CAPTURED_GONE, .path = c->items[i].path };
+			out[n++] =
+				(struct captured){.kind = CAPTURED_GONE, .path = c->items[i].path};
 	}
 	return n;
 }
@@ -237,7 +246,8 @@ static void write_notes(struct capture_job *c)
 			store_note(store, NOTE_UNREADABLE, item->path, item->why, NULL);
 		if (item->outcome != CAPTURE_HELD && store_note_count(store, NOTE_HELD) > 0)
 			store_unnote(store, NOTE_HELD, item->path, NULL);
-		if (item->outcome != CAPTURE_UNREADABLE && store_note_count(store, NOTE_UNREADABLE) > 0)
+		if (item->outcome != CAPTURE_UNREADABLE &&
+		    store_note_count(store, NOTE_UNREADABLE) > 0)
 			store_unnote(store, NOTE_UNREADABLE, item->path, NULL);
 	}
 }
@@ -264,9 +274,9 @@ static void capture_work(struct job *job)
 	capture_run(&c->in->setup.env, c->items, c->n);
 	size_t n = collect(c, captured);
 	if (n > 0)
-		c->result = store_capture(c->in->setup.env.store, captured, n,
-					  c->in->setup.mode == INTAKE_FOREIGN,
-					  &c->changed, &c->err);
+		c->result =
+			store_capture(c->in->setup.env.store, captured, n,
+				      c->in->setup.mode == INTAKE_FOREIGN, &c->changed, &c->err);
 	if (c->in->setup.mode == INTAKE_INDEX) {
 		write_notes(c);
 		find_links(c);
@@ -334,13 +344,14 @@ static void take_outcome(struct capture_job *c, size_t i)
 	}
 }
 
-/* The database said no (full disk, I/O error): nothing of the group is indexed, all is looked at again. */
+/* The database said no (full disk, I/O error): nothing of the group is indexed, all is looked at
+ * again. */
 static void retry_all(struct capture_job *c)
 {
 	log_error("capture", "paths=%zu action=retry err=\"%s\"", c->n, c->err.msg);
 	for (size_t i = 0; i < c->n; i++)
-		dirty_set_add_at(c->in->dirty, c->items[i].path, clock_mono_ms() + UNREADABLE_MS / 10,
-				 c->oldest_ms);
+		dirty_set_add_at(c->in->dirty, c->items[i].path,
+				 clock_mono_ms() + UNREADABLE_MS / 10, c->oldest_ms);
 }
 
 static void job_ended(struct intake *in);
@@ -376,7 +387,8 @@ static void capture_done(struct job *job)
 
 static bool is_quiet(const struct intake *in)
 {
-	return in->captures == 0 && !in->scan && !in->stepping && in->n_tops == 0 && in->backlog_at == in->n_backlog &&
+	return in->captures == 0 && !in->scan && !in->stepping && in->n_tops == 0 &&
+	       in->backlog_at == in->n_backlog &&
 	       dirty_set_next_due(in->dirty) > clock_mono_ms() + in->setup.settle_ms;
 }
 
@@ -435,7 +447,8 @@ static void take_backlog(struct capture_job *c, uint64_t now)
 		c->oldest_ms = in->scan_since_ms;
 	while (c->n < CAPTURE_PATHS && in->backlog_at < in->n_backlog) {
 		char *path = in->backlog[in->backlog_at++];
-		enum profile_verdict verdict = profile_judge(in->setup.env.profile, path, false).verdict;
+		enum profile_verdict verdict =
+			profile_judge(in->setup.env.profile, path, false).verdict;
 		/* A passive compares fingerprints, and forgets what its profile no longer wants. */
 		bool ours = in->setup.mode != INTAKE_COMPARE || verdict == PROFILE_COMPARE ||
 			    verdict == PROFILE_LEAVE;
@@ -449,14 +462,14 @@ static void take_backlog(struct capture_job *c, uint64_t now)
 		in->backlog_at = in->n_backlog = 0;
 }
 
-/* Deletions whose time has come: the watcher has handed over everything before them, and nothing is under way
- * that may show where the content went; or they have waited long enough. They are looked at again. */
+/* Deletions whose time has come: the watcher has handed over everything before them, and nothing is
+ * under way that may show where the content went; or they have waited long enough. They are looked
+ * at again. */
 static void take_gone(struct capture_job *c, uint64_t now, bool quiet)
 {
 	struct intake *in = c->in;
 	struct path_entry *e, *tmp;
-	HASH_ITER(hh, in->gone, e, tmp)
-	{
+	HASH_ITER (hh, in->gone, e, tmp) {
 		bool due = (quiet && e->fence_passed) || now - e->since_ms > GONE_MAX_MS;
 		if (!due || c->n == CAPTURE_PATHS || find_path(in->under_way, e->path))
 			continue;
@@ -508,7 +521,8 @@ static void scan_work(struct job *job)
 	struct scan_job *s = container_of(job, struct scan_job, job);
 	const struct capture_env *env = &s->in->setup.env;
 	if (s->top) {
-		s->result = scan_begin(&s->scan, env->tree, env->store, env->profile, s->top, &s->err);
+		s->result =
+			scan_begin(&s->scan, env->tree, env->store, env->profile, s->top, &s->err);
 		if (s->result < 0)
 			return;
 	}
@@ -603,7 +617,8 @@ uint64_t intake_oldest(const struct intake *in)
 	uint64_t others[] = {
 		oldest_path(in->under_way),
 		oldest_path(in->gone),
-		in->scan || in->stepping || in->n_backlog > in->backlog_at ? in->scan_since_ms : UINT64_MAX,
+		in->scan || in->stepping || in->n_backlog > in->backlog_at ? in->scan_since_ms
+									   : UINT64_MAX,
 		in->n_tops > 0 ? in->tops_since_ms : UINT64_MAX,
 	};
 	for (size_t i = 0; i < ARRAY_LEN(others); i++)
@@ -627,8 +642,7 @@ void intake_counts(const struct intake *in, struct intake_counts *out)
 static void free_set(struct path_entry **set)
 {
 	struct path_entry *e, *tmp;
-	HASH_ITER(hh, *set, e, tmp)
-	{
+	HASH_ITER (hh, *set, e, tmp) {
 		drop_path(set, e);
 	}
 }

@@ -1,6 +1,7 @@
-/* intake.h - from hints to the index: dirty paths and scans -> captures on workers -> records with a seq.
- * Deletions come last: one is applied only when nothing else is under way that may show the content
- * to have moved, so that a rename is sent as a reference and not as bytes. Thread: the loop. */
+/* intake.h - from hints to the index: dirty paths and scans -> captures on workers -> records with
+ * a seq. Deletions come last: one is applied only when nothing else is under way that may show the
+ * content to have moved, so that a rename is sent as a reference and not as bytes. Thread: the
+ * loop. */
 #ifndef NODE_INTAKE_H
 #define NODE_INTAKE_H
 
@@ -21,7 +22,8 @@ struct intake_events {
 	void (*indexed)(void *owner, size_t changed);
 	/* A whole scan of the tree ended. */
 	void (*scanned)(void *owner, const struct scan_counts *counts);
-	/* A watcher fence shall be asked for; answer with intake_fenced(). Without a watcher: answer at once. */
+	/* A watcher fence shall be asked for; answer with intake_fenced(). Without a watcher:
+	 * answer at once. */
 	void (*fence_wanted)(void *owner);
 	/* A compare-only path and its fingerprint (all zero: it is gone). */
 	void (*compared)(void *owner, const char *path, const uint8_t hash[HASH_LEN]);
@@ -29,7 +31,7 @@ struct intake_events {
 };
 
 enum intake_mode {
-	INTAKE_INDEX,   /* the active: changes get a seq */
+	INTAKE_INDEX,	/* the active: changes get a seq */
 	INTAKE_FOREIGN, /* a new passive looks at what it holds already: nothing gets a seq */
 	INTAKE_COMPARE, /* a passive: only the fingerprints of compare-only paths */
 };
@@ -44,11 +46,11 @@ struct intake_setup {
 
 struct intake_counts {
 	uint64_t files_hashed, bytes_hashed;
-	uint64_t waiting;       /* paths known to be dirty */
+	uint64_t waiting; /* paths known to be dirty */
 	bool scanning;
-	uint64_t scan_entries;  /* looked at by the running scan, or by the last whole one */
+	uint64_t scan_entries;	 /* looked at by the running scan, or by the last whole one */
 	struct scan_counts scan; /* of the last whole scan */
-	uint64_t scanned_ms;    /* monotonic; when the last whole scan ended; 0 = never */
+	uint64_t scanned_ms;	 /* monotonic; when the last whole scan ended; 0 = never */
 	int64_t scanned_real_ns; /* when that one had begun */
 };
 
@@ -61,8 +63,8 @@ void intake_fenced(struct intake *in);
 /* What is settled becomes due now. */
 void intake_flush(struct intake *in);
 
-/* Is everything handed over up to `mono_ms` indexed? (What is open for writing waits for its time and
- * does not count with `but_open`.) */
+/* Is everything handed over up to `mono_ms` indexed? (What is open for writing waits for its time
+ * and does not count with `but_open`.) */
 bool intake_is_done(const struct intake *in, uint64_t mono_ms);
 /* First event of the oldest thing under way, monotonic ms; UINT64_MAX when nothing is. */
 uint64_t intake_oldest(const struct intake *in);

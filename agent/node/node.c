@@ -1,5 +1,5 @@
-/* node.c - start, clockwork, stop. The order of starting is the order of safety: state, roots, what a
- * crash left behind, what is in the tree, and only then a word to anybody else. */
+/* node.c - start, clockwork, stop. The order of starting is the order of safety: state, roots, what
+ * a crash left behind, what is in the tree, and only then a word to anybody else. */
 #include "agent/node/node_internal.h"
 
 #include <errno.h>
@@ -71,8 +71,9 @@ static void on_fenced(void *owner, uint64_t nonce, bool complete)
 	requests_fenced(node, nonce);
 }
 
-/* Everything that happened in the tree before this moment is in the index: the newest answered fence
- * (or, where events cannot be had, the last whole scan), unless something older is still under way. */
+/* Everything that happened in the tree before this moment is in the index: the newest answered
+ * fence (or, where events cannot be had, the last whole scan), unless something older is still
+ * under way. */
 int64_t node_barrier_clock(struct node *node)
 {
 	struct intake_counts counts;
@@ -127,10 +128,14 @@ static void on_module_closed(void *owner)
 
 static void start_watcher(struct node *node)
 {
-	struct err err = { 0 };
-	struct watcher_events events = { .owner = node, .changed = on_changed, .subtree = on_subtree,
-					 .ready = on_watch_ready, .fenced = on_fenced,
-					 .root_suspect = on_root_suspect, .closed = on_module_closed };
+	struct err err = {0};
+	struct watcher_events events = {.owner = node,
+					.changed = on_changed,
+					.subtree = on_subtree,
+					.ready = on_watch_ready,
+					.fenced = on_fenced,
+					.root_suspect = on_root_suspect,
+					.closed = on_module_closed};
 	if (watcher_start(&node->watcher, &node->loop, node->tree, &events, &err) < 0) {
 		log_error("watch", "err=\"%s\" action=scan-only", err.msg);
 		node->watcher = NULL;
@@ -152,10 +157,13 @@ static void on_scanned(void *owner, const struct scan_counts *counts)
 {
 	struct node *node = owner;
 	if (counts->unreadable > 0)
-		log_error("scan", "unreadable_directories=%" PRIu64 " first=%s action=keep-what-is-beneath",
+		log_error("scan",
+			  "unreadable_directories=%" PRIu64 " first=%s action=keep-what-is-beneath",
 			  counts->unreadable, counts->first_unreadable);
 	if (counts->foreign_mounts > 0)
-		log_warn("scan", "mounts=%" PRIu64 " first=%s action=not-entered remedy=\"name it in `follow`\"",
+		log_warn("scan",
+			 "mounts=%" PRIu64
+			 " first=%s action=not-entered remedy=\"name it in `follow`\"",
 			 counts->foreign_mounts, counts->first_mount);
 	node->scan_due_ms = clock_mono_ms() + 1000ull * node_scan_interval_s(node);
 	/* A passive that was never part of the group knows now whether it holds anything. */
@@ -197,16 +205,20 @@ static void start_intake(struct node *node)
 		.mode = state.role == WIRE_ROLE_ACTIVE ? INTAKE_INDEX
 			: n_lineage == 0	       ? INTAKE_FOREIGN
 						       : INTAKE_COMPARE,
-		.events = { .owner = node, .indexed = on_indexed, .scanned = on_scanned,
-			    .fence_wanted = on_fence_wanted, .compared = on_compared,
-			    .closed = on_module_closed },
+		.events = {.owner = node,
+			   .indexed = on_indexed,
+			   .scanned = on_scanned,
+			   .fence_wanted = on_fence_wanted,
+			   .compared = on_compared,
+			   .closed = on_module_closed},
 	};
 	node->intake = intake_new(&setup);
 	intake_hold(node->intake, !node_is_healthy(node));
 	if (state.role == WIRE_ROLE_ACTIVE)
 		start_watcher(node);
 	intake_subtree(node->intake, "");
-	/* Whoever was part of the group speaks at once; a new passive when it knows what it holds. */
+	/* Whoever was part of the group speaks at once; a new passive when it knows what it holds.
+	 */
 	if (setup.mode != INTAKE_FOREIGN)
 		start_peers(node);
 }
@@ -238,34 +250,40 @@ static int load_identity(struct tls_identity **out, const struct conf *conf, str
 	AUTO_FREE struct tls_peer *peers = x_calloc(conf->n_peers, sizeof(*peers));
 	for (size_t i = 0; i < conf->n_peers; i++) {
 		const struct conf_peer *peer = &conf->peers[i];
-		peers[i] = (struct tls_peer){ .node = peer->node,
-					      .fingerprints = (const char *const *)peer->fingerprints,
-					      .n_fingerprints = peer->n_fingerprints,
-					      .ca = peer->ca,
-					      .name = peer->name };
+		peers[i] =
+			(struct tls_peer){.node = peer->node,
+					  .fingerprints = (const char *const *)peer->fingerprints,
+					  .n_fingerprints = peer->n_fingerprints,
+					  .ca = peer->ca,
+					  .name = peer->name};
 	}
-	return tls_identity_new(out, conf->tls_certificate, conf->tls_key, peers, conf->n_peers, err);
+	return tls_identity_new(out, conf->tls_certificate, conf->tls_key, peers, conf->n_peers,
+				err);
 }
 
 static struct peer_address *peer_addresses(const struct conf *conf)
 {
 	struct peer_address *out = x_calloc(conf->n_peers, sizeof(*out));
 	for (size_t i = 0; i < conf->n_peers; i++)
-		out[i] = (struct peer_address){ .node = conf->peers[i].node,
-						.address = conf->peers[i].address };
+		out[i] = (struct peer_address){.node = conf->peers[i].node,
+					       .address = conf->peers[i].address};
 	return out;
 }
 
 static void start_peers(struct node *node)
 {
 	const struct conf *conf = node_conf(node);
-	struct err err = { 0 };
-	struct link_events events = { .owner = node, .open = on_open, .frame = on_frame,
-				      .writable = on_writable, .closed = on_closed };
+	struct err err = {0};
+	struct link_events events = {.owner = node,
+				     .open = on_open,
+				     .frame = on_frame,
+				     .writable = on_writable,
+				     .closed = on_closed};
 	AUTO_FREE struct peer_address *addresses = peer_addresses(conf);
-	if (peers_start(&node->peers, &node->loop, conf->node, conf->listen, node->identity, addresses,
-			conf->n_peers, &events, &err) < 0) {
-		log_error("node", "err=\"%s\" remedy=\"another program may use the address: see `listen`\"",
+	if (peers_start(&node->peers, &node->loop, conf->node, conf->listen, node->identity,
+			addresses, conf->n_peers, &events, &err) < 0) {
+		log_error("node",
+			  "err=\"%s\" remedy=\"another program may use the address: see `listen`\"",
 			  err.msg);
 		node->peers = NULL;
 		node_stop(node);
@@ -300,7 +318,8 @@ static void roots_changed(struct node *node)
 		const struct root *root = &node->tree->roots[i];
 		char q[QUOTED_MAX];
 		if (!root->healthy)
-			log_error("node", "root=%s unhealthy why=\"%s\" action=nothing-is-deleted-or-sent",
+			log_error("node",
+				  "root=%s unhealthy why=\"%s\" action=nothing-is-deleted-or-sent",
 				  quote_path(q, root->location), root->why);
 	}
 	if (healthy && !node->was_healthy)
@@ -328,8 +347,10 @@ static void tree_done(struct job *job)
 			if (!node->stopping)
 				start_intake(node);
 		} else {
-			log_error("node", "the batch a crash left behind could not be finished "
-				  "action=retry err=\"%s\"", t->err.msg);
+			log_error("node",
+				  "the batch a crash left behind could not be finished "
+				  "action=retry err=\"%s\"",
+				  t->err.msg);
 		}
 	}
 	free(t);
@@ -381,7 +402,7 @@ static void reload(struct node *node)
 {
 	struct conf *next = NULL;
 	struct tls_identity *identity = NULL;
-	struct err err = { 0 };
+	struct err err = {0};
 	char obstacles[512];
 	notify_reloading(&node->notify);
 	int r = conf_load(&next, node->conf->path, &err);
@@ -410,7 +431,8 @@ static void reload(struct node *node)
 					 node->reloaded->settle_max_ms);
 		log_info("node", "configuration reloaded");
 	} else {
-		log_error("node", "configuration not reloaded action=go-on-with-the-old err=\"%s\"", err.msg);
+		log_error("node", "configuration not reloaded action=go-on-with-the-old err=\"%s\"",
+			  err.msg);
 	}
 	tls_identity_free(identity);
 	conf_free(next);
@@ -463,8 +485,8 @@ void node_stop(struct node *node)
 	log_info("node", "stopping");
 	notify_stopping(&node->notify);
 	requests_stop(node);
-	uv_handle_t *handles[] = { (uv_handle_t *)&node->tick, (uv_handle_t *)&node->sigterm,
-				   (uv_handle_t *)&node->sigint, (uv_handle_t *)&node->sighup };
+	uv_handle_t *handles[] = {(uv_handle_t *)&node->tick, (uv_handle_t *)&node->sigterm,
+				  (uv_handle_t *)&node->sigint, (uv_handle_t *)&node->sighup};
 	for (size_t i = 0; i < ARRAY_LEN(handles); i++) {
 		node->closing++;
 		uv_close(handles[i], on_handle_closed);
@@ -488,7 +510,7 @@ void node_stop(struct node *node)
 
 static int meta_policy_from(struct meta_policy *out, const struct conf *conf, struct err *err)
 {
-	*out = (struct meta_policy){ .ownership = OWNERSHIP_IGNORE };
+	*out = (struct meta_policy){.ownership = OWNERSHIP_IGNORE};
 	int r = conf_owner(conf, &out->uid, &out->gid, err);
 	if (r < 0)
 		return r;
@@ -514,7 +536,8 @@ static int open_tree(struct node *node, struct err *err)
 	uint8_t ids[ROOT_MAX][ROOT_ID_LEN];
 	bool have_ids = conf->n_follow < ROOT_MAX;
 	for (size_t i = 0; i < conf->n_follow + 1 && have_ids; i++)
-		have_ids = store_root_id(node->store, i ? conf->follow[i - 1] : "", ids[i], NULL) == 0;
+		have_ids =
+			store_root_id(node->store, i ? conf->follow[i - 1] : "", ids[i], NULL) == 0;
 	int r = tree_open(&node->tree, conf->tree, conf->follow, conf->n_follow,
 			  have_ids ? (const uint8_t(*)[ROOT_ID_LEN])ids : NULL, err);
 	if (r < 0)
@@ -538,7 +561,8 @@ static int open_node(struct node *node, struct err *err)
 	if (r == 0)
 		r = store_open(&node->store, conf->state_dir, err);
 	if (r == 0)
-		r = store_set_preserve_ownership(node->store, policy.ownership == OWNERSHIP_PRESERVE, err);
+		r = store_set_preserve_ownership(node->store,
+						 policy.ownership == OWNERSHIP_PRESERVE, err);
 	if (r == 0)
 		r = open_tree(node, err);
 	if (r == 0)
@@ -546,13 +570,17 @@ static int open_node(struct node *node, struct err *err)
 	if (r < 0)
 		return r;
 	hash_profile(node, &policy);
-	node->capture = (struct capture_env){ .tree = node->tree, .store = node->store,
-					      .profile = node->profile, .policy = policy };
+	node->capture = (struct capture_env){.tree = node->tree,
+					     .store = node->store,
+					     .profile = node->profile,
+					     .policy = policy};
 	struct store_state state;
 	store_state(node->store, &state);
-	node->commit = (struct commit_env){ .tree = node->tree, .store = node->store,
-					    .profile = node->profile, .policy = policy,
-					    .salvage_why = state.adopt ? "adopt" : "drift" };
+	node->commit = (struct commit_env){.tree = node->tree,
+					   .store = node->store,
+					   .profile = node->profile,
+					   .policy = policy,
+					   .salvage_why = state.adopt ? "adopt" : "drift"};
 	for (size_t i = 0; i < conf->n_peers; i++)
 		session_new(node, conf->peers[i].node);
 	node->recovery_ns = state.barrier_clock_ns;
@@ -569,9 +597,10 @@ static void start_signal(struct node *node, uv_signal_t *handle, int signum)
 
 static int start_node(struct node *node, struct err *err)
 {
-	struct control_events events = { .owner = node, .request = requests_on_request,
-					 .cancelled = requests_on_cancelled };
-	int r = control_server_start(&node->control, &node->loop, node->conf->state_dir, &events, err);
+	struct control_events events = {
+		.owner = node, .request = requests_on_request, .cancelled = requests_on_cancelled};
+	int r = control_server_start(&node->control, &node->loop, node->conf->state_dir, &events,
+				     err);
 	if (r < 0)
 		return r;
 	start_signal(node, &node->sigterm, SIGTERM);
@@ -614,8 +643,9 @@ int node_run(const struct conf *conf, struct err *err)
 	if (r == 0)
 		r = start_node(node, err);
 	if (r == 0)
-		log_info("node", "node=%s group=%s role=%s tree=%s version=%s", conf->node, conf->group,
-			 node_is_active(node) ? "active" : "passive", conf->tree, AGENT_VERSION);
+		log_info("node", "node=%s group=%s role=%s tree=%s version=%s", conf->node,
+			 conf->group, node_is_active(node) ? "active" : "passive", conf->tree,
+			 AGENT_VERSION);
 	uv_run(&node->loop, UV_RUN_DEFAULT);
 	BUG_ON(r == 0 && node->closing != 0);
 	BUG_ON(uv_loop_close(&node->loop) != 0);

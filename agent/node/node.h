@@ -1,5 +1,5 @@
-/* node.h - the agent: owns the loop and wires the modules to each other. docs/ARCHITECTURE.md has the
- * picture. */
+/* node.h - the agent: owns the loop and wires the modules to each other. docs/ARCHITECTURE.md has
+ * the picture. */
 #ifndef NODE_NODE_H
 #define NODE_NODE_H
 
@@ -9,8 +9,8 @@
 /**
  * Runs the agent in the foreground until SIGTERM or SIGINT.
  * @param conf  borrowed until return; SIGHUP loads conf->path again
- * @return 0 after a clean end; negative errno when it could not start: -ENOENT no state (init), -EBUSY another agent
- *         runs, -EUCLEAN corrupt state, others as they come
+ * @return 0 after a clean end; negative errno when it could not start: -ENOENT no state (init),
+ * -EBUSY another agent runs, -EUCLEAN corrupt state, others as they come
  */
 int node_run(const struct conf *conf, struct err *err);
 

@@ -1,6 +1,6 @@
-/* node_internal.h - the agent's parts, for the files of node/ only: node.c (start, stop, clockwork), session.c
- * (one peer), requests.c and verify.c (commands that take time), status.c (what is shown).
- * Thread: the loop. */
+/* node_internal.h - the agent's parts, for the files of node/ only: node.c (start, stop,
+ * clockwork), session.c (one peer), requests.c and verify.c (commands that take time), status.c
+ * (what is shown). Thread: the loop. */
 #ifndef NODE_NODE_INTERNAL_H
 #define NODE_NODE_INTERNAL_H
 
@@ -29,11 +29,12 @@ struct session {
 	struct node *node;
 	struct session *next;
 	char peer[WIRE_NAME_MAX + 1];
-	struct link *link;      /* HELLO sent; NULL while disconnected */
-	struct link *next_link; /* came while the modules of the one before were still closing; paused */
-	int closing;            /* modules that have not closed yet */
+	struct link *link; /* HELLO sent; NULL while disconnected */
+	struct link *
+		next_link; /* came while the modules of the one before were still closing; paused */
+	int closing;	   /* modules that have not closed yet */
 	bool live;
-	bool reconciling;       /* comparing before anything is sent */
+	bool reconciling; /* comparing before anything is sent */
 	enum handshake outcome;
 	uint8_t peer_role;
 	bool profile_differs;
@@ -41,27 +42,27 @@ struct session {
 	struct receiver *receiver;
 	struct range_server *ranges;
 	struct compare *reconcile;
-	struct deep *deep;      /* the peer asked us to read everything */
+	struct deep *deep; /* the peer asked us to read everything */
 	uint32_t deep_id;
 	uint32_t next_compare_id;
-	char trouble[256];      /* why it is not connected, or what is wrong with it */
+	char trouble[256]; /* why it is not connected, or what is wrong with it */
 	/* the last matched barrier */
 	uint64_t matched_seq;
-	int64_t recovery_ns;    /* active: the peer's recovery point; 0 = unknown */
-	uint64_t matched_ms;    /* when we knew, monotonic; 0 = never in this run */
-	bool mismatch;          /* the last one did not match */
+	int64_t recovery_ns;	  /* active: the peer's recovery point; 0 = unknown */
+	uint64_t matched_ms;	  /* when we knew, monotonic; 0 = never in this run */
+	bool mismatch;		  /* the last one did not match */
 	uint64_t behind_since_ms; /* active: when it fell behind; 0 = it is not */
-	double lag_s;           /* the last catching-up took so long; < 0 = unknown */
+	double lag_s;		  /* the last catching-up took so long; < 0 = unknown */
 	/* heartbeats */
 	uint64_t beat, beat_seen, beat_seen_us;
 	struct wire_heartbeat theirs;
 	bool have_theirs;
-	double rtt_ms;          /* < 0 = unknown */
+	double rtt_ms; /* < 0 = unknown */
 	uint64_t beat_sent_us;
 	/* progress */
 	struct pending_summary pending;
 	uint64_t rate_bytes, rate_ms;
-	double rate;            /* bytes per second, smoothed */
+	double rate; /* bytes per second, smoothed */
 	uint64_t mismatches, reconciliations;
 };
 
@@ -74,11 +75,11 @@ struct fingerprint {
 };
 
 enum request_phase {
-	REQUEST_FENCE,   /* the watcher hands over what it has */
+	REQUEST_FENCE,	 /* the watcher hands over what it has */
 	REQUEST_CAPTURE, /* until that is indexed */
-	REQUEST_PEERS,   /* until every peer has it, proven by a barrier */
-	REQUEST_RANGES,  /* verify: comparing the indexes */
-	REQUEST_DEEP,    /* verify --deep: both sides read everything */
+	REQUEST_PEERS,	 /* until every peer has it, proven by a barrier */
+	REQUEST_RANGES,	 /* verify: comparing the indexes */
+	REQUEST_DEEP,	 /* verify --deep: both sides read everything */
 };
 
 /* A command that takes time: `wait`, and `verify`, which begins like one. */
@@ -89,11 +90,11 @@ struct request {
 	bool is_verify, deep;
 	enum request_phase phase;
 	uint64_t deadline_ms, reported_ms;
-	uint64_t nonce;      /* of its fence */
-	uint64_t fenced_ms;  /* everything before this moment counts */
-	uint64_t target;     /* seq */
-	uint64_t peers_ms;   /* barriers matched after this moment count */
-	uint64_t barriers;   /* on the passive: how many had been matched when it began */
+	uint64_t nonce;	    /* of its fence */
+	uint64_t fenced_ms; /* everything before this moment counts */
+	uint64_t target;    /* seq */
+	uint64_t peers_ms;  /* barriers matched after this moment count */
+	uint64_t barriers;  /* on the passive: how many had been matched when it began */
 	/* verify */
 	struct session *session;
 	struct compare *compare;
@@ -136,9 +137,9 @@ struct node {
 	bool checking_tree, was_healthy, recovering, recovered;
 	/* fences */
 	uint64_t fence_nonce, fence_seen;
-	uint64_t fence_asked_ms[64];       /* by nonce modulo 64 */
+	uint64_t fence_asked_ms[64]; /* by nonce modulo 64 */
 	int64_t fence_asked_real_ns[64];
-	int64_t fenced_real_ns;            /* asking time of the newest answered fence */
+	int64_t fenced_real_ns; /* asking time of the newest answered fence */
 	bool watcher_ready, fence_complete;
 	/* the passive: its last matched barrier */
 	int64_t recovery_ns;
@@ -147,7 +148,7 @@ struct node {
 	uint64_t scan_due_ms;
 	struct notify notify;
 	uint64_t syncing_since_ms; /* 0 = in sync, or not syncing */
-	json_t *last_verify; /* for status; NULL = none in this run */
+	json_t *last_verify;	   /* for status; NULL = none in this run */
 };
 
 /* node.c */
@@ -167,7 +168,7 @@ int session_on_frame(struct node *node, struct link *link, const struct frame *f
 void session_on_writable(struct node *node, struct link *link);
 void session_on_closed(struct node *node, struct link *link, uint16_t reason, const char *why);
 void session_tick(struct session *s);
-void session_indexed(struct session *s); /* the index grew */
+void session_indexed(struct session *s);      /* the index grew */
 void session_want_barrier(struct session *s); /* prove equality as soon as everything is sent */
 bool session_is_in_sync(const struct session *s);
 void session_free_all(struct node *node);
@@ -182,7 +183,8 @@ void fingerprints_add_problems(const struct node *node, json_t *problems);
 void fingerprints_free(struct node *node);
 
 /* requests.c (wait and the short ones), verify.c, salvage_requests.c */
-void requests_on_request(void *owner, struct control_call *call, const char *verb, const json_t *args);
+void requests_on_request(void *owner, struct control_call *call, const char *verb,
+			 const json_t *args);
 void requests_on_cancelled(void *owner, struct control_call *call);
 void requests_tick(struct node *node); /* something may have become true */
 void requests_fenced(struct node *node, uint64_t nonce);
@@ -200,8 +202,9 @@ void salvage_request(struct node *node, struct control_call *call, const json_t 
 json_t *status_json(struct node *node);
 json_t *status_exposure(struct node *node);
 const char *status_state(struct node *node);
-bool status_is_good(struct node *node); /* in sync, or catching up for less than a minute without problems */
-void status_tick(struct node *node); /* once a second */
+bool status_is_good(
+	struct node *node); /* in sync, or catching up for less than a minute without problems */
+void status_tick(struct node *node);			     /* once a second */
 void status_line(struct node *node, char *out, size_t size); /* for systemd */
 
 #endif

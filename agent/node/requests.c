@@ -1,5 +1,6 @@
-/* requests.c - what commands ask of the agent. The short ones are answered at once; `wait` and `verify`
- * become a request that goes from phase to phase until it is answered or its time is up. */
+/* requests.c - what commands ask of the agent. The short ones are answered at once; `wait` and
+ * `verify` become a request that goes from phase to phase until it is answered or its time is up.
+ */
 #include "agent/node/node_internal.h"
 
 #include <errno.h>
@@ -72,7 +73,8 @@ static bool peers_have_it(const struct request *q)
 	if (!node_is_active(node))
 		return node->barrier_count > q->barriers;
 	for (const struct session *s = node->sessions; s; s = s->next) {
-		if (!s->live || s->mismatch || s->matched_seq < q->target || s->matched_ms < q->peers_ms)
+		if (!s->live || s->mismatch || s->matched_seq < q->target ||
+		    s->matched_ms < q->peers_ms)
 			return false;
 	}
 	return true;
@@ -80,8 +82,8 @@ static bool peers_have_it(const struct request *q)
 
 static const char *phase_name(const struct request *q)
 {
-	static const char *const names[] = { "watching", "capturing", "replicating", "comparing",
-					     "reading" };
+	static const char *const names[] = {"watching", "capturing", "replicating", "comparing",
+					    "reading"};
 	return names[q->phase];
 }
 
@@ -100,8 +102,8 @@ static void report_progress(struct request *q)
 	json_t *progress = json_pack("{s:s, s:I, s:I, s:f, s:o, s:I, s:I}", "phase", phase_name(q),
 				     "pending_changes", (json_int_t)changes, "pending_bytes",
 				     (json_int_t)bytes, "rate_bytes_per_s", rate, "eta_s",
-				     rate > 1 ? json_real((double)bytes / rate) : json_null(), "files",
-				     (json_int_t)(q->files + q->files_there), "bytes",
+				     rate > 1 ? json_real((double)bytes / rate) : json_null(),
+				     "files", (json_int_t)(q->files + q->files_there), "bytes",
 				     (json_int_t)(q->bytes + q->bytes_there));
 	control_progress(q->call, progress);
 }
@@ -119,11 +121,13 @@ static void time_out(struct request *q)
 		snprintf(text, sizeof(text), "timed out: %s is not connected (%.150s)", s->peer,
 			 *s->trouble ? s->trouble : peers_last_error(q->node->peers, s->peer));
 	else if (s)
-		snprintf(text, sizeof(text), "timed out: %s has everything up to %" PRIu64 " of %" PRIu64,
-			 s->peer, s->pending.acked_seq, q->target);
+		snprintf(text, sizeof(text),
+			 "timed out: %s has everything up to %" PRIu64 " of %" PRIu64, s->peer,
+			 s->pending.acked_seq, q->target);
 	else
 		snprintf(text, sizeof(text), "timed out while %s", phase_name(q));
-	request_fail(q, EXIT_TIMED_OUT, "artifact-sync status --watch shows what is under way", text);
+	request_fail(q, EXIT_TIMED_OUT, "artifact-sync status --watch shows what is under way",
+		     text);
 }
 
 static void enter_peers(struct request *q)
@@ -202,7 +206,8 @@ void requests_fenced(struct node *node, uint64_t nonce)
 	requests_tick(node);
 }
 
-static struct request *begin_request(struct node *node, struct control_call *call, const json_t *args)
+static struct request *begin_request(struct node *node, struct control_call *call,
+				     const json_t *args)
 {
 	struct request *q = x_calloc(1, sizeof(*q));
 	json_t *timeout = json_object_get(args, "timeout_s");
@@ -225,12 +230,14 @@ static struct request *begin_request(struct node *node, struct control_call *cal
 static bool refuse_without_peer(struct node *node, struct control_call *call)
 {
 	if (!node->intake) {
-		control_fail(call, EXIT_NO, "artifact-sync status shows why", "the agent is not ready yet");
+		control_fail(call, EXIT_NO, "artifact-sync status shows why",
+			     "the agent is not ready yet");
 		return true;
 	}
 	if (node->sessions)
 		return false;
-	control_fail(call, EXIT_USAGE, "artifact-sync pair --node NAME --address HOST:PORT --fingerprint ...",
+	control_fail(call, EXIT_USAGE,
+		     "artifact-sync pair --node NAME --address HOST:PORT --fingerprint ...",
 		     "no peer is configured");
 	return true;
 }
@@ -254,7 +261,8 @@ static void on_verify(struct node *node, struct control_call *call, const json_t
 	while (s && !s->live)
 		s = s->next;
 	if (!s) {
-		control_fail(call, EXIT_UNREACHABLE, "artifact-sync status shows why", "no peer is connected");
+		control_fail(call, EXIT_UNREACHABLE, "artifact-sync status shows why",
+			     "no peer is connected");
 		return;
 	}
 	struct request *q = begin_request(node, call, args);
@@ -273,8 +281,9 @@ static void on_role(struct node *node, struct control_call *call)
 	for (const struct session *s = node->sessions; s; s = s->next)
 		confirmed |= s->matched_ms != 0;
 	control_done(call, EXIT_DONE,
-		     json_pack("{s:s, s:I, s:b}", "role", node_is_active(node) ? "active" : "passive",
-			       "epoch", (json_int_t)(n ? lineage[n - 1].number : 0), "confirmed",
+		     json_pack("{s:s, s:I, s:b}", "role",
+			       node_is_active(node) ? "active" : "passive", "epoch",
+			       (json_int_t)(n ? lineage[n - 1].number : 0), "confirmed",
 			       confirmed));
 	free(lineage);
 }
@@ -291,7 +300,8 @@ static void on_pause(struct node *node, struct control_call *call, bool pause)
 	control_done(call, EXIT_DONE, json_pack("{s:b}", "paused", pause));
 }
 
-void requests_on_request(void *owner, struct control_call *call, const char *verb, const json_t *args)
+void requests_on_request(void *owner, struct control_call *call, const char *verb,
+			 const json_t *args)
 {
 	struct node *node = owner;
 	if (strcmp(verb, "status") == 0)
@@ -309,7 +319,8 @@ void requests_on_request(void *owner, struct control_call *call, const char *ver
 	else if (strcmp(verb, "salvage") == 0)
 		salvage_request(node, call, args);
 	else
-		control_fail(call, EXIT_USAGE, "the command and the agent may be of different versions",
+		control_fail(call, EXIT_USAGE,
+			     "the command and the agent may be of different versions",
 			     "the agent does not know this request");
 }
 
@@ -333,6 +344,7 @@ void requests_stop(struct node *node)
 {
 	for (struct request *q = node->requests, *next; q; q = next) {
 		next = q->next;
-		request_fail(q, EXIT_NOT_RUNNING, "ask again when it runs", "the agent is stopping");
+		request_fail(q, EXIT_NOT_RUNNING, "ask again when it runs",
+			     "the agent is stopping");
 	}
 }

@@ -1,4 +1,5 @@
-/* salvage_requests.c - `salvage list`, `show` and `restore`: what was moved out of the way, and the way back. */
+/* salvage_requests.c - `salvage list`, `show` and `restore`: what was moved out of the way, and the
+ * way back. */
 #include "agent/node/node_internal.h"
 
 #include <errno.h>
@@ -18,17 +19,19 @@ static json_t *text_json(const char *bytes)
 
 static const char *kind_of(const struct file_stat *stat)
 {
-	return S_ISDIR(stat->mode) ? "directory" : S_ISLNK(stat->mode) ? "link"
-	       : S_ISREG(stat->mode)					 ? "file"
-									 : "other";
+	return S_ISDIR(stat->mode)   ? "directory"
+	       : S_ISLNK(stat->mode) ? "link"
+	       : S_ISREG(stat->mode) ? "file"
+				     : "other";
 }
 
 static json_t *row_json(const struct salvage_row *row)
 {
 	char when[CLOCK_TEXT_MAX];
-	return json_pack("{s:s, s:o, s:o, s:s, s:I, s:s, s:b}", "id", row->id, "path", text_json(row->path),
-			 "why", text_json(row->why), "when", clock_text(when, row->when_ns), "size",
-			 (json_int_t)row->stat.size, "kind", kind_of(&row->stat), "complete", row->complete);
+	return json_pack("{s:s, s:o, s:o, s:s, s:I, s:s, s:b}", "id", row->id, "path",
+			 text_json(row->path), "why", text_json(row->why), "when",
+			 clock_text(when, row->when_ns), "size", (json_int_t)row->stat.size, "kind",
+			 kind_of(&row->stat), "complete", row->complete);
 }
 
 static void answer_list(struct control_call *call, const struct salvage_row *rows, size_t n)
@@ -69,8 +72,8 @@ struct restore_job {
 static void restore_work(struct job *job)
 {
 	struct restore_job *r = container_of(job, struct restore_job, job);
-	r->result = salvage_restore(&r->restored, r->node->store, r->node->tree, &r->rows[r->at], r->to,
-				    &r->err);
+	r->result = salvage_restore(&r->restored, r->node->store, r->node->tree, &r->rows[r->at],
+				    r->to, &r->err);
 }
 
 static void restore_done(struct job *job)
@@ -81,10 +84,11 @@ static void restore_done(struct job *job)
 	if (call)
 		control_call_set_data(call, NULL);
 	if (call && r->result < 0)
-		control_fail(call, EXIT_NO, "name another place with --to; nothing was changed", "%s",
-			     r->err.msg);
+		control_fail(call, EXIT_NO, "name another place with --to; nothing was changed",
+			     "%s", r->err.msg);
 	else if (call)
-		control_done(call, EXIT_DONE, json_pack("{s:o}", "restored", text_json(r->restored)));
+		control_done(call, EXIT_DONE,
+			     json_pack("{s:o}", "restored", text_json(r->restored)));
 	salvage_rows_free(r->rows, r->n);
 	free(r->to);
 	free(r->restored);
@@ -93,8 +97,8 @@ static void restore_done(struct job *job)
 }
 
 /* Takes the rows. */
-static void restore(struct node *node, struct control_call *call, struct salvage_row *rows, size_t n,
-		    size_t at, const char *to)
+static void restore(struct node *node, struct control_call *call, struct salvage_row *rows,
+		    size_t n, size_t at, const char *to)
 {
 	struct restore_job *r = x_calloc(1, sizeof(*r));
 	r->node = node;
@@ -114,7 +118,7 @@ void salvage_request(struct node *node, struct control_call *call, const json_t 
 	const char *id = json_string_value(json_object_get(args, "id"));
 	const char *to = json_string_value(json_object_get(args, "to"));
 	struct salvage_row *rows = NULL;
-	struct err err = { 0 };
+	struct err err = {0};
 	size_t n = 0, at = 0;
 	if (store_salvage_list(node->store, &rows, &n, &err) < 0) {
 		control_fail(call, EXIT_NO, NULL, "%s", err.msg);
@@ -130,7 +134,8 @@ void salvage_request(struct node *node, struct control_call *call, const json_t 
 		control_fail(call, EXIT_NO, "artifact-sync salvage list prints the IDs",
 			     "the salvage has no entry %.60s", id ? id : "without an ID");
 	else if (is_restore && !to && !node_is_active(node))
-		control_fail(call, EXIT_REFUSED, "name another place with --to, or restore it on the active node",
+		control_fail(call, EXIT_REFUSED,
+			     "name another place with --to, or restore it on the active node",
 			     "the tree of a passive node is written by nobody but the active one");
 	else if (is_restore)
 		restore(node, call, STEAL(rows), n, at, to);

@@ -89,7 +89,8 @@ static bool holds_content(struct store *store)
 	return r < 0;
 }
 
-/* A passive that was never part of the group and holds files says so: nobody has replicated them. */
+/* A passive that was never part of the group and holds files says so: nobody has replicated them.
+ */
 static uint8_t hello_flags(struct store *store, const struct store_state *state, size_t n_lineage)
 {
 	uint8_t flags = 0;
@@ -104,7 +105,7 @@ static int fill_hello(struct session *s, struct wire_hello *out, struct epoch_en
 {
 	struct node *node = s->node;
 	struct store_state state;
-	struct err err = { 0 };
+	struct err err = {0};
 	size_t n = 0;
 	int r = store_lineage(node->store, lineage, &n, &err);
 	if (r < 0) {
@@ -112,7 +113,7 @@ static int fill_hello(struct session *s, struct wire_hello *out, struct epoch_en
 		return r;
 	}
 	store_state(node->store, &state);
-	*out = (struct wire_hello){ .version = WIRE_VERSION, .role = state.role };
+	*out = (struct wire_hello){.version = WIRE_VERSION, .role = state.role};
 	snprintf(out->group, sizeof(out->group), "%s", node->conf->group);
 	snprintf(out->node, sizeof(out->node), "%s", node->conf->node);
 	snprintf(out->to, sizeof(out->to), "%s", s->peer);
@@ -211,13 +212,13 @@ static void start_sender(struct session *s)
 		.peer = s->peer,
 		.window_bytes = conf->window_bytes,
 		.rate_bytes_per_s = conf->rate_bytes_per_s,
-		.events = { .owner = s,
-			    .acked = on_acked,
-			    .barrier_clock = on_barrier_clock,
-			    .barrier_done = on_barrier_done,
-			    .source_changed = on_source_changed,
-			    .violated = on_violated,
-			    .closed = module_closed },
+		.events = {.owner = s,
+			   .acked = on_acked,
+			   .barrier_clock = on_barrier_clock,
+			   .barrier_done = on_barrier_done,
+			   .source_changed = on_source_changed,
+			   .violated = on_violated,
+			   .closed = module_closed},
 	};
 	s->sender = sender_new(&setup);
 	sender_pause(s->sender, s->node->paused);
@@ -258,10 +259,11 @@ static void on_difference(void *owner, const char *path, const char *what)
 
 static void start_reconcile(struct session *s)
 {
-	struct compare_events events = { .owner = s, .difference = on_difference,
-					 .done = on_reconciled };
-	s->reconcile = compare_start(&s->node->loop, s->link, s->node->store, s->peer,
-				     COMPARE_RECONCILE, s->node->profile, session_compare_id(s), &events);
+	struct compare_events events = {
+		.owner = s, .difference = on_difference, .done = on_reconciled};
+	s->reconcile =
+		compare_start(&s->node->loop, s->link, s->node->store, s->peer, COMPARE_RECONCILE,
+			      s->node->profile, session_compare_id(s), &events);
 }
 
 static void on_barrier(void *owner, const struct wire_barrier *barrier, uint8_t outcome)
@@ -278,7 +280,8 @@ static void on_barrier(void *owner, const struct wire_barrier *barrier, uint8_t 
 		node->recovery_boot_ns = clock_boot_ns();
 		node->barrier_count++;
 		store_state(node->store, &state);
-		/* Equal to the active in every record: the first sync is over, adoption is consumed. */
+		/* Equal to the active in every record: the first sync is over, adoption is
+		 * consumed. */
 		if (state.adopt)
 			store_clear_adopt(node->store, NULL);
 	}
@@ -298,11 +301,11 @@ static void start_receiver(struct session *s)
 		.loop = &s->node->loop,
 		.link = s->link,
 		.env = s->node->commit,
-		.events = { .owner = s,
-			    .barrier = on_barrier,
-			    .committed = on_committed,
-			    .violated = on_violated,
-			    .closed = module_closed },
+		.events = {.owner = s,
+			   .barrier = on_barrier,
+			   .committed = on_committed,
+			   .violated = on_violated,
+			   .closed = module_closed},
 	};
 	s->receiver = receiver_new(&setup);
 }
@@ -311,7 +314,7 @@ static void start_receiver(struct session *s)
 
 static int take_lineage(struct session *s, const struct wire_hello *theirs)
 {
-	struct err err = { 0 };
+	struct err err = {0};
 	if (store_set_lineage(s->node->store, theirs->lineage, theirs->n_lineage, &err) == 0)
 		return 0;
 	close_link(s, BYE_INTERNAL, err.msg);
@@ -320,7 +323,7 @@ static int take_lineage(struct session *s, const struct wire_hello *theirs)
 
 static void begin_sending(struct session *s, const struct wire_hello *theirs)
 {
-	struct err err = { 0 };
+	struct err err = {0};
 	struct store *store = s->node->store;
 	int r = 0;
 	if (s->outcome == HANDSHAKE_SEND_ALL)
@@ -333,7 +336,8 @@ static void begin_sending(struct session *s, const struct wire_hello *theirs)
 		return;
 	}
 	/* Nothing to compare with: a new node holds its own directory at most. */
-	if (s->outcome == HANDSHAKE_SEND || (s->outcome == HANDSHAKE_SEND_ALL && theirs->records <= 1)) {
+	if (s->outcome == HANDSHAKE_SEND ||
+	    (s->outcome == HANDSHAKE_SEND_ALL && theirs->records <= 1)) {
 		start_sender(s);
 		return;
 	}
@@ -364,8 +368,10 @@ static void go_live(struct session *s, const struct wire_hello *theirs)
 	s->ranges = range_server_new(&node->loop, s->link, node->store);
 	s->profile_differs = memcmp(theirs->profile, node->profile_hash, 32) != 0;
 	if (s->profile_differs)
-		log_warn(MODULE_SESSION, "peer=%s profile or ownership differ: content flows, but the "
-			 "trees cannot be called equal; make `profile`, `rules` and `ownership` the same",
+		log_warn(MODULE_SESSION,
+			 "peer=%s profile or ownership differ: content flows, but the "
+			 "trees cannot be called equal; make `profile`, `rules` and `ownership` "
+			 "the same",
 			 s->peer);
 	if (may_send(s->outcome)) {
 		link_go_live(s->link, FROM_PASSIVE);
@@ -375,8 +381,8 @@ static void go_live(struct session *s, const struct wire_hello *theirs)
 		if (take_lineage(s, theirs) == 0)
 			start_receiver(s);
 	}
-	/* What we saw of the peer's state now, it must not fall behind later. While positions are not to be
-	 * trusted it is not remembered, so that a restart compares again. */
+	/* What we saw of the peer's state now, it must not fall behind later. While positions are
+	 * not to be trusted it is not remembered, so that a restart compares again. */
 	if (s->outcome == HANDSHAKE_SEND || s->outcome == HANDSHAKE_RECEIVE)
 		store_set_peer_chain(node->store, s->peer, theirs->chain_n, theirs->chain, NULL);
 	fingerprints_send(s);
@@ -393,7 +399,8 @@ static int on_hello(struct session *s, const struct frame *frame)
 	struct rd r;
 	rd_init(&r, frame->body, frame->len);
 	if (wire_decode_hello(&theirs, lineage, &r) < 0) {
-		snprintf(text, sizeof(text), "HELLO: field \"%s\" is malformed", r.field ? r.field : "?");
+		snprintf(text, sizeof(text), "HELLO: field \"%s\" is malformed",
+			 r.field ? r.field : "?");
 		close_link(s, BYE_MALFORMED, text);
 		return -EBADMSG;
 	}
@@ -403,8 +410,8 @@ static int on_hello(struct session *s, const struct frame *frame)
 	}
 	s->outcome = handshake_judge(&ours, &theirs, &why, text);
 	s->peer_role = theirs.role;
-	log_info(MODULE_SESSION, "peer=%s address=%s outcome=%s%s%s", s->peer, link_address(s->link),
-		 handshake_name(s->outcome), *text ? " " : "", text);
+	log_info(MODULE_SESSION, "peer=%s address=%s outcome=%s%s%s", s->peer,
+		 link_address(s->link), handshake_name(s->outcome), *text ? " " : "", text);
 	if (!may_send(s->outcome) && !may_receive(s->outcome)) {
 		close_link(s, s->outcome == HANDSHAKE_REFUSE ? why : BYE_LINEAGE, text);
 		return -EPROTO;
@@ -475,11 +482,12 @@ static int on_heartbeat(struct session *s, const struct frame *frame)
 
 /* ---- deep verification asked by the peer ---------------------------------------------------- */
 
-static void send_deep(struct session *s, uint8_t flags, uint64_t files, uint64_t bytes, const char *path,
-		      const char *text)
+static void send_deep(struct session *s, uint8_t flags, uint64_t files, uint64_t bytes,
+		      const char *path, const char *text)
 {
 	uint8_t body[WIRE_PATH_MAX + 512], entry[WIRE_PATH_MAX + 256];
-	struct wire_deep_reply m = { .id = s->deep_id, .flags = flags, .files = files, .bytes = bytes };
+	struct wire_deep_reply m = {
+		.id = s->deep_id, .flags = flags, .files = files, .bytes = bytes};
 	struct wr w;
 	if (path) {
 		wr_init(&w, entry, sizeof(entry));
@@ -519,8 +527,10 @@ static int on_deep_ask(struct session *s, const struct frame *frame)
 {
 	struct wire_deep_ask m;
 	struct rd r;
-	struct deep_events events = { .owner = s, .difference = on_deep_difference,
-				      .progress = on_deep_progress, .done = on_deep_done };
+	struct deep_events events = {.owner = s,
+				     .difference = on_deep_difference,
+				     .progress = on_deep_progress,
+				     .done = on_deep_done};
 	rd_init(&r, frame->body, frame->len);
 	if (wire_decode_deep_ask(&m, &r) < 0 || s->deep)
 		return -EBADMSG;
@@ -604,7 +614,8 @@ void session_on_open(struct node *node, struct link *link, const char *peer)
 		start_link(s);
 }
 
-/* A module of the last connection has ended; after the last of them the next connection may begin. */
+/* A module of the last connection has ended; after the last of them the next connection may begin.
+ */
 static void module_closed(void *owner)
 {
 	struct session *s = owner;

@@ -1,5 +1,5 @@
-/* status.c - what is shown: the object of `status --json`, which scripts rely on, and the list of what would
- * be lost now. */
+/* status.c - what is shown: the object of `status --json`, which scripts rely on, and the list of
+ * what would be lost now. */
 #include "agent/node/node_internal.h"
 
 #include <inttypes.h>
@@ -10,7 +10,7 @@
 
 #define EXPOSURE_MAX 1000 /* paths listed */
 #define SYNCING_GOOD_MS 60000
-#define STALE_SCANS 2     /* a scan older than so many intervals is a problem */
+#define STALE_SCANS 2 /* a scan older than so many intervals is a problem */
 
 static json_t *text_json(const char *bytes)
 {
@@ -65,8 +65,8 @@ static bool is_paused(const struct node *node)
 	return node->paused;
 }
 
-/* Hints and scans under way mean that the index may be behind the tree. Younger ones are the normal life of a
- * busy tree: the last barrier covers what was before them. */
+/* Hints and scans under way mean that the index may be behind the tree. Younger ones are the normal
+ * life of a busy tree: the last barrier covers what was before them. */
 static bool tree_is_known(const struct node *node)
 {
 	struct intake_counts counts;
@@ -105,7 +105,8 @@ const char *status_state(struct node *node)
 		return "held";
 	if (!(node_is_active(node) ? all_live(node) : any_live(node)))
 		return "disconnected";
-	return all_in_sync(node) && tree_is_known(node) && !peer_is_unhealthy(node) ? "in_sync" : "syncing";
+	return all_in_sync(node) && tree_is_known(node) && !peer_is_unhealthy(node) ? "in_sync"
+										    : "syncing";
 }
 
 void status_line(struct node *node, char *out, size_t size)
@@ -139,7 +140,8 @@ bool status_is_good(struct node *node)
 
 /* ---- problems ------------------------------------------------------------------------------- */
 
-static void add_problem(json_t *problems, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static void add_problem(json_t *problems, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
 static void add_problem(json_t *problems, const char *fmt, ...)
 {
 	char text[600];
@@ -160,7 +162,8 @@ static void add_notes(struct node *node, json_t *problems, enum note_kind kind, 
 		return;
 	store_notes(node->store, kind, &notes, &n, NULL);
 	for (size_t i = 0; i < n && i < 10; i++)
-		add_problem(problems, "%s: %s: %s", what, quote_path(q, notes[i].path), notes[i].reason);
+		add_problem(problems, "%s: %s: %s", what, quote_path(q, notes[i].path),
+			    notes[i].reason);
 	if (n > 10)
 		add_problem(problems, "%s: and %zu more paths", what, n - 10);
 	notes_free(notes, n);
@@ -169,19 +172,24 @@ static void add_notes(struct node *node, json_t *problems, enum note_kind kind, 
 static void add_session_problems(struct node *node, const struct session *s, json_t *problems)
 {
 	if (!s->live) {
-		const char *why = *s->trouble ? s->trouble
-				  : node->peers	      ? peers_last_error(node->peers, s->peer)
-						      : "";
-		add_problem(problems, "disconnected: %s: %s", s->peer, *why ? why : "not connected yet");
+		const char *why = *s->trouble	? s->trouble
+				  : node->peers ? peers_last_error(node->peers, s->peer)
+						: "";
+		add_problem(problems, "disconnected: %s: %s", s->peer,
+			    *why ? why : "not connected yet");
 	}
 	if (s->profile_differs)
-		add_problem(problems, "profile-differs: %s replicates by other rules or ownership; make "
-			    "`profile`, `rules` and `ownership` the same on both", s->peer);
+		add_problem(problems,
+			    "profile-differs: %s replicates by other rules or ownership; make "
+			    "`profile`, `rules` and `ownership` the same on both",
+			    s->peer);
 	if (s->mismatch)
-		add_problem(problems, "mismatch: the digests of this node and %s differ; reconciling",
+		add_problem(problems,
+			    "mismatch: the digests of this node and %s differ; reconciling",
 			    s->peer);
 	if (s->live && s->have_theirs && !(s->theirs.flags & BEAT_HEALTHY))
-		add_problem(problems, "peer-unhealthy: %s says that a directory of its tree is not there",
+		add_problem(problems,
+			    "peer-unhealthy: %s says that a directory of its tree is not there",
 			    s->peer);
 }
 
@@ -198,13 +206,18 @@ static void add_watch_problems(struct node *node, json_t *problems)
 		return;
 	intake_counts(node->intake, &counts);
 	if (counts.scan.unreadable > 0)
-		add_problem(problems, "unreadable: %" PRIu64 " directories, first %s; nothing beneath them "
-			    "is deleted", counts.scan.unreadable, counts.scan.first_unreadable);
+		add_problem(problems,
+			    "unreadable: %" PRIu64 " directories, first %s; nothing beneath them "
+			    "is deleted",
+			    counts.scan.unreadable, counts.scan.first_unreadable);
 	if (counts.scan.foreign_mounts > 0)
-		add_problem(problems, "mount: %" PRIu64 " mounts are not entered, first %s; name them in "
-			    "`follow`", counts.scan.foreign_mounts, counts.scan.first_mount);
+		add_problem(problems,
+			    "mount: %" PRIu64 " mounts are not entered, first %s; name them in "
+			    "`follow`",
+			    counts.scan.foreign_mounts, counts.scan.first_mount);
 	if (node_is_active(node) && counts.scanned_ms != 0 &&
-	    clock_mono_ms() - counts.scanned_ms > 1000ull * STALE_SCANS * node_scan_interval_s(node))
+	    clock_mono_ms() - counts.scanned_ms >
+		    1000ull * STALE_SCANS * node_scan_interval_s(node))
 		add_problem(problems, "scan-late: the last whole scan ended %" PRIu64 " s ago",
 			    (clock_mono_ms() - counts.scanned_ms) / 1000);
 }
@@ -216,7 +229,8 @@ static json_t *problems_json(struct node *node)
 	for (size_t i = 0; i < node->tree->n; i++) {
 		const struct root *root = &node->tree->roots[i];
 		if (!root->healthy)
-			add_problem(problems, "unhealthy: %s: %s", quote_path(q, root->location), root->why);
+			add_problem(problems, "unhealthy: %s: %s", quote_path(q, root->location),
+				    root->why);
 	}
 	if (!node->sessions)
 		add_problem(problems, "no-peer: artifact-sync pair adds one");
@@ -234,11 +248,13 @@ static json_t *problems_json(struct node *node)
 
 static const char *role_name(unsigned role)
 {
-	static const char *const names[] = { "unknown", "active", "passive", "draining", "fenced", "split" };
+	static const char *const names[] = {"unknown",	"active", "passive",
+					    "draining", "fenced", "split"};
 	return role < ARRAY_LEN(names) ? names[role] : "unknown";
 }
 
-/* How far behind: the age of what waits, or how long the last change took; unknown before the first proof. */
+/* How far behind: the age of what waits, or how long the last change took; unknown before the first
+ * proof. */
 static double session_lag(const struct session *s)
 {
 	if (s->matched_ms == 0 && s->behind_since_ms == 0)
@@ -254,14 +270,15 @@ static json_t *session_json(const struct node *node, const struct session *s)
 {
 	bool active = node_is_active(node);
 	double lag = active ? session_lag(s) : -1;
-	return json_pack("{s:s, s:b, s:o, s:I, s:I, s:I, s:o, s:o, s:b, s:b, s:f, s:I, s:I}", "node", s->peer,
-			 "connected", s->live, "role", s->live ? json_string(role_name(s->peer_role)) : json_null(),
-			 "acked_seq", (json_int_t)s->pending.acked_seq, "pending_changes",
-			 (json_int_t)s->pending.changes, "pending_bytes", (json_int_t)s->pending.bytes,
-			 "lag_seconds", seconds_json(lag), "rtt_ms", seconds_json(s->rtt_ms), "in_sync",
-			 session_is_in_sync(s), "reconciling", s->reconciling || s->reconcile != NULL,
-			 "rate_bytes_per_s", s->rate, "mismatches", (json_int_t)s->mismatches,
-			 "reconciliations", (json_int_t)s->reconciliations);
+	return json_pack(
+		"{s:s, s:b, s:o, s:I, s:I, s:I, s:o, s:o, s:b, s:b, s:f, s:I, s:I}", "node",
+		s->peer, "connected", s->live, "role",
+		s->live ? json_string(role_name(s->peer_role)) : json_null(), "acked_seq",
+		(json_int_t)s->pending.acked_seq, "pending_changes", (json_int_t)s->pending.changes,
+		"pending_bytes", (json_int_t)s->pending.bytes, "lag_seconds", seconds_json(lag),
+		"rtt_ms", seconds_json(s->rtt_ms), "in_sync", session_is_in_sync(s), "reconciling",
+		s->reconciling || s->reconcile != NULL, "rate_bytes_per_s", s->rate, "mismatches",
+		(json_int_t)s->mismatches, "reconciliations", (json_int_t)s->reconciliations);
 }
 
 static json_t *roots_json(const struct node *node)
@@ -286,26 +303,28 @@ static json_t *held_json(struct node *node)
 	char when[CLOCK_TEXT_MAX];
 	store_notes(node->store, NOTE_HELD, &notes, &n, NULL);
 	for (size_t i = 0; i < n; i++)
-		json_array_append_new(list, json_pack("{s:o, s:o, s:s}", "path", text_json(notes[i].path),
-						      "reason", text_json(notes[i].reason), "since",
-						      clock_text(when, notes[i].since_ns)));
+		json_array_append_new(list,
+				      json_pack("{s:o, s:o, s:s}", "path", text_json(notes[i].path),
+						"reason", text_json(notes[i].reason), "since",
+						clock_text(when, notes[i].since_ns)));
 	notes_free(notes, n);
 	return list;
 }
 
 static json_t *watch_json(const struct node *node)
 {
-	struct watcher_counts watch = { 0 };
+	struct watcher_counts watch = {0};
 	if (node->watcher)
 		watcher_counts(node->watcher, &watch);
-	return json_pack("{s:I, s:I, s:I, s:I, s:b}", "directories", (json_int_t)watch.directories, "watched",
-			 (json_int_t)watch.watched, "overflows", (json_int_t)watch.overflows, "restarts",
-			 (json_int_t)watch.restarts, "running", watch.running);
+	return json_pack("{s:I, s:I, s:I, s:I, s:b}", "directories", (json_int_t)watch.directories,
+			 "watched", (json_int_t)watch.watched, "overflows",
+			 (json_int_t)watch.overflows, "restarts", (json_int_t)watch.restarts,
+			 "running", watch.running);
 }
 
 static json_t *work_json(const struct node *node)
 {
-	struct intake_counts counts = { 0 };
+	struct intake_counts counts = {0};
 	uint64_t in = 0, out = 0, content = 0;
 	if (node->intake)
 		intake_counts(node->intake, &counts);
@@ -321,11 +340,12 @@ static json_t *work_json(const struct node *node)
 		}
 	}
 	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:I}", "files_hashed",
-			 (json_int_t)counts.files_hashed, "bytes_hashed", (json_int_t)counts.bytes_hashed,
-			 "bytes_sent", (json_int_t)out, "bytes_received", (json_int_t)in,
-			 "content_bytes_sent", (json_int_t)content, "dirty_paths", (json_int_t)counts.waiting,
-			 "special_files", (json_int_t)counts.scan.special, "scanning", counts.scanning,
-			 "scan_entries", (json_int_t)counts.scan_entries);
+			 (json_int_t)counts.files_hashed, "bytes_hashed",
+			 (json_int_t)counts.bytes_hashed, "bytes_sent", (json_int_t)out,
+			 "bytes_received", (json_int_t)in, "content_bytes_sent",
+			 (json_int_t)content, "dirty_paths", (json_int_t)counts.waiting,
+			 "special_files", (json_int_t)counts.scan.special, "scanning",
+			 counts.scanning, "scan_entries", (json_int_t)counts.scan_entries);
 }
 
 static json_t *progress_json(const struct node *node)
@@ -337,13 +357,14 @@ static json_t *progress_json(const struct node *node)
 		bytes += s->pending.bytes;
 		rate += s->rate;
 	}
-	return json_pack("{s:I, s:I, s:f, s:o}", "pending_changes", (json_int_t)changes, "pending_bytes",
-			 (json_int_t)bytes, "rate_bytes_per_s", rate, "eta_s",
+	return json_pack("{s:I, s:I, s:f, s:o}", "pending_changes", (json_int_t)changes,
+			 "pending_bytes", (json_int_t)bytes, "rate_bytes_per_s", rate, "eta_s",
 			 bytes > 0 && rate > 1 ? json_real((double)bytes / rate) : json_null());
 }
 
-/* The recovery point: on the passive its own, on the active the peer's. Its age there is counted with the
- * receiver's own clock since receipt, so that clocks that differ do not make it look fresh. */
+/* The recovery point: on the passive its own, on the active the peer's. Its age there is counted
+ * with the receiver's own clock since receipt, so that clocks that differ do not make it look
+ * fresh. */
 static void add_recovery(const struct node *node, json_t *out)
 {
 	int64_t at = node->recovery_ns;
@@ -363,7 +384,8 @@ static void add_recovery(const struct node *node, json_t *out)
 		if (at != 0)
 			age = (double)(clock_real_ns() - at) / 1e9;
 	}
-	json_object_set_new(out, "recovery_point", at ? json_string(clock_text(text, at)) : json_null());
+	json_object_set_new(out, "recovery_point",
+			    at ? json_string(clock_text(text, at)) : json_null());
 	json_object_set_new(out, "rpo_seconds", seconds_json(age < 0 && at != 0 ? 0 : age));
 }
 
@@ -383,23 +405,27 @@ json_t *status_json(struct node *node)
 		json_array_append_new(peers, session_json(node, s));
 	}
 	json_t *problems = problems_json(node);
-	json_t *out = json_pack("{s:s, s:s, s:s, s:I, s:o, s:s, s:I, s:s, s:I, s:I, s:o}", "node", conf->node,
-				"group", conf->group, "role", role_name(state.role), "epoch",
-				(json_int_t)(n_lineage ? lineage[n_lineage - 1].number : 0), "tree",
-				text_json(conf->tree), "state", status_state(node), "seq",
-				(json_int_t)state.last_seq, "digest", hash_hex(hex, state.digest), "files",
-				(json_int_t)state.files, "bytes", (json_int_t)state.bytes, "peers", peers);
+	json_t *out = json_pack(
+		"{s:s, s:s, s:s, s:I, s:o, s:s, s:I, s:s, s:I, s:I, s:o}", "node", conf->node,
+		"group", conf->group, "role", role_name(state.role), "epoch",
+		(json_int_t)(n_lineage ? lineage[n_lineage - 1].number : 0), "tree",
+		text_json(conf->tree), "state", status_state(node), "seq",
+		(json_int_t)state.last_seq, "digest", hash_hex(hex, state.digest), "files",
+		(json_int_t)state.files, "bytes", (json_int_t)state.bytes, "peers", peers);
 	free(lineage);
 	add_recovery(node, out);
 	json_object_set_new(out, "watch", watch_json(node));
 	json_object_set_new(out, "held", held_json(node));
 	json_object_set_new(out, "roots", roots_json(node));
 	json_object_set_new(out, "drift", json_integer(0));
-	json_object_set_new(out, "salvage", json_integer((json_int_t)store_salvage_count(node->store)));
+	json_object_set_new(out, "salvage",
+			    json_integer((json_int_t)store_salvage_count(node->store)));
 	json_object_set_new(out, "ready", json_false());
-	json_object_set_new(out, "not_ready", json_pack("[s]", "this version replicates in one direction only"));
+	json_object_set_new(out, "not_ready",
+			    json_pack("[s]", "this version replicates in one direction only"));
 	json_object_set_new(out, "problems", problems);
-	json_object_set_new(out, "last_verify", node->last_verify ? json_incref(node->last_verify) : json_null());
+	json_object_set_new(out, "last_verify",
+			    node->last_verify ? json_incref(node->last_verify) : json_null());
 	json_object_set_new(out, "last_drill", json_null());
 	json_object_set_new(out, "work", work_json(node));
 	json_object_set_new(out, "progress", progress_json(node));
@@ -427,14 +453,15 @@ json_t *status_exposure(struct node *node)
 		for (size_t i = 0; i < n; i++) {
 			int64_t age = page[i].mtime_ns ? now - page[i].mtime_ns : -1;
 			json_array_append_new(
-				paths, json_pack("{s:o, s:s, s:I, s:I, s:o}", "path", text_json(page[i].path),
-						 "peer", s->peer, "seq", (json_int_t)page[i].seq, "size",
-						 (json_int_t)page[i].size, "age_s",
-						 seconds_json(age < 0 ? -1 : (double)age / 1e9)));
+				paths,
+				json_pack("{s:o, s:s, s:I, s:I, s:o}", "path",
+					  text_json(page[i].path), "peer", s->peer, "seq",
+					  (json_int_t)page[i].seq, "size", (json_int_t)page[i].size,
+					  "age_s", seconds_json(age < 0 ? -1 : (double)age / 1e9)));
 			free(page[i].path);
 		}
 	}
 	free(page);
-	return json_pack("{s:I, s:I, s:o, s:b}", "changes", (json_int_t)changes, "bytes", (json_int_t)bytes,
-			 "paths", paths, "truncated", truncated);
+	return json_pack("{s:I, s:I, s:o, s:b}", "changes", (json_int_t)changes, "bytes",
+			 (json_int_t)bytes, "paths", paths, "truncated", truncated);
 }

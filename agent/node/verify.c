@@ -1,5 +1,5 @@
-/* verify.c - `verify`: after a barrier that all peers have reached, both indexes are compared range by
- * range; with --deep both sides read every file again, too. */
+/* verify.c - `verify`: after a barrier that all peers have reached, both indexes are compared range
+ * by range; with --deep both sides read every file again, too. */
 #include "agent/node/node_internal.h"
 
 #include <errno.h>
@@ -12,7 +12,7 @@
 #include "protocol/messages.h"
 
 #define DIFFERENCES_MAX 1000 /* listed; more are counted as truncated */
-#define ROUNDS_MAX 5         /* a tree that changes while it is compared is compared again */
+#define ROUNDS_MAX 5	     /* a tree that changes while it is compared is compared again */
 
 /* @param where  whose disk or index, for a finding of one side; NULL: the two differ */
 static void add_difference(struct request *q, const char *path, const char *what, const char *where)
@@ -33,18 +33,19 @@ static void finish(struct request *q)
 	bool equal = json_array_size(q->differences) == 0;
 	store_state(q->node->store, &state);
 	if (q->failed) {
-		request_fail(q, EXIT_NO, "artifact-sync status shows whether the peer is connected", q->why);
+		request_fail(q, EXIT_NO, "artifact-sync status shows whether the peer is connected",
+			     q->why);
 		return;
 	}
 	json_decref(q->node->last_verify);
-	q->node->last_verify = json_pack("{s:s, s:b, s:b, s:I}", "time", clock_text(when, clock_real_ns()),
-					 "equal", equal, "deep", q->deep, "differences",
-					 (json_int_t)json_array_size(q->differences));
+	q->node->last_verify = json_pack(
+		"{s:s, s:b, s:b, s:I}", "time", clock_text(when, clock_real_ns()), "equal", equal,
+		"deep", q->deep, "differences", (json_int_t)json_array_size(q->differences));
 	if (q->call)
 		control_done(STEAL(q->call), equal ? EXIT_DONE : EXIT_NO,
-			     json_pack("{s:b, s:b, s:I, s:s, s:I, s:I, s:O}", "equal", equal, "deep",
-				       q->deep, "records", (json_int_t)state.records, "digest",
-				       hash_hex(hex, state.digest), "files_read",
+			     json_pack("{s:b, s:b, s:I, s:s, s:I, s:I, s:O}", "equal", equal,
+				       "deep", q->deep, "records", (json_int_t)state.records,
+				       "digest", hash_hex(hex, state.digest), "files_read",
 				       (json_int_t)(q->files + q->files_there), "bytes_read",
 				       (json_int_t)(q->bytes + q->bytes_there), "differences",
 				       q->differences));
@@ -98,9 +99,11 @@ static void on_deep_done(void *owner, int result, const char *why)
 static void begin_deep(struct request *q)
 {
 	uint8_t body[64];
-	struct deep_events events = { .owner = q, .difference = on_deep_difference,
-				      .progress = on_deep_progress, .done = on_deep_done };
-	struct wire_deep_ask ask = { .id = session_compare_id(q->session) };
+	struct deep_events events = {.owner = q,
+				     .difference = on_deep_difference,
+				     .progress = on_deep_progress,
+				     .done = on_deep_done};
+	struct wire_deep_ask ask = {.id = session_compare_id(q->session)};
 	struct wr w;
 	q->phase = REQUEST_DEEP;
 	q->deep_id = ask.id;
@@ -150,12 +153,14 @@ static void on_ranges_done(void *owner, int result, const char *why)
 static void begin_ranges(struct request *q)
 {
 	struct store_state state;
-	struct compare_events events = { .owner = q, .difference = on_difference, .done = on_ranges_done };
+	struct compare_events events = {
+		.owner = q, .difference = on_difference, .done = on_ranges_done};
 	store_state(q->node->store, &state);
 	q->phase = REQUEST_RANGES;
 	q->began_seq = state.last_seq;
-	q->compare = compare_start(&q->node->loop, q->session->link, q->node->store, q->session->peer,
-				   COMPARE_LIST, q->node->profile, session_compare_id(q->session), &events);
+	q->compare = compare_start(&q->node->loop, q->session->link, q->node->store,
+				   q->session->peer, COMPARE_LIST, q->node->profile,
+				   session_compare_id(q->session), &events);
 }
 
 void verify_begin(struct request *q)
@@ -165,7 +170,8 @@ void verify_begin(struct request *q)
 	while (s && !s->live)
 		s = s->next;
 	if (!s) {
-		request_fail(q, EXIT_UNREACHABLE, "artifact-sync status shows why", "no peer is connected");
+		request_fail(q, EXIT_UNREACHABLE, "artifact-sync status shows why",
+			     "no peer is connected");
 		return;
 	}
 	q->session = s;
@@ -191,7 +197,8 @@ static bool on_deep_reply(struct request *q, const struct frame *frame)
 		q->deep_there = false;
 		if (m.flags & DEEP_FAILED) {
 			q->failed = true;
-			snprintf(q->why, sizeof(q->why), "%s could not read its tree", q->session->peer);
+			snprintf(q->why, sizeof(q->why), "%s could not read its tree",
+				 q->session->peer);
 		}
 		finish_when_done(q);
 	}

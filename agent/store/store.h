@@ -74,7 +74,8 @@ void store_close(struct store *store); /* NULL is a no-op */
 
 void store_state(struct store *store, struct store_state *out); /* (quick) a copy, from memory */
 int store_set_role(struct store *store, uint8_t role, struct err *err);
-int store_set_adopt(struct store *store, struct err *err); /* `init --adopt` on a passive node that exists */
+int store_set_adopt(struct store *store,
+		    struct err *err); /* `init --adopt` on a passive node that exists */
 int store_clear_adopt(struct store *store, struct err *err);
 /* last_seq grows to at least `seq`: what a peer has seen is never given to another change. */
 int store_raise_seq(struct store *store, uint64_t seq, struct err *err);
@@ -107,10 +108,10 @@ int store_get(struct store *store, const char *path, struct index_entry *out, st
  * -ENOENT */
 int store_find_inode(struct store *store, const struct file_stat *st, struct index_entry *out,
 		     struct err *err);
-/* Other live files that were installed as the same inode: hard links, which change together though only one name is
- * reported. @param paths  receives at most max heap strings */
-int store_linked_paths(struct store *store, const struct index_entry *entry, char **paths, size_t max,
-		       size_t *n, struct err *err);
+/* Other live files that were installed as the same inode: hard links, which change together though
+ * only one name is reported. @param paths  receives at most max heap strings */
+int store_linked_paths(struct store *store, const struct index_entry *entry, char **paths,
+		       size_t max, size_t *n, struct err *err);
 /* A live file of this node with these bytes. *path is heap. */
 int store_find_content(struct store *store, const uint8_t hash[HASH_LEN], char **path,
 		       struct err *err);
@@ -131,24 +132,26 @@ DEFINE_AUTO(store_cursor)
 
 enum captured_kind {
 	CAPTURED_VERSION, /* entry is the new version: gets the next seq and the current epoch */
-	CAPTURED_SAME,    /* only the as-installed stat or flags changed: no seq */
-	CAPTURED_GONE,    /* path and everything live beneath it becomes tombstones, deepest first */
-	CAPTURED_DROPPED, /* left the profile: path and all beneath it leave the index without tombstone */
-	CAPTURED_TOMBSTONE, /* a peer has it and this node has never known it: a tombstone; nothing where there is a record */
+	CAPTURED_SAME,	  /* only the as-installed stat or flags changed: no seq */
+	CAPTURED_GONE, /* path and everything live beneath it becomes tombstones, deepest first */
+	CAPTURED_DROPPED,   /* left the profile: path and all beneath it leave the index without
+			       tombstone */
+	CAPTURED_TOMBSTONE, /* a peer has it and this node has never known it: a tombstone; nothing
+			       where there is a record */
 };
 struct captured {
 	enum captured_kind kind;
 	const struct index_entry *entry; /* VERSION, SAME */
-	const char *path;                /* GONE, DROPPED, TOMBSTONE */
+	const char *path;		 /* GONE, DROPPED, TOMBSTONE */
 };
 
 /**
- * Indexes what was captured, in the order given: peers are sent it in this order, so that a deletion put behind the
- * versions lets moved content be referred to.
- * A VERSION whose record equals the indexed one (record_equal) is treated as SAME, unless that never got a seq and now
- * gets one. A VERSION that is no directory where a directory was: what is indexed beneath is GONE.
- * @param foreign  true on a passive that looks at its own populated tree: entries get ENTRY_FOREIGN, epoch 0, seq 0;
- *                 what is GONE leaves the index without a tombstone
+ * Indexes what was captured, in the order given: peers are sent it in this order, so that a
+ * deletion put behind the versions lets moved content be referred to. A VERSION whose record equals
+ * the indexed one (record_equal) is treated as SAME, unless that never got a seq and now gets one.
+ * A VERSION that is no directory where a directory was: what is indexed beneath is GONE.
+ * @param foreign  true on a passive that looks at its own populated tree: entries get
+ * ENTRY_FOREIGN, epoch 0, seq 0; what is GONE leaves the index without a tombstone
  * @param changed  may be NULL; receives how many records got a seq (foreign: how many were entered)
  * @return 0; -EPERM without an epoch, unless foreign
  */

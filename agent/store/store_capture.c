@@ -59,7 +59,8 @@ static int gone(struct capturing *c, const char *path, bool itself, struct err *
 	return r == 0 && itself ? act(&c->txn, path, err) : r;
 }
 
-/* A peer has it and this node never had: the deletion gets a record all the same, and travels like any. */
+/* A peer has it and this node never had: the deletion gets a record all the same, and travels like
+ * any. */
 static int tombstone(struct capturing *c, const char *path, struct err *err)
 {
 	sqlite3_stmt *s;

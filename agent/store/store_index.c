@@ -81,8 +81,8 @@ static int linked_paths(struct store *store, const struct index_entry *entry, ch
 	return r;
 }
 
-int store_linked_paths(struct store *store, const struct index_entry *entry, char **paths, size_t max,
-		       size_t *n, struct err *err)
+int store_linked_paths(struct store *store, const struct index_entry *entry, char **paths,
+		       size_t max, size_t *n, struct err *err)
 {
 	*n = 0;
 	pthread_mutex_lock(&store->read_lock);

@@ -41,7 +41,8 @@ struct capture_env {
 	struct store *store;
 	const struct profile *profile;
 	struct meta_policy policy;
-	uint64_t *files_hashed, *bytes_hashed; /* counters, atomically added to; NULL: nobody counts */
+	uint64_t *files_hashed,
+		*bytes_hashed; /* counters, atomically added to; NULL: nobody counts */
 };
 
 /**

@@ -9,9 +9,9 @@
 #include "agent/sync/range.h"
 #include "protocol/messages.h"
 
-#define ASKS_MAX 16            /* ranges under way at once */
-#define LISTED_MAX (8u << 20)  /* bytes of records one listed range may have */
-#define TODO_MAX 1000000       /* ranges; a peer that splits for ever is stopped */
+#define ASKS_MAX 16	      /* ranges under way at once */
+#define LISTED_MAX (8u << 20) /* bytes of records one listed range may have */
+#define TODO_MAX 1000000      /* ranges; a peer that splits for ever is stopped */
 
 struct difference {
 	char *path;
@@ -24,15 +24,15 @@ struct ask {
 	struct compare *compare;
 	struct ask *next;
 	uint32_t id;
-	struct range range;          /* ours */
-	struct buf listed;           /* theirs, when listed */
+	struct range range; /* ours */
+	struct buf listed;  /* theirs, when listed */
 	size_t n_listed;
 	struct range parts[WIRE_RANGES_MAX]; /* theirs, when split */
 	size_t n_parts;
 	bool equal;
-	bool answered;               /* the peer has said all it may say to it */
+	bool answered; /* the peer has said all it may say to it */
 	/* what the worker found */
-	struct acked *rows;          /* to be noted of the peer; paths owned */
+	struct acked *rows; /* to be noted of the peer; paths owned */
 	size_t n_rows, cap_rows;
 	char **tombstones, **unacks;
 	size_t n_tombstones, cap_tombstones, n_unacks, cap_unacks;
@@ -115,8 +115,8 @@ static void send_ask(struct compare *c, struct range range)
 	ask->next = c->asks;
 	c->asks = ask;
 	c->n_asks++;
-	struct wire_range_ask m = { .id = ask->id, .lo = range.lo, .hi = range.hi,
-				    .records = range.records };
+	struct wire_range_ask m = {
+		.id = ask->id, .lo = range.lo, .hi = range.hi, .records = range.records};
 	memcpy(m.digest, range.digest, sizeof(m.digest));
 	struct wr w;
 	wr_init(&w, body, sizeof(body));
@@ -151,7 +151,7 @@ static void add_difference(struct ask *ask, const char *path, const char *what)
 {
 	GROW(ask->differences, ask->cap_differences, ask->n_differences + 1);
 	ask->differences[ask->n_differences++] =
-		(struct difference){ .path = x_strdup(path), .what = what };
+		(struct difference){.path = x_strdup(path), .what = what};
 }
 
 static const char *what_differs(const struct record *ours, const struct record *theirs)
@@ -170,14 +170,14 @@ static const char *what_differs(const struct record *ours, const struct record *
 	return "owner";
 }
 
-/* Notes that the peer has these bytes at this path, though not this version of the record: it will be sent, as
- * cheaply as that allows. */
+/* Notes that the peer has these bytes at this path, though not this version of the record: it will
+ * be sent, as cheaply as that allows. */
 static void note_theirs(struct ask *ask, const struct record *theirs)
 {
 	GROW(ask->rows, ask->cap_rows, ask->n_rows + 1);
 	struct acked *row = &ask->rows[ask->n_rows++];
-	*row = (struct acked){ .path = x_strdup(theirs->path), .kind = theirs->kind,
-			       .size = theirs->size };
+	*row = (struct acked){
+		.path = x_strdup(theirs->path), .kind = theirs->kind, .size = theirs->size};
 	memcpy(row->hash, theirs->hash, HASH_LEN);
 }
 
@@ -214,7 +214,8 @@ static void only_ours(struct ask *ask, const struct record *ours)
 	ask->unacks[ask->n_unacks++] = x_strdup(ours->path);
 }
 
-static void both(struct ask *ask, const struct record *ours, const struct record *theirs, bool owner)
+static void both(struct ask *ask, const struct record *ours, const struct record *theirs,
+		 bool owner)
 {
 	struct compare *c = ask->compare;
 	struct acked have;
@@ -262,7 +263,9 @@ static int merge_list(struct ask *ask)
 	int more_ours = store_cursor_next(cursor, &ours, &ask->err);
 	int more_theirs = wire_next_record(&theirs, &list);
 	while (more_ours >= 0 && more_theirs >= 0 && (more_ours || more_theirs)) {
-		int order = !more_ours ? 1 : !more_theirs ? -1 : strcmp(ours->rec.path, theirs.path);
+		int order = !more_ours	   ? 1
+			    : !more_theirs ? -1
+					   : strcmp(ours->rec.path, theirs.path);
 		bool absent = more_ours && ours->rec.kind == RECORD_ABSENT;
 		if (order < 0 && !absent)
 			only_ours(ask, &ours->rec);
@@ -282,7 +285,7 @@ static int check_parts(struct ask *ask)
 {
 	for (size_t i = 0; i < ask->n_parts; i++) {
 		struct range *part = &ask->parts[i];
-		struct range mine = { .lo = x_strdup(part->lo), .hi = x_strdup(part->hi) };
+		struct range mine = {.lo = x_strdup(part->lo), .hi = x_strdup(part->hi)};
 		int r = range_digest(&mine, ask->compare->store, &ask->err);
 		bool equal = mine.records == part->records &&
 			     memcmp(mine.digest, part->digest, HASH_LEN) == 0;
@@ -298,7 +301,8 @@ static int check_parts(struct ask *ask)
 	return 0;
 }
 
-/* What was found becomes durable: tombstones first, so that no row speaks of a path the index does not know. */
+/* What was found becomes durable: tombstones first, so that no row speaks of a path the index does
+ * not know. */
 static int write_found(struct ask *ask)
 {
 	struct compare *c = ask->compare;
@@ -306,8 +310,8 @@ static int write_found(struct ask *ask)
 	if (ask->n_tombstones > 0) {
 		AUTO_FREE struct captured *gone = x_calloc(ask->n_tombstones, sizeof(*gone));
 		for (size_t i = 0; i < ask->n_tombstones; i++)
-			gone[i] = (struct captured){ .kind = CAPTURED_TOMBSTONE,
-						     .path = ask->tombstones[i] };
+			gone[i] = (struct captured){.kind = CAPTURED_TOMBSTONE,
+						    .path = ask->tombstones[i]};
 		r = store_capture(c->store, gone, ask->n_tombstones, false, NULL, &ask->err);
 	}
 	if (r == 0 && ask->n_rows > 0)
@@ -337,7 +341,8 @@ static void ask_done(struct job *job)
 	struct compare *c = ask->compare;
 	c->jobs--;
 	for (size_t i = 0; i < ask->n_differences && !c->ended; i++)
-		c->events.difference(c->events.owner, ask->differences[i].path, ask->differences[i].what);
+		c->events.difference(c->events.owner, ask->differences[i].path,
+				     ask->differences[i].what);
 	for (size_t i = 0; i < ask->n_todo; i++) {
 		GROW(c->todo, c->cap_todo, c->n_todo + 1);
 		c->todo[c->n_todo++] = ask->todo[i];
@@ -346,7 +351,8 @@ static void ask_done(struct job *job)
 	struct err err = ask->err;
 	free_ask(ask);
 	if (result < 0)
-		end_compare(c, result, result == -EPROTO ? "the peer's list is malformed" : err.msg);
+		end_compare(c, result,
+			    result == -EPROTO ? "the peer's list is malformed" : err.msg);
 	else if (c->n_todo > TODO_MAX)
 		end_compare(c, -EPROTO, "the peer keeps splitting ranges");
 	else
@@ -379,11 +385,12 @@ static int take_split(struct ask *ask, const struct wire_range_split *m)
 		const char *hi = m->ranges[i].hi;
 		bool is_last = i + 1 == m->n;
 		if (is_last ? strcmp(hi, ask->range.hi) != 0
-			    : strcmp(hi, lo) <= 0 || (*ask->range.hi && strcmp(hi, ask->range.hi) >= 0))
+			    : strcmp(hi, lo) <= 0 ||
+				      (*ask->range.hi && strcmp(hi, ask->range.hi) >= 0))
 			return -EPROTO;
 		struct range *part = &ask->parts[ask->n_parts++];
-		*part = (struct range){ .lo = x_strdup(lo), .hi = x_strdup(hi),
-					.records = m->ranges[i].records };
+		*part = (struct range){
+			.lo = x_strdup(lo), .hi = x_strdup(hi), .records = m->ranges[i].records};
 		memcpy(part->digest, m->ranges[i].digest, HASH_LEN);
 		lo = part->hi;
 	}
@@ -465,8 +472,9 @@ static void first_done(struct job *job)
 	free(first);
 }
 
-struct compare *compare_start(uv_loop_t *loop, struct link *link, struct store *store, const char *peer,
-			      enum compare_mode mode, const struct profile *profile, uint32_t first_id,
+struct compare *compare_start(uv_loop_t *loop, struct link *link, struct store *store,
+			      const char *peer, enum compare_mode mode,
+			      const struct profile *profile, uint32_t first_id,
 			      const struct compare_events *events)
 {
 	struct compare *c = x_calloc(1, sizeof(*c));

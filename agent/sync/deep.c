@@ -41,7 +41,8 @@ static void check_one(struct deep *deep, const struct index_entry *entry)
 	deep->bytes += entry->rec.size;
 }
 
-/* worker: a cursor is opened anew for each slice, so that no snapshot is held while gigabytes are read. */
+/* worker: a cursor is opened anew for each slice, so that no snapshot is held while gigabytes are
+ * read. */
 static void slice_work(struct job *job)
 {
 	struct deep *deep = container_of(job, struct deep, job);
@@ -92,7 +93,8 @@ static void slice_done(struct job *job)
 	events.done(events.owner, result, why);
 }
 
-struct deep *deep_start(uv_loop_t *loop, const struct capture_env *env, const struct deep_events *events)
+struct deep *deep_start(uv_loop_t *loop, const struct capture_env *env,
+			const struct deep_events *events)
 {
 	struct deep *deep = x_calloc(1, sizeof(*deep));
 	deep->loop = loop;

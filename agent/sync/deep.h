@@ -18,7 +18,8 @@ struct deep_events {
 };
 
 /* @param env  borrowed until done */
-struct deep *deep_start(uv_loop_t *loop, const struct capture_env *env, const struct deep_events *events);
+struct deep *deep_start(uv_loop_t *loop, const struct capture_env *env,
+			const struct deep_events *events);
 void deep_close(struct deep *deep);
 
 #endif

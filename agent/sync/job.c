@@ -16,7 +16,8 @@ static void on_done(uv_work_t *request, int status)
 	job->done(job);
 }
 
-void job_start(uv_loop_t *loop, struct job *job, void (*work)(struct job *), void (*done)(struct job *))
+void job_start(uv_loop_t *loop, struct job *job, void (*work)(struct job *),
+	       void (*done)(struct job *))
 {
 	job->work = work;
 	job->done = done;

@@ -1,5 +1,5 @@
-/* job.h - blocking work off the loop: a struct of copies goes to a worker and comes back. The worker
- * sees nothing but the job. Thread: job_start() and done on the loop, work on a worker. */
+/* job.h - blocking work off the loop: a struct of copies goes to a worker and comes back. The
+ * worker sees nothing but the job. Thread: job_start() and done on the loop, work on a worker. */
 #ifndef SYNC_JOB_H
 #define SYNC_JOB_H
 
@@ -12,6 +12,7 @@ struct job {
 };
 
 /* Embed a struct job in the owner's job struct and recover it with container_of(). */
-void job_start(uv_loop_t *loop, struct job *job, void (*work)(struct job *), void (*done)(struct job *));
+void job_start(uv_loop_t *loop, struct job *job, void (*work)(struct job *),
+	       void (*done)(struct job *));
 
 #endif

@@ -6,7 +6,7 @@ void range_release(struct range *range)
 {
 	free(range->lo);
 	free(range->hi);
-	*range = (struct range){ 0 };
+	*range = (struct range){0};
 }
 
 void range_element(uint8_t out[HASH_LEN], const struct record *record, bool with_owner,
@@ -23,12 +23,13 @@ void range_element(uint8_t out[HASH_LEN], const struct record *record, bool with
 
 /* Calls visit() for each live record of the range, in order. */
 static int each_live(struct store *store, const char *lo, const char *hi,
-		     void (*visit)(void *arg, const struct record *record, const uint8_t element[HASH_LEN]),
+		     void (*visit)(void *arg, const struct record *record,
+				   const uint8_t element[HASH_LEN]),
 		     void *arg, struct err *err)
 {
 	AUTO(store_cursor) *cursor = NULL;
 	struct store_state state;
-	struct buf scratch = { 0 };
+	struct buf scratch = {0};
 	const struct index_entry *entry;
 	store_state(store, &state);
 	int r = store_cursor_open(&cursor, store, lo, hi, err);
@@ -58,7 +59,7 @@ static void sum_one(void *arg, const struct record *record, const uint8_t elemen
 
 int range_digest(struct range *range, struct store *store, struct err *err)
 {
-	struct summing sum = { .hasher = hasher_new() };
+	struct summing sum = {.hasher = hasher_new()};
 	int r = each_live(store, range->lo, range->hi, sum_one, &sum, err);
 	hasher_end(sum.hasher, range->digest);
 	hasher_free(sum.hasher);
@@ -75,7 +76,7 @@ struct splitting {
 
 static void begin_part(struct splitting *s, const char *lo)
 {
-	s->out[s->n] = (struct range){ .lo = x_strdup(lo) };
+	s->out[s->n] = (struct range){.lo = x_strdup(lo)};
 	hasher_restart(s->sum.hasher);
 	s->sum.records = 0;
 }
@@ -101,7 +102,7 @@ static void split_one(void *arg, const struct record *record, const uint8_t elem
 int range_split(struct range *out, size_t *n, const struct range *range, struct store *store,
 		struct err *err)
 {
-	struct splitting s = { .out = out, .per_part = range->records / RANGE_PARTS + 1 };
+	struct splitting s = {.out = out, .per_part = range->records / RANGE_PARTS + 1};
 	s.sum.hasher = hasher_new();
 	begin_part(&s, range->lo);
 	int r = each_live(store, range->lo, range->hi, split_one, &s, err);

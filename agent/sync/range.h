@@ -10,7 +10,7 @@
 #include "protocol/wire.h"
 
 #define RANGE_LIST_MAX 64 /* records: a range no larger is listed instead of split */
-#define RANGE_PARTS 16    /* a larger one is split into about so many */
+#define RANGE_PARTS 16	  /* a larger one is split into about so many */
 
 struct range {
 	char *lo, *hi; /* heap; lo <= path < hi, "" = no bound */

@@ -79,15 +79,15 @@ static void answer_work(struct job *job)
 		return; /* equal: no parts */
 	answer->listed = answer->ours.records <= RANGE_LIST_MAX;
 	answer->result = answer->listed ? list_records(answer)
-					: range_split(answer->parts, &answer->n_parts, &answer->ours,
-						      store, &answer->err);
+					: range_split(answer->parts, &answer->n_parts,
+						      &answer->ours, store, &answer->err);
 }
 
-static void send_list_frame(struct answer_job *answer, const uint8_t *records, size_t len, uint16_t n,
-			    bool last)
+static void send_list_frame(struct answer_job *answer, const uint8_t *records, size_t len,
+			    uint16_t n, bool last)
 {
 	AUTO_FREE uint8_t *body = x_calloc(1, WIRE_FRAME_MAX);
-	struct wire_range_list m = { .id = answer->id, .flags = last ? RANGE_LAST : 0, .n = n };
+	struct wire_range_list m = {.id = answer->id, .flags = last ? RANGE_LAST : 0, .n = n};
 	struct wr w;
 	m.records = records;
 	m.records_len = (uint32_t)len;
@@ -99,7 +99,7 @@ static void send_list_frame(struct answer_job *answer, const uint8_t *records, s
 
 static void send_list(struct answer_job *answer)
 {
-	struct buf frame = { 0 };
+	struct buf frame = {0};
 	uint16_t n = 0;
 	for (size_t at = 0; at < answer->list.len;) {
 		uint32_t len;
@@ -126,8 +126,8 @@ static void send_split(struct answer_job *answer)
 		ranges[i].records = answer->parts[i].records;
 		memcpy(ranges[i].digest, answer->parts[i].digest, HASH_LEN);
 	}
-	struct wire_range_split m = { .id = answer->id, .n = (uint16_t)answer->n_parts,
-				      .ranges = ranges };
+	struct wire_range_split m = {
+		.id = answer->id, .n = (uint16_t)answer->n_parts, .ranges = ranges};
 	struct wr w;
 	wr_init(&w, body, WIRE_FRAME_MAX);
 	wire_encode_range_split(&w, &m);

@@ -16,9 +16,8 @@
 struct receiver *receiver_new(const struct receiver_setup *setup)
 {
 	struct receiver *rx = x_calloc(1, sizeof(*rx));
-	struct inbound_limits limits = { .records = WIRE_RECORDS_MAX,
-					 .streams = WIRE_STREAMS_MAX,
-					 .batch = BATCH_MAX };
+	struct inbound_limits limits = {
+		.records = WIRE_RECORDS_MAX, .streams = WIRE_STREAMS_MAX, .batch = BATCH_MAX};
 	rx->setup = *setup;
 	rx->todo_last = &rx->todo;
 	rx->inbound = inbound_new(&limits);
@@ -55,7 +54,8 @@ static void violated(struct receiver *rx, uint16_t reason, const char *text)
 static void bad_frame(struct receiver *rx, const char *type, const struct rd *r)
 {
 	char text[120];
-	snprintf(text, sizeof(text), "%s: field \"%s\" is malformed", type, r->field ? r->field : "?");
+	snprintf(text, sizeof(text), "%s: field \"%s\" is malformed", type,
+		 r->field ? r->field : "?");
 	violated(rx, BYE_MALFORMED, text);
 }
 
@@ -89,7 +89,7 @@ static void flush_acks(struct receiver *rx)
 	store_state(rx->setup.env.store, &state);
 	for (size_t at = 0; at < rx->n_acks; at += WIRE_ACKS_MAX) {
 		size_t n = rx->n_acks - at < WIRE_ACKS_MAX ? rx->n_acks - at : WIRE_ACKS_MAX;
-		struct wire_ack ack = { .n = (uint32_t)n, .tickets = rx->acks + at };
+		struct wire_ack ack = {.n = (uint32_t)n, .tickets = rx->acks + at};
 		ack.chain_n = state.chain_n;
 		memcpy(ack.chain, state.chain, sizeof(ack.chain));
 		struct wr w;
@@ -109,7 +109,7 @@ static void answer_ack(struct receiver *rx, uint32_t ticket)
 static void answer_need(struct receiver *rx, uint32_t ticket, uint8_t reason)
 {
 	uint8_t body[64];
-	struct wire_need need = { .ticket = ticket, .reason = reason };
+	struct wire_need need = {.ticket = ticket, .reason = reason};
 	struct wr w;
 	wr_init(&w, body, sizeof(body));
 	wire_encode_need(&w, &need);
@@ -121,7 +121,7 @@ static void answer_refused(struct receiver *rx, uint32_t ticket, const char *pat
 {
 	uint8_t body[512];
 	char q[QUOTED_MAX];
-	struct wire_refused refused = { .ticket = ticket, .reason = reason };
+	struct wire_refused refused = {.ticket = ticket, .reason = reason};
 	snprintf(refused.text, sizeof(refused.text), "%s", text);
 	struct wr w;
 	wr_init(&w, body, sizeof(body));
@@ -148,18 +148,15 @@ void receiver_slot_finished(struct slot *slot)
 	if (slot->streamed && !inbound_is_wanted(rx->inbound, slot->ticket))
 		slot->result = SLOT_ABORTED;
 	switch (slot->result) {
-	case SLOT_STAGED:
-		inbound_staged(rx->inbound, slot->ticket);
-		return;
+	case SLOT_STAGED: inbound_staged(rx->inbound, slot->ticket); return;
 	case SLOT_ALREADY:
 		answer_ack(rx, slot->ticket);
 		drop_slot(rx, slot, true);
 		return;
-	case SLOT_NEED:
-		answer_need(rx, slot->ticket, slot->reason);
-		break;
+	case SLOT_NEED: answer_need(rx, slot->ticket, slot->reason); break;
 	case SLOT_REFUSED:
-		answer_refused(rx, slot->ticket, slot->item.entry.rec.path, slot->reason, slot->text);
+		answer_refused(rx, slot->ticket, slot->item.entry.rec.path, slot->reason,
+			       slot->text);
 		break;
 	case SLOT_ABORTED:
 	case SLOT_PENDING: break;
@@ -247,7 +244,7 @@ static void start_commit(struct receiver *rx)
 		HASH_FIND(hh, rx->slots, &tickets[i], sizeof(uint32_t), slot);
 		BUG_ON(!slot);
 		commit->items[i] = slot->item;
-		slot->item = (struct commit_item){ 0 };
+		slot->item = (struct commit_item){0};
 	}
 	rx->committing = true;
 	commit->started_ms = clock_mono_ms();
@@ -264,12 +261,13 @@ struct barrier_job {
 	struct err err;
 };
 
-static void send_barrier_done(struct receiver *rx, const struct wire_barrier *barrier, uint8_t outcome)
+static void send_barrier_done(struct receiver *rx, const struct wire_barrier *barrier,
+			      uint8_t outcome)
 {
 	uint8_t body[128];
 	struct store_state state;
 	store_state(rx->setup.env.store, &state);
-	struct wire_barrier_done done = { .id = barrier->id, .outcome = outcome };
+	struct wire_barrier_done done = {.id = barrier->id, .outcome = outcome};
 	memcpy(done.digest, state.digest, sizeof(done.digest));
 	struct wr w;
 	wr_init(&w, body, sizeof(body));
@@ -295,7 +293,8 @@ static void barrier_done(struct job *job)
 		log_error("receiver", "barrier=%" PRIu64 " action=drop err=\"%s\"", b->barrier.seq,
 			  b->err.msg);
 	if (!rx->closing)
-		send_barrier_done(rx, &b->barrier, b->result < 0 ? BARRIER_DROPPED : BARRIER_MATCHED);
+		send_barrier_done(rx, &b->barrier,
+				  b->result < 0 ? BARRIER_DROPPED : BARRIER_MATCHED);
 	free(b);
 	receiver_advance(rx);
 }
@@ -364,7 +363,7 @@ void receiver_advance(struct receiver *rx)
 static struct slot *slot_new(struct receiver *rx, const struct wire_record *m)
 {
 	struct slot *slot = x_calloc(1, sizeof(*slot));
-	struct index_entry borrowed = { .rec = m->record };
+	struct index_entry borrowed = {.rec = m->record};
 	slot->rx = rx;
 	slot->ticket = m->ticket;
 	slot->streamed = m->stream != 0;
@@ -387,9 +386,11 @@ static struct slot *slot_new(struct receiver *rx, const struct wire_record *m)
 static bool is_wanted(const struct receiver *rx, const struct wire_record *m)
 {
 	if (m->op == OP_DELETE || m->op == OP_ABSENT)
-		return true; /* judged by commit against what is indexed here: only replicated paths are */
+		return true; /* judged by commit against what is indexed here: only replicated paths
+				are */
 	bool is_dir = m->record.kind == RECORD_DIR;
-	struct profile_judgement judgement = profile_judge(rx->setup.env.profile, m->record.path, is_dir);
+	struct profile_judgement judgement =
+		profile_judge(rx->setup.env.profile, m->record.path, is_dir);
 	return judgement.verdict == PROFILE_REPLICATE ||
 	       (is_dir && judgement.verdict == PROFILE_PASSAGE);
 }
@@ -403,7 +404,8 @@ static void on_record(struct receiver *rx, const struct frame *frame)
 		bad_frame(rx, "RECORD", &r);
 		return;
 	}
-	if (inbound_record(rx->inbound, m.ticket, m.record.path, m.stream != 0, m.record.size) < 0) {
+	if (inbound_record(rx->inbound, m.ticket, m.record.path, m.stream != 0, m.record.size) <
+	    0) {
 		violated(rx, BYE_MALFORMED, "RECORD: ticket out of order, or too many under way");
 		return;
 	}
@@ -450,11 +452,13 @@ static void on_data(struct receiver *rx, const struct frame *frame)
 	}
 	bool aborted = (m.flags & DATA_ABORT) != 0;
 	int bad = aborted ? inbound_abort(rx->inbound, m.stream)
-			  : inbound_data(rx->inbound, m.stream, m.raw_len, (m.flags & DATA_LAST) != 0);
+			  : inbound_data(rx->inbound, m.stream, m.raw_len,
+					 (m.flags & DATA_LAST) != 0);
 	HASH_FIND(hh, rx->slots, &m.stream, sizeof(uint32_t), slot);
 	if (bad < 0 || !slot || !slot->streamed) {
-		violated(rx, BYE_MALFORMED, bad == -EMSGSIZE ? "DATA: more than was announced"
-							      : "DATA: no such stream is open");
+		violated(rx, BYE_MALFORMED,
+			 bad == -EMSGSIZE ? "DATA: more than was announced"
+					  : "DATA: no such stream is open");
 		return;
 	}
 	struct chunk *chunk = x_calloc(1, sizeof(*chunk) + m.bytes_len);
@@ -524,12 +528,12 @@ static void discard_work(struct job *job)
 {
 	struct receiver *rx = container_of(job, struct discard_job, job)->rx;
 	struct slot *slot, *tmp;
-	HASH_ITER(hh, rx->slots, slot, tmp)
-	{
+	HASH_ITER (hh, rx->slots, slot, tmp) {
 		const char *sub;
 		if (slot->item.staged.temp[0] == '\0' || !slot->item.entry.rec.path)
 			continue;
-		struct root *root = tree_resolve(rx->setup.env.tree, slot->item.entry.rec.path, &sub);
+		struct root *root =
+			tree_resolve(rx->setup.env.tree, slot->item.entry.rec.path, &sub);
 		stage_discard(root, slot->item.staged.temp, NULL);
 	}
 }
@@ -539,8 +543,7 @@ static void discard_done(struct job *job)
 	struct discard_job *discard = container_of(job, struct discard_job, job);
 	struct receiver *rx = discard->rx;
 	struct slot *slot, *tmp;
-	HASH_ITER(hh, rx->slots, slot, tmp)
-	{
+	HASH_ITER (hh, rx->slots, slot, tmp) {
 		HASH_DEL(rx->slots, slot);
 		slot_free(slot);
 	}

@@ -35,7 +35,7 @@ struct receiver_events {
 
 struct receiver_setup {
 	uv_loop_t *loop;
-	struct link *link; /* used until receiver_close() */
+	struct link *link;     /* used until receiver_close() */
 	struct commit_env env; /* tree, store, profile, policy: borrowed until closed */
 	struct receiver_events events;
 };

@@ -1,5 +1,6 @@
-/* receiver_internal.h - shared by receiver.c (frames, answers, batches) and receiver_stage.c (slots on
- * their way to a staged object). Nobody else includes it. Thread: the loop, except where marked. */
+/* receiver_internal.h - shared by receiver.c (frames, answers, batches) and receiver_stage.c (slots
+ * on their way to a staged object). Nobody else includes it. Thread: the loop, except where marked.
+ */
 #ifndef SYNC_RECEIVER_INTERNAL_H
 #define SYNC_RECEIVER_INTERNAL_H
 
@@ -11,7 +12,7 @@
 
 #define STAGE_JOBS_MAX 2      /* workers that stage small records at once */
 #define STAGE_JOB_RECORDS 128 /* records in one of their jobs: a millisecond or two of work */
-#define BATCH_MAX 2000        /* records in one commit */
+#define BATCH_MAX 2000	      /* records in one commit */
 #define BARRIERS_MAX WIRE_BARRIERS_MAX
 
 /* A piece of a stream, as it arrived. */
@@ -31,17 +32,17 @@ struct slot {
 	uint32_t ticket;
 	struct receiver *rx;
 	struct commit_item item;
-	char *hint;               /* OP_REF */
-	uint8_t basis[HASH_LEN];  /* OP_DELTA */
-	uint8_t *bytes;           /* inline content */
+	char *hint;		 /* OP_REF */
+	uint8_t basis[HASH_LEN]; /* OP_DELTA */
+	uint8_t *bytes;		 /* inline content */
 	uint32_t bytes_len, raw_len;
 	bool compressed;
 	/* streams */
 	bool streamed;
-	bool working;             /* a job has it */
+	bool working; /* a job has it */
 	struct stage_stream *stream;
 	struct chunk *first, **last; /* arrived and not yet taken by a job */
-	struct chunk *taken;         /* the job's */
+	struct chunk *taken;	     /* the job's */
 	struct job job;
 	/* the outcome; written by the worker */
 	enum slot_result result;
@@ -53,7 +54,7 @@ struct slot {
 struct receiver {
 	struct receiver_setup setup;
 	struct inbound *inbound;
-	struct slot *slots; /* uthash */
+	struct slot *slots;		/* uthash */
 	struct slot *todo, **todo_last; /* small records waiting for a worker */
 	int stage_jobs, stream_jobs;
 	bool committing;
@@ -62,7 +63,7 @@ struct receiver {
 	bool violated;
 	bool paused;
 	uint64_t queued; /* bytes of content received and not yet staged */
-	int other_jobs;  /* barrier, signature, clean-up */
+	int other_jobs;	 /* barrier, signature, clean-up */
 	uint32_t *acks;
 	size_t n_acks, cap_acks;
 	struct wire_barrier barriers[BARRIERS_MAX];

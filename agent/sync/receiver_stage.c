@@ -1,6 +1,6 @@
-/* receiver_stage.c - from a RECORD and its bytes to a staged object, on workers. Small records go in
- * groups, since a thread switch costs as much as writing 2 KiB; a stream has one job at a time, so its
- * pieces stay in order while others go on beside it. */
+/* receiver_stage.c - from a RECORD and its bytes to a staged object, on workers. Small records go
+ * in groups, since a thread switch costs as much as writing 2 KiB; a stream has one job at a time,
+ * so its pieces stay in order while others go on beside it. */
 #include "agent/sync/receiver_internal.h"
 
 #include <errno.h>
@@ -36,11 +36,11 @@ static void slot_failed(struct slot *slot, int error, const struct err *err)
 		slot_refuse(slot, REFUSED_FAILED, err->msg);
 }
 
-/* After a cut the active sends again what it has no acknowledgement for; what is installed already is
- * not installed twice, or a hot deployer would see a change that is none. */
+/* After a cut the active sends again what it has no acknowledgement for; what is installed already
+ * is not installed twice, or a hot deployer would see a change that is none. */
 static bool slot_is_installed(const struct slot *slot)
 {
-	struct index_entry have = { 0 };
+	struct index_entry have = {0};
 	const struct record *want = &slot->item.entry.rec;
 	if (store_get(slot->rx->setup.env.store, want->path, &have, NULL) < 0)
 		return false;
@@ -55,7 +55,8 @@ static int stage_inline(struct slot *slot, const struct stage_env *env, struct e
 {
 	const struct record *record = &slot->item.entry.rec;
 	if (!slot->compressed)
-		return stage_bytes(&slot->item.staged, env, record, slot->bytes, slot->bytes_len, err);
+		return stage_bytes(&slot->item.staged, env, record, slot->bytes, slot->bytes_len,
+				   err);
 	AUTO_FREE uint8_t *raw = x_calloc(1, slot->raw_len);
 	int r = decompress_chunk(raw, slot->raw_len, slot->bytes, slot->bytes_len);
 	if (r < 0)
@@ -66,9 +67,9 @@ static int stage_inline(struct slot *slot, const struct stage_env *env, struct e
 /* worker */
 static void stage_small(struct slot *slot)
 {
-	struct err err = { 0 };
+	struct err err = {0};
 	const struct commit_env *commit = &slot->rx->setup.env;
-	struct stage_env env = { .tree = commit->tree, .policy = commit->policy };
+	struct stage_env env = {.tree = commit->tree, .policy = commit->policy};
 	const struct record *record = &slot->item.entry.rec;
 	int r = 0;
 	if (slot_is_installed(slot)) {
@@ -132,8 +133,9 @@ static bool is_deletion(const struct slot *slot)
 	return slot->item.op == OP_DELETE || slot->item.op == OP_ABSENT;
 }
 
-/* A deletion needs no work. It waits for the references that arrived before it, which may be to the very bytes that
- * it takes away, and nothing that arrived after it overtakes it, which may want its name. */
+/* A deletion needs no work. It waits for the references that arrived before it, which may be to the
+ * very bytes that it takes away, and nothing that arrived after it overtakes it, which may want its
+ * name. */
 static void pass_deletions(struct receiver *rx)
 {
 	while (rx->todo && is_deletion(rx->todo) && rx->stage_jobs == 0) {
@@ -165,7 +167,7 @@ void receiver_stage_todo(struct receiver *rx)
 static int stream_open(struct slot *slot, struct err *err)
 {
 	const struct commit_env *commit = &slot->rx->setup.env;
-	struct stage_env env = { .tree = commit->tree, .policy = commit->policy };
+	struct stage_env env = {.tree = commit->tree, .policy = commit->policy};
 	return stage_stream_open(&slot->stream, &env, &slot->item.entry.rec,
 				 slot->item.op == OP_DELTA ? slot->basis : NULL, err);
 }
@@ -181,12 +183,13 @@ static int stream_chunk(struct slot *slot, const struct chunk *chunk, struct err
 	return stage_stream_write(slot->stream, raw, chunk->raw_len, err);
 }
 
-/* worker: takes the pieces in order. After a failure the rest is read and dropped; the answer is given at the end of
- * the stream, so that the peer never has to guess which frames still belong to it. */
+/* worker: takes the pieces in order. After a failure the rest is read and dropped; the answer is
+ * given at the end of the stream, so that the peer never has to guess which frames still belong to
+ * it. */
 static void stream_work(struct job *job)
 {
 	struct slot *slot = container_of(job, struct slot, job);
-	struct err err = { 0 };
+	struct err err = {0};
 	int r = 0;
 	if (slot->result == SLOT_PENDING && !slot->stream) {
 		if (slot_is_installed(slot))
@@ -263,13 +266,15 @@ static void signature_work(struct job *job)
 {
 	struct signature_job *ask = container_of(job, struct signature_job, job);
 	const struct commit_env *env = &ask->rx->setup.env;
-	struct index_entry have = { 0 };
+	struct index_entry have = {0};
 	if (store_get(env->store, ask->path, &have, NULL) < 0)
 		return;
 	const char *sub;
 	struct root *root = tree_resolve(env->tree, ask->path, &sub);
-	bool wanted = have.rec.kind == RECORD_FILE && memcmp(have.rec.hash, ask->hash, HASH_LEN) == 0;
-	AUTO_CLOSE int fd = wanted ? root_open(root, sub, O_RDONLY | O_NOFOLLOW | O_CLOEXEC, 0) : -1;
+	bool wanted =
+		have.rec.kind == RECORD_FILE && memcmp(have.rec.hash, ask->hash, HASH_LEN) == 0;
+	AUTO_CLOSE int fd =
+		wanted ? root_open(root, sub, O_RDONLY | O_NOFOLLOW | O_CLOEXEC, 0) : -1;
 	if (fd >= 0 && delta_signature(&ask->signature, &ask->len, fd, have.rec.size, NULL) < 0)
 		ask->signature = NULL;
 	index_entry_release(&have);
@@ -281,7 +286,7 @@ static void send_signature(struct receiver *rx, const struct signature_job *ask)
 	size_t at = 0;
 	do {
 		size_t part = ask->len - at < WIRE_CHUNK_MAX ? ask->len - at : WIRE_CHUNK_MAX;
-		struct wire_signature m = { .id = ask->id, .bytes_len = (uint32_t)part };
+		struct wire_signature m = {.id = ask->id, .bytes_len = (uint32_t)part};
 		m.bytes = ask->signature ? ask->signature + at : NULL;
 		m.flags = ask->signature ? 0 : SIGNATURE_NONE;
 		at += part;

@@ -20,10 +20,10 @@ static void on_timer(uv_timer_t *timer);
 struct sender *sender_new(const struct sender_setup *setup)
 {
 	struct sender *sd = x_calloc(1, sizeof(*sd));
-	struct outbound_limits limits = { .records = WIRE_RECORDS_MAX,
-					  .bytes = setup->window_bytes,
-					  .streams = STREAMS_MAX,
-					  .pending = 4 * PAGE_RECORDS };
+	struct outbound_limits limits = {.records = WIRE_RECORDS_MAX,
+					 .bytes = setup->window_bytes,
+					 .streams = STREAMS_MAX,
+					 .pending = 4 * PAGE_RECORDS};
 	sd->setup = *setup;
 	snprintf(sd->peer, sizeof(sd->peer), "%s", setup->peer);
 	sd->outbound = outbound_new(&limits);
@@ -99,7 +99,8 @@ static void on_timer(uv_timer_t *timer)
 		uv_timer_start(timer, on_timer, sd->retry_ms > now ? sd->retry_ms - now : 1, 0);
 }
 
-/* What was refused, or could not be read, is offered again after a while, and then less and less often. */
+/* What was refused, or could not be read, is offered again after a while, and then less and less
+ * often. */
 void sender_retry_later(struct sender *sd)
 {
 	if (sd->retry_ms != 0 || sd->closing)
@@ -127,7 +128,8 @@ static void refill_work(struct job *job)
 {
 	struct refill_job *refill = container_of(job, struct refill_job, job);
 	struct store_state state;
-	/* Read before the page: a record indexed in between is in the page or will be in the next. */
+	/* Read before the page: a record indexed in between is in the page or will be in the next.
+	 */
 	store_state(refill->sd->setup.store, &state);
 	refill->covered = state.last_seq;
 	refill->result = store_pending(refill->sd->setup.store, refill->sd->peer, refill->after,
@@ -139,9 +141,10 @@ static void offer_page(struct sender *sd, struct refill_job *refill)
 	for (size_t i = 0; i < refill->n; i++) {
 		const struct pending *p = &refill->page[i];
 		bool streamed = p->kind == RECORD_FILE && p->size > WIRE_CHUNK_MAX;
-		unsigned flags = (streamed ? OUTBOUND_STREAMED : 0) |
-				 (p->kind == RECORD_FILE || p->kind == RECORD_SYMLINK ? OUTBOUND_LEAF : 0) |
-				 (p->kind == RECORD_ABSENT ? OUTBOUND_DELETION : 0);
+		unsigned flags =
+			(streamed ? OUTBOUND_STREAMED : 0) |
+			(p->kind == RECORD_FILE || p->kind == RECORD_SYMLINK ? OUTBOUND_LEAF : 0) |
+			(p->kind == RECORD_ABSENT ? OUTBOUND_DELETION : 0);
 		int r = outbound_offer(sd->outbound, p->path, p->seq, p->size, flags);
 		BUG_ON(r == -EAGAIN || r == -ENOMEM);
 	}
@@ -214,10 +217,10 @@ static void send_barrier_if_drained(struct sender *sd)
 {
 	struct store_state state;
 	uint8_t body[256];
-	/* While something is refused or waits to be read again, the trees are not equal, and a barrier would
-	 * say so as if it were a discovery. */
-	if (!sd->want_barrier || sd->paused || sd->retry_ms != 0 || sd->more || sd->refilling || sd->n_barriers == ARRAY_LEN(sd->barriers) ||
-	    !outbound_is_drained(sd->outbound))
+	/* While something is refused or waits to be read again, the trees are not equal, and a
+	 * barrier would say so as if it were a discovery. */
+	if (!sd->want_barrier || sd->paused || sd->retry_ms != 0 || sd->more || sd->refilling ||
+	    sd->n_barriers == ARRAY_LEN(sd->barriers) || !outbound_is_drained(sd->outbound))
 		return;
 	store_state(sd->setup.store, &state);
 	if (state.last_seq != sd->covered) {
@@ -225,11 +228,12 @@ static void send_barrier_if_drained(struct sender *sd)
 		refill(sd);
 		return;
 	}
-	struct wire_barrier barrier = { .seq = state.last_seq,
-					.clock_ns = sd->setup.events.barrier_clock(sd->setup.events.owner),
-					.records = state.records,
-					.id = ++sd->barrier_id,
-					.denials = outbound_denials(sd->outbound) };
+	struct wire_barrier barrier = {
+		.seq = state.last_seq,
+		.clock_ns = sd->setup.events.barrier_clock(sd->setup.events.owner),
+		.records = state.records,
+		.id = ++sd->barrier_id,
+		.denials = outbound_denials(sd->outbound)};
 	memcpy(barrier.digest, state.digest, sizeof(barrier.digest));
 	struct wr w;
 	wr_init(&w, body, sizeof(body));
@@ -246,7 +250,8 @@ static void on_barrier_done(struct sender *sd, const struct frame *frame)
 	struct wire_barrier_done m;
 	struct rd r;
 	rd_init(&r, frame->body, frame->len);
-	if (wire_decode_barrier_done(&m, &r) < 0 || sd->n_barriers == 0 || sd->barriers[0].id != m.id) {
+	if (wire_decode_barrier_done(&m, &r) < 0 || sd->n_barriers == 0 ||
+	    sd->barriers[0].id != m.id) {
 		violated(sd, BYE_MALFORMED, "BARRIER_DONE: not the barrier that is awaited");
 		return;
 	}
@@ -287,7 +292,7 @@ void parcel_free(struct parcel *p)
 void sender_send_record(struct parcel *p)
 {
 	struct sender *sd = p->sd;
-	struct wire_record m = { .op = p->op, .record = p->entry.rec, .hint = p->hint };
+	struct wire_record m = {.op = p->op, .record = p->entry.rec, .hint = p->hint};
 	AUTO_FREE uint8_t *frame = x_calloc(1, WIRE_FRAME_MAX);
 	bool content_follows = p->op == OP_WHOLE || p->op == OP_DELTA;
 	m.ticket = p->ticket = ++sd->last_ticket;
@@ -324,8 +329,8 @@ void sender_give_up(struct parcel *p)
 		if (p->result == PARCEL_CHANGED)
 			sd->setup.events.source_changed(sd->setup.events.owner, p->path);
 		if (p->result == PARCEL_FAILED)
-			log_warn("sender", "path=%s action=retry err=\"%s\"", quote_path(q, p->path),
-				 p->why);
+			log_warn("sender", "path=%s action=retry err=\"%s\"",
+				 quote_path(q, p->path), p->why);
 		sender_retry_later(sd);
 	}
 	parcel_free(p);
@@ -424,8 +429,10 @@ static void on_need(struct sender *sd, const struct frame *frame)
 	if (m.reason == NEED_PARENT)
 		forget_parents(sd, p->path);
 	if (outbound_again(sd->outbound, p->begun, m.reason) < 0)
-		sender_retry_later(sd); /* it was tried too often: after a while, from the beginning */
-	/* Bytes that did not hash to what was announced may mean that the file here changed unnoticed. */
+		sender_retry_later(
+			sd); /* it was tried too often: after a while, from the beginning */
+	/* Bytes that did not hash to what was announced may mean that the file here changed
+	 * unnoticed. */
 	if (m.reason == NEED_VERIFY)
 		sd->setup.events.source_changed(sd->setup.events.owner, p->path);
 	parcel_end(p);
@@ -493,8 +500,7 @@ static void on_timer_closed(uv_handle_t *handle)
 {
 	struct sender *sd = handle->data;
 	struct parcel *p, *tmp;
-	HASH_ITER(hh, sd->sent, p, tmp)
-	{
+	HASH_ITER (hh, sd->sent, p, tmp) {
 		HASH_DEL(sd->sent, p);
 		if (p->streamed && p->state != STREAM_SENT)
 			continue; /* is in the list of streams, too */

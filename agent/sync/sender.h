@@ -1,7 +1,7 @@
-/* sender.h - the active's end of one session: what the peer has not acknowledged, read from the index
- * in pages, turned into frames on workers, paced by the link. protocol/outbound decides the order and
- * the window; sync/plan the encoding. Memory is bounded by the window, whatever the tree holds.
- * Thread: the loop. */
+/* sender.h - the active's end of one session: what the peer has not acknowledged, read from the
+ * index in pages, turned into frames on workers, paced by the link. protocol/outbound decides the
+ * order and the window; sync/plan the encoding. Memory is bounded by the window, whatever the tree
+ * holds. Thread: the loop. */
 #ifndef SYNC_SENDER_H
 #define SYNC_SENDER_H
 
@@ -35,19 +35,19 @@ struct sender_events {
 
 struct sender_setup {
 	uv_loop_t *loop;
-	struct link *link;   /* used until sender_close() */
-	struct tree *tree;   /* borrowed until closed, like the store */
+	struct link *link; /* used until sender_close() */
+	struct tree *tree; /* borrowed until closed, like the store */
 	struct store *store;
-	const char *peer;    /* copied */
+	const char *peer; /* copied */
 	uint64_t window_bytes;
 	uint64_t rate_bytes_per_s; /* 0: as fast as the link */
 	struct sender_events events;
 };
 
 struct sender_counts {
-	uint64_t records;       /* sent */
+	uint64_t records;	/* sent */
 	uint64_t content_bytes; /* bytes of files that crossed the wire, as they crossed */
-	uint64_t refused;       /* records the peer would not take, in this session */
+	uint64_t refused;	/* records the peer would not take, in this session */
 };
 
 struct sender *sender_new(const struct sender_setup *setup);
@@ -55,8 +55,8 @@ struct sender *sender_new(const struct sender_setup *setup);
 /* The index has new records, or acknowledgements were withdrawn (`from_start`). */
 void sender_kick(struct sender *sd, bool from_start);
 
-/* A BARRIER shall follow as soon as everything indexed has been sent. Asking again before it was sent
- * changes nothing. */
+/* A BARRIER shall follow as soon as everything indexed has been sent. Asking again before it was
+ * sent changes nothing. */
 void sender_want_barrier(struct sender *sd);
 
 /* A paused sender begins nothing; what is under way ends. */

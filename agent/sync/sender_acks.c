@@ -1,6 +1,6 @@
-/* sender_acks.c - what an acknowledgement leaves behind: the row that says what the peer has, the peer's
- * chain (so that a rolled-back state is noticed), and the signature of the version, so that its next
- * change is a delta without a round trip and without a read on the other side. */
+/* sender_acks.c - what an acknowledgement leaves behind: the row that says what the peer has, the
+ * peer's chain (so that a rolled-back state is noticed), and the signature of the version, so that
+ * its next change is a delta without a round trip and without a read on the other side. */
 #include "agent/sync/sender_internal.h"
 
 #include <string.h>
@@ -22,7 +22,8 @@ void sender_ack(struct sender *sd, struct parcel *p)
 {
 	GROW(sd->acks, sd->cap_acks, sd->n_acks + 1);
 	struct ack_item *item = &sd->acks[sd->n_acks++];
-	*item = (struct ack_item){ .seq = p->seq, .kind = p->entry.rec.kind, .size = p->entry.rec.size };
+	*item = (struct ack_item){
+		.seq = p->seq, .kind = p->entry.rec.kind, .size = p->entry.rec.size};
 	memcpy(item->hash, p->entry.rec.hash, HASH_LEN);
 	item->path = STEAL(p->path);
 }
@@ -34,8 +35,10 @@ static void ack_work(struct job *job)
 	AUTO_FREE struct acked *rows = x_calloc(ack->n, sizeof(*rows));
 	for (size_t i = 0; i < ack->n; i++) {
 		const struct ack_item *item = &ack->items[i];
-		rows[i] = (struct acked){ .path = item->path, .seq = item->seq, .kind = item->kind,
-					  .size = item->size };
+		rows[i] = (struct acked){.path = item->path,
+					 .seq = item->seq,
+					 .kind = item->kind,
+					 .size = item->size};
 		if (item->kind == RECORD_FILE)
 			memcpy(rows[i].hash, item->hash, HASH_LEN);
 	}
@@ -100,12 +103,13 @@ struct sign_job {
 	struct ack_item item;
 };
 
-/* worker: only while the file still is that version; otherwise the peer will be asked when it matters. */
+/* worker: only while the file still is that version; otherwise the peer will be asked when it
+ * matters. */
 static void sign_work(struct job *job)
 {
 	struct sign_job *sign = container_of(job, struct sign_job, job);
 	struct store *store = sign->sd->setup.store;
-	struct index_entry have = { 0 };
+	struct index_entry have = {0};
 	struct source *source = NULL;
 	uint8_t *signature = NULL;
 	size_t len = 0;

@@ -1,6 +1,6 @@
-/* sender_internal.h - shared by sender.c (order, answers, barriers), sender_prepare.c (small records),
- * sender_stream.c (large ones) and sender_acks.c (what is durable about acknowledgements). Nobody else
- * includes it. Thread: the loop, except where marked. */
+/* sender_internal.h - shared by sender.c (order, answers, barriers), sender_prepare.c (small
+ * records), sender_stream.c (large ones) and sender_acks.c (what is durable about
+ * acknowledgements). Nobody else includes it. Thread: the loop, except where marked. */
 #ifndef SYNC_SENDER_INTERNAL_H
 #define SYNC_SENDER_INTERNAL_H
 
@@ -14,27 +14,27 @@
 #include "agent/sync/source.h"
 #include "protocol/outbound.h"
 
-#define GROUP_RECORDS 64           /* small records one worker prepares at a time */
-#define PAGE_RECORDS 1024          /* records read from the index at a time */
-#define STREAMS_MAX 4              /* large files under way at once */
+#define GROUP_RECORDS 64		 /* small records one worker prepares at a time */
+#define PAGE_RECORDS 1024		 /* records read from the index at a time */
+#define STREAMS_MAX 4			 /* large files under way at once */
 #define STREAM_STEP (4 * WIRE_CHUNK_MAX) /* bytes of content read per step */
 
 enum parcel_result {
 	PARCEL_READY,
-	PARCEL_STALE,   /* the index has a newer version: that one will come by itself */
+	PARCEL_STALE,	/* the index has a newer version: that one will come by itself */
 	PARCEL_CHANGED, /* the disk has a newer version: capture must look */
-	PARCEL_FAILED,  /* it cannot be read now */
-	PARCEL_WASTE,   /* the delta is not worth it: send whole */
+	PARCEL_FAILED,	/* it cannot be read now */
+	PARCEL_WASTE,	/* the delta is not worth it: send whole */
 };
 
 enum stream_state { STREAM_OPENING, STREAM_ASKING, STREAM_SENDING, STREAM_SENT };
 
 /* One record from outbound_begin() to its answer. */
 struct parcel {
-	UT_hash_handle hh;      /* by ticket, once sent */
+	UT_hash_handle hh; /* by ticket, once sent */
 	struct sender *sd;
-	uint32_t ticket;        /* on the wire; 0 until sent */
-	uint32_t begun;         /* outbound's */
+	uint32_t ticket; /* on the wire; 0 until sent */
+	uint32_t begun;	 /* outbound's */
 	uint64_t seq;
 	uint8_t need;
 	char *path;
@@ -43,7 +43,7 @@ struct parcel {
 	char *hint;
 	uint8_t basis[HASH_LEN];
 	uint64_t basis_size;
-	struct buf body;        /* small content, as it will cross the wire */
+	struct buf body; /* small content, as it will cross the wire */
 	uint32_t raw_len;
 	bool compressed;
 	enum parcel_result result;
@@ -51,17 +51,17 @@ struct parcel {
 	/* large ones */
 	bool streamed;
 	bool working;
-	bool dead;              /* answered while a worker had it: freed when it is back */
+	bool dead; /* answered while a worker had it: freed when it is back */
 	enum stream_state state;
 	struct source *source;
-	bool ask_signature;     /* the cache has none */
+	bool ask_signature; /* the cache has none */
 	struct compress_history compressing;
 	uint8_t *signature;
 	size_t signature_len;
-	struct buf asked;       /* the peer's signature as it arrives */
+	struct buf asked; /* the peer's signature as it arrives */
 	struct delta_job *delta;
-	struct buf pieces;      /* DATA bodies ready to send, each behind a u32 length */
-	bool last;              /* the pieces end the stream */
+	struct buf pieces; /* DATA bodies ready to send, each behind a u32 length */
+	bool last;	   /* the pieces end the stream */
 	struct job job;
 	struct parcel *next_stream;
 };
@@ -78,7 +78,7 @@ struct sender {
 	struct sender_setup setup;
 	char peer[WIRE_NAME_MAX + 1];
 	struct outbound *outbound;
-	struct parcel *sent;    /* uthash by ticket: awaiting the answer */
+	struct parcel *sent;	/* uthash by ticket: awaiting the answer */
 	struct parcel *streams; /* list: being opened or sent */
 	size_t n_streams;
 	uint32_t last_ticket;
@@ -92,7 +92,10 @@ struct sender {
 	/* barriers */
 	bool want_barrier;
 	uint64_t barrier_id;
-	struct { uint64_t id, seq; int64_t clock_ns; } barriers[8];
+	struct {
+		uint64_t id, seq;
+		int64_t clock_ns;
+	} barriers[8];
 	size_t n_barriers;
 	/* acknowledgements on their way to the store */
 	struct ack_item *acks;
@@ -107,9 +110,9 @@ struct sender {
 	/* pacing */
 	uv_timer_t timer;
 	bool timer_open;
-	uint64_t retry_ms;   /* when to offer again what was refused or abandoned; 0 = nothing */
+	uint64_t retry_ms; /* when to offer again what was refused or abandoned; 0 = nothing */
 	uint32_t retry_wait_ms;
-	int64_t budget;      /* bytes that may still be sent in this slice, with a rate limit */
+	int64_t budget; /* bytes that may still be sent in this slice, with a rate limit */
 	uint64_t budget_ms;
 	struct sender_counts counts;
 };

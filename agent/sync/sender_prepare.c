@@ -1,5 +1,5 @@
-/* sender_prepare.c - small records, on a worker and in groups: look up, decide, read, compress. One group at a
- * time: the next is prepared while the one before drains through the link. */
+/* sender_prepare.c - small records, on a worker and in groups: look up, decide, read, compress. One
+ * group at a time: the next is prepared while the one before drains through the link. */
 #include "agent/sync/sender_internal.h"
 
 #include <errno.h>
@@ -26,7 +26,7 @@ static char *find_hint(const struct parcel *p)
 /* worker */
 void parcel_plan(struct parcel *p)
 {
-	struct err err = { 0 };
+	struct err err = {0};
 	struct store *store = p->sd->setup.store;
 	int r = store_get(store, p->path, &p->entry, &err);
 	if (r == -ENOENT || (r == 0 && p->entry.rec.seq != p->seq)) {
@@ -44,13 +44,13 @@ void parcel_plan(struct parcel *p)
 	if (has && acked.kind == RECORD_FILE && p->streamed &&
 	    store_signature(store, acked.hash, &p->signature, &p->signature_len, NULL) < 0)
 		p->signature = NULL;
-	struct plan_facts facts = { .record = &p->entry.rec,
-				    .acked = has ? &acked : NULL,
-				    .bytes_elsewhere = p->hint != NULL,
-				    .have_signature = p->signature != NULL,
-				    .need = p->need,
-				    .fits_inline = !p->streamed,
-				    .delta_given_up = p->need == NEED_CONTENT };
+	struct plan_facts facts = {.record = &p->entry.rec,
+				   .acked = has ? &acked : NULL,
+				   .bytes_elsewhere = p->hint != NULL,
+				   .have_signature = p->signature != NULL,
+				   .need = p->need,
+				   .fits_inline = !p->streamed,
+				   .delta_given_up = p->need == NEED_CONTENT};
 	struct plan plan = plan_choose(&facts);
 	p->op = plan.op;
 	p->ask_signature = plan.ask_signature;
@@ -61,7 +61,8 @@ void parcel_plan(struct parcel *p)
 	p->result = PARCEL_READY;
 }
 
-/* A source that cannot be opened as indexed has changed; one that cannot be opened at all is tried again. */
+/* A source that cannot be opened as indexed has changed; one that cannot be opened at all is tried
+ * again. */
 static void source_failed(struct parcel *p, int error, const struct err *err)
 {
 	p->result = error == -EAGAIN || error == -ENOENT ? PARCEL_CHANGED : PARCEL_FAILED;
@@ -71,8 +72,8 @@ static void source_failed(struct parcel *p, int error, const struct err *err)
 /* worker */
 void parcel_load(struct parcel *p)
 {
-	struct err err = { 0 };
-	struct buf raw = { 0 };
+	struct err err = {0};
+	struct buf raw = {0};
 	if (p->result != PARCEL_READY || p->op != OP_WHOLE)
 		return;
 	int r = source_small(&raw, p->sd->setup.tree, &p->entry, WIRE_CHUNK_MAX, &err);

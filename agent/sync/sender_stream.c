@@ -1,5 +1,6 @@
-/* sender_stream.c - large files: opened on a worker, then read, compared and compressed piece by piece
- * while the link takes them; a few at a time, taking turns with each other and with small records. */
+/* sender_stream.c - large files: opened on a worker, then read, compared and compressed piece by
+ * piece while the link takes them; a few at a time, taking turns with each other and with small
+ * records. */
 #include "agent/sync/sender_internal.h"
 
 #include <errno.h>
@@ -37,7 +38,7 @@ bool parcel_is_streaming(const struct parcel *p)
 static void send_abort(struct parcel *p)
 {
 	uint8_t body[64];
-	struct wire_data m = { .stream = p->ticket, .flags = DATA_ABORT };
+	struct wire_data m = {.stream = p->ticket, .flags = DATA_ABORT};
 	struct wr w;
 	wr_init(&w, body, sizeof(body));
 	wire_encode_data(&w, &m);
@@ -64,7 +65,7 @@ void parcel_end(struct parcel *p)
 static void open_work(struct job *job)
 {
 	struct parcel *p = container_of(job, struct parcel, job);
-	struct err err = { 0 };
+	struct err err = {0};
 	parcel_plan(p);
 	if (p->result != PARCEL_READY || (p->op != OP_WHOLE && p->op != OP_DELTA))
 		return;
@@ -76,7 +77,7 @@ static void open_work(struct job *job)
 static void ask_signature(struct parcel *p)
 {
 	uint8_t body[WIRE_PATH_MAX + 64];
-	struct wire_signature_ask ask = { .id = p->begun, .path = p->path };
+	struct wire_signature_ask ask = {.id = p->begun, .path = p->path};
 	memcpy(ask.hash, p->basis, sizeof(ask.hash));
 	struct wr w;
 	wr_init(&w, body, sizeof(body));
@@ -87,8 +88,9 @@ static void ask_signature(struct parcel *p)
 
 static void begin_delta(struct parcel *p)
 {
-	struct err err = { 0 };
-	int r = source_delta(&p->delta, p->source, p->signature, p->signature_len, p->basis_size, &err);
+	struct err err = {0};
+	int r = source_delta(&p->delta, p->source, p->signature, p->signature_len, p->basis_size,
+			     &err);
 	if (r < 0) {
 		/* Not a signature to rely on: constructed collisions, or another format. */
 		fail(p, -ECANCELED, &err);
@@ -160,7 +162,7 @@ int sender_on_signature(struct sender *sd, const struct wire_signature *m)
 	} else {
 		p->signature_len = p->asked.len;
 		p->signature = p->asked.data;
-		p->asked = (struct buf){ 0 };
+		p->asked = (struct buf){0};
 		begin_delta(p);
 	}
 	sender_pump(sd);
@@ -173,8 +175,8 @@ int sender_on_signature(struct sender *sd, const struct wire_signature *m)
 static void add_piece(struct parcel *p, const uint8_t *raw, size_t len, uint8_t flags)
 {
 	static _Thread_local uint8_t packed[WIRE_CHUNK_MAX];
-	struct wire_data m = { .flags = flags, .raw_len = (uint32_t)len, .bytes = raw,
-			       .bytes_len = (uint32_t)len };
+	struct wire_data m = {
+		.flags = flags, .raw_len = (uint32_t)len, .bytes = raw, .bytes_len = (uint32_t)len};
 	size_t n = len > 0 && compress_pays(p->path)
 			   ? compress_chunk(packed, sizeof(packed), raw, len, &p->compressing)
 			   : 0;
@@ -206,8 +208,8 @@ static int read_whole(struct parcel *p, struct buf *raw, struct err *err)
 static void step_work(struct job *job)
 {
 	struct parcel *p = container_of(job, struct parcel, job);
-	struct err err = { 0 };
-	struct buf raw = { 0 };
+	struct err err = {0};
+	struct buf raw = {0};
 	int r = p->op == OP_DELTA ? delta_job_step(p->delta, &raw, STREAM_STEP, &err)
 				  : read_whole(p, &raw, &err);
 	if (r == 0) {

@@ -17,7 +17,7 @@
 
 static void errors_keep_code_and_gain_context(void **state)
 {
-	struct err err = { 0 };
+	struct err err = {0};
 	assert_int_equal(err_sys(&err, ENOSPC, "create %s", "epoch.tmp"), -ENOSPC);
 	assert_int_equal(err_wrap(&err, "store epoch %d", 7), -ENOSPC);
 	assert_string_equal(err.msg, "store epoch 7: create epoch.tmp: No space left on device");
@@ -44,7 +44,7 @@ static void utf8_quoting_can_be_undone(void **state)
 {
 	for (unsigned a = 1; a < 256; a++) {
 		for (unsigned b = 1; b < 256; b++) {
-			char name[4] = { (char)a, (char)b, 'x', 0 };
+			char name[4] = {(char)a, (char)b, 'x', 0};
 			AUTO_FREE char *text = quote_utf8(name);
 			AUTO_FREE char *back = unquote_utf8(text);
 			assert_string_equal(back, name);
@@ -77,7 +77,7 @@ static void hashes_match_published_vectors(void **state)
 
 static void a_buffer_grows_and_drains(void **state)
 {
-	struct buf buf = { 0 };
+	struct buf buf = {0};
 	for (int i = 0; i < 1000; i++)
 		buf_append(&buf, "0123456789", 10);
 	assert_int_equal(buf.len, 10000);
@@ -89,7 +89,7 @@ static void a_buffer_grows_and_drains(void **state)
 
 static void the_nth_call_fails_once(void **state)
 {
-	struct fault fault = { .nth = 2, .err = EIO };
+	struct fault fault = {.nth = 2, .err = EIO};
 	fault_arm(&fault);
 	assert_int_equal(fault_point("x"), 0);
 	assert_int_equal(fault_point("x"), EIO);

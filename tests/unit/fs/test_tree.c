@@ -249,8 +249,8 @@ static void a_directory_mounted_over_is_noticed(void **state)
 
 static void our_directory_is_private(void **state)
 {
-	static const char *const dirs[] = { "tree/.artifact-sync", "tree/.artifact-sync/stage",
-					    "tree/.artifact-sync/salvage" };
+	static const char *const dirs[] = {"tree/.artifact-sync", "tree/.artifact-sync/stage",
+					   "tree/.artifact-sync/salvage"};
 	tree_free(open_prepared("tree"));
 	for (size_t i = 0; i < ARRAY_LEN(dirs); i++)
 		assert_int_equal(stat_of(dirs[i]).mode & 07777, 0700);

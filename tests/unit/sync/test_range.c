@@ -1,5 +1,5 @@
-/* Ranges of the index: the same set gives the same digest however it came about, parts cover the whole, and
- * going down into the part that differs ends at the path that differs. */
+/* Ranges of the index: the same set gives the same digest however it came about, parts cover the
+ * whole, and going down into the part that differs ends at the path that differs. */
 #include "tests/unit/store/store_help.h"
 
 #include <stdio.h>
@@ -30,7 +30,7 @@ static void fill(struct fixture *f, bool backwards)
 
 static struct range whole(struct fixture *f)
 {
-	struct range range = { .lo = x_strdup(""), .hi = x_strdup("") };
+	struct range range = {.lo = x_strdup(""), .hi = x_strdup("")};
 	assert_ok(range_digest(&range, f->store, &f->err), &f->err);
 	return range;
 }
@@ -84,7 +84,7 @@ static void parts_cover_the_whole_in_order(void **state)
 	assert_string_equal(parts[0].lo, "");
 	assert_string_equal(parts[n - 1].hi, "");
 	for (size_t i = 0; i < n; i++) {
-		struct range again = { .lo = x_strdup(parts[i].lo), .hi = x_strdup(parts[i].hi) };
+		struct range again = {.lo = x_strdup(parts[i].lo), .hi = x_strdup(parts[i].hi)};
 		assert_ok(range_digest(&again, f->store, &f->err), &f->err);
 		assert_memory_equal(again.digest, parts[i].digest, HASH_LEN);
 		records += parts[i].records;
@@ -98,7 +98,8 @@ static void parts_cover_the_whole_in_order(void **state)
 	range_release(&all);
 }
 
-/* Splits a's range and keeps the parts that b has otherwise, down to lists; returns how many were left. */
+/* Splits a's range and keeps the parts that b has otherwise, down to lists; returns how many were
+ * left. */
 static size_t descend(struct two *two, struct range range, const char *path)
 {
 	struct fixture *a = two->a, *b = two->b;
@@ -112,7 +113,7 @@ static size_t descend(struct two *two, struct range range, const char *path)
 	}
 	assert_ok(range_split(parts, &n, &range, a->store, &a->err), &a->err);
 	for (size_t i = 0; i < n; i++) {
-		struct range mine = { .lo = x_strdup(parts[i].lo), .hi = x_strdup(parts[i].hi) };
+		struct range mine = {.lo = x_strdup(parts[i].lo), .hi = x_strdup(parts[i].hi)};
 		assert_ok(range_digest(&mine, b->store, &b->err), &b->err);
 		if (memcmp(mine.digest, parts[i].digest, HASH_LEN) != 0)
 			found += descend(two, parts[i], path);
