@@ -309,7 +309,7 @@ static void take_outcome(struct capture_job *c, size_t i)
 			add_parents(in, item->path, c->oldest_ms);
 			dirty_set_add_at(in->dirty, item->path, now + 1, c->oldest_ms);
 		}
-		/* fall through */
+		__attribute__((fallthrough));
 	case CAPTURE_SAME:
 		if (item->entry.flags & ENTRY_RACY)
 			dirty_set_add_at(in->dirty, item->path, now + RACY_MS, now);
