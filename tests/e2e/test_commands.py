@@ -150,7 +150,7 @@ def test_init_and_pair(home):
     ({"--role": "leader"}, "role"),
     ({"--profile": "nothing"}, "profile"),
     ({"--listen": "nowhere"}, "listen"),
-    ({"--tree": "/no/such/directory"}, "/no/such/directory"),
+    ({"--tree": "/etc/passwd"}, "/etc/passwd"),
 ])
 def test_init_refuses_nonsense(home, change, words):
     (home / "tree").mkdir()

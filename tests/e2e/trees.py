@@ -108,7 +108,7 @@ def assert_same(left, right, *rsync_options, special_left_out=False):
     """Both trees are equal, by rsync and by a walk of our own that also compares nanoseconds."""
     options = list(rsync_options)
     if special_left_out:
-        options += ["--no-specials", "--no-devices"]
+        options += ["--no-specials", "--no-devices", "--info=NONREG0"]
     differences = rsync_differences(left, right, *options)
     assert differences == "", f"rsync says the trees differ:\n{differences[:4000]}"
     ours, theirs = snapshot(left), snapshot(right)
