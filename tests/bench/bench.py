@@ -127,13 +127,13 @@ def first_sync(bench):
 
 # -- change to visible --------------------------------------------------------------------------------
 
-def watch_for(path, mtime_ns, timeout=30):
-    """Polls with no pause worth the name until the new version is there. @return when, monotonic"""
+def watch_for(path, old_inode, timeout=30):
+    """Polls with no pause worth the name until another file stands there. @return when, monotonic"""
     deadline = time.monotonic() + timeout
     while True:
         now = time.monotonic()
         try:
-            if os.stat(path).st_mtime_ns == mtime_ns:
+            if os.stat(path).st_ino != old_inode:
                 return now
         except FileNotFoundError:
             pass
@@ -151,12 +151,13 @@ def latencies(pair, samples):
     found = []
     for number in range(samples):
         content = sample.user_store("CUSTOMERS", revision=number + 2)
-        path = pair.active.tree / store
-        with open(path, "wb") as file:
+        arriving = pair.passive.tree / store
+        old_inode = arriving.stat().st_ino
+        with open(pair.active.tree / store, "wb") as file:
             file.write(content)
         closed = time.monotonic()
-        mtime = path.stat().st_mtime_ns
-        found.append((watch_for(pair.passive.tree / store, mtime) - closed) * 1000)
+        found.append((watch_for(arriving, old_inode) - closed) * 1000)
+        assert arriving.read_bytes() == content
         pair.wait()
     return found
 
