@@ -194,12 +194,12 @@ def latency_wan(bench):
     """With a delay between them; the proxy holds bytes, and connections are still made at once."""
     pair = harness.Pair(bench.home / "wan", profile="wso2is", delay=WAN_RTT_MS / 2000).start()
     try:
-        rtt = pair.active.wait_for("the round-trip time is known",
-                                   lambda s: s["peers"][0]["rtt_ms"])["peers"][0]["rtt_ms"]
         found = latencies(pair, max(20, bench.samples // 4))
+        rtt = pair.active.status()["peers"][0]["rtt_ms"]
     finally:
         pair.close()
-    yield Row("latency-wan", "round-trip time, measured by the agent", rtt, "ms")
+    if rtt is not None:
+        yield Row("latency-wan", "round-trip time, measured by the agent", rtt, "ms")
     yield from latency_rows("latency-wan", found, WAN_RTT_MS / 2 + 50.0)
 
 
