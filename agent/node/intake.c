@@ -20,6 +20,7 @@
 #define AGAIN_MS 100           /* a file that changed while it was read */
 #define UNREADABLE_MS 10000
 #define RACY_MS 25             /* past the granularity of timestamps */
+#define LINKED_MAX 256         /* hard links of one group's files that are looked at at once; a scan finds the rest */
 #define GONE_MAX_MS 5000       /* a deletion waits no longer for quiet */
 
 struct path_entry {
@@ -161,6 +162,8 @@ struct capture_job {
 	size_t n;
 	struct capture_item items[CAPTURE_PATHS];
 	bool orphan[CAPTURE_PATHS]; /* its directory is not indexed yet */
+	char *linked[LINKED_MAX];     /* other names of files that changed */
+	size_t n_linked;
 	size_t changed;
 	int result;
 	struct err err;
@@ -202,7 +205,7 @@ static size_t collect(struct capture_job *c, struct captured *out)
 	size_t n = 0;
 	for (size_t i = 0; i < c->n; i++) {
 		struct capture_item *item = &c->items[i];
-		bool changed = item->outcome == CAPTURE_CHANGED;
+		bool changed = item->outcome == CAPTURE_CHANGED && c->in->setup.mode != INTAKE_COMPARE;
 		c->orphan[i] = changed && is_orphan(c, i);
 		if (c->orphan[i])
 			continue;
@@ -210,12 +213,12 @@ static size_t collect(struct capture_job *c, struct captured *out)
 			out[n++] = (struct captured){ .kind = CAPTURED_GONE, .path = item->path };
 		if (changed)
 			out[n++] = (struct captured){ .kind = CAPTURED_VERSION, .entry = &item->entry };
-		else if (item->outcome == CAPTURE_SAME)
+		else if (item->outcome == CAPTURE_SAME && c->in->setup.mode != INTAKE_COMPARE)
 			out[n++] = (struct captured){ .kind = CAPTURED_SAME, .entry = &item->entry };
 		else if (item->outcome == CAPTURE_DROPPED)
 			out[n++] = (struct captured){ .kind = CAPTURED_DROPPED, .path = item->path };
 	}
-	for (size_t i = 0; i < c->n && c->apply_gone; i++) {
+	for (size_t i = 0; i < c->n && c->apply_gone && c->in->setup.mode != INTAKE_COMPARE; i++) {
 		if (c->items[i].outcome == CAPTURE_GONE)
 			out[n++] = (struct captured){ .kind = CAPTURED_GONE, .path = c->items[i].path };
 	}
@@ -239,18 +242,35 @@ static void write_notes(struct capture_job *c)
 	}
 }
 
+/* worker: the kernel reports a write under the name that was opened, and under no other. */
+static void find_links(struct capture_job *c)
+{
+	for (size_t i = 0; i < c->n; i++) {
+		const struct capture_item *item = &c->items[i];
+		size_t n = 0;
+		if (item->outcome != CAPTURE_CHANGED || item->entry.rec.kind != RECORD_FILE ||
+		    item->entry.inst.nlink < 2)
+			continue;
+		store_linked_paths(c->in->setup.env.store, &item->entry, c->linked + c->n_linked,
+				   LINKED_MAX - c->n_linked, &n, NULL);
+		c->n_linked += n;
+	}
+}
+
 static void capture_work(struct job *job)
 {
 	struct capture_job *c = container_of(job, struct capture_job, job);
 	struct captured captured[2 * CAPTURE_PATHS];
 	capture_run(&c->in->setup.env, c->items, c->n);
-	size_t n = c->in->setup.mode == INTAKE_COMPARE ? 0 : collect(c, captured);
+	size_t n = collect(c, captured);
 	if (n > 0)
 		c->result = store_capture(c->in->setup.env.store, captured, n,
 					  c->in->setup.mode == INTAKE_FOREIGN,
 					  &c->changed, &c->err);
-	if (c->in->setup.mode == INTAKE_INDEX)
+	if (c->in->setup.mode == INTAKE_INDEX) {
 		write_notes(c);
+		find_links(c);
+	}
 }
 
 static void add_parents(struct intake *in, const char *path, uint64_t since_ms)
@@ -342,6 +362,10 @@ static void capture_done(struct job *job)
 			take_outcome(c, i);
 		capture_item_release(&c->items[i]);
 	}
+	for (size_t i = 0; i < c->n_linked; i++) {
+		dirty_set_add_at(in->dirty, c->linked[i], clock_mono_ms(), c->oldest_ms);
+		free(c->linked[i]);
+	}
 	if (c->changed > 0 && !in->closing)
 		in->setup.events.indexed(in->setup.events.owner, c->changed);
 	free(c);
@@ -411,10 +435,12 @@ static void take_backlog(struct capture_job *c, uint64_t now)
 		c->oldest_ms = in->scan_since_ms;
 	while (c->n < CAPTURE_PATHS && in->backlog_at < in->n_backlog) {
 		char *path = in->backlog[in->backlog_at++];
-		bool compared = profile_judge(in->setup.env.profile, path, false).verdict == PROFILE_COMPARE;
+		enum profile_verdict verdict = profile_judge(in->setup.env.profile, path, false).verdict;
+		/* A passive compares fingerprints, and forgets what its profile no longer wants. */
+		bool ours = in->setup.mode != INTAKE_COMPARE || verdict == PROFILE_COMPARE ||
+			    verdict == PROFILE_LEAVE;
 		/* Still being written to, as the watcher knows: its time has not come. */
-		if (dirty_set_is_open(in->dirty, path) ||
-		    (in->setup.mode == INTAKE_COMPARE && !compared))
+		if (dirty_set_is_open(in->dirty, path) || !ours)
 			free(path);
 		else
 			add_item(c, path, now);

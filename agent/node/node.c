@@ -263,10 +263,6 @@ static void start_peers(struct node *node)
 	struct link_events events = { .owner = node, .open = on_open, .frame = on_frame,
 				      .writable = on_writable, .closed = on_closed };
 	AUTO_FREE struct peer_address *addresses = peer_addresses(conf);
-	for (size_t i = 0; i < conf->n_peers; i++) {
-		if (!session_find(node, conf->peers[i].node))
-			session_new(node, conf->peers[i].node);
-	}
 	if (peers_start(&node->peers, &node->loop, conf->node, conf->listen, node->identity, addresses,
 			conf->n_peers, &events, &err) < 0) {
 		log_error("node", "err=\"%s\" remedy=\"another program may use the address: see `listen`\"",
@@ -293,7 +289,7 @@ static void tree_work(struct job *job)
 	struct node *node = t->node;
 	t->changed = tree_check(node->tree);
 	t->recovered = 0;
-	if (!node->recovered && tree_is_healthy(node->tree))
+	if (!node->recovered)
 		t->recovered = commit_recover(&node->commit, &t->err);
 }
 
@@ -326,7 +322,7 @@ static void tree_done(struct job *job)
 	node->checking_tree = false;
 	if (t->changed)
 		roots_changed(node);
-	if (!node->recovered && node_is_healthy(node)) {
+	if (!node->recovered) {
 		if (t->recovered == 0) {
 			node->recovered = true;
 			if (!node->stopping)
@@ -557,6 +553,8 @@ static int open_node(struct node *node, struct err *err)
 	node->commit = (struct commit_env){ .tree = node->tree, .store = node->store,
 					    .profile = node->profile, .policy = policy,
 					    .salvage_why = state.adopt ? "adopt" : "drift" };
+	for (size_t i = 0; i < conf->n_peers; i++)
+		session_new(node, conf->peers[i].node);
 	node->recovery_ns = state.barrier_clock_ns;
 	node->was_healthy = true;
 	return 0;

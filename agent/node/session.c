@@ -74,11 +74,26 @@ static void on_violated(void *owner, uint16_t reason, const char *text)
 
 /* ---- HELLO ---------------------------------------------------------------------------------- */
 
-/* The passive holds files nobody has replicated: more than the tree's own directory. */
-static uint8_t hello_flags(const struct store_state *state, size_t n_lineage)
+/* Does the tree hold more than directories, which replication may take over without a loss? */
+static bool holds_content(struct store *store)
+{
+	AUTO(store_cursor) *cursor = NULL;
+	const struct index_entry *entry;
+	if (store_cursor_open(&cursor, store, "", "", NULL) < 0)
+		return true;
+	int r;
+	while ((r = store_cursor_next(cursor, &entry, NULL)) > 0) {
+		if (entry->rec.kind == RECORD_FILE || entry->rec.kind == RECORD_SYMLINK)
+			return true;
+	}
+	return r < 0;
+}
+
+/* A passive that was never part of the group and holds files says so: nobody has replicated them. */
+static uint8_t hello_flags(struct store *store, const struct store_state *state, size_t n_lineage)
 {
 	uint8_t flags = 0;
-	if (n_lineage == 0 && state->records > 1)
+	if (n_lineage == 0 && holds_content(store))
 		flags |= HELLO_POPULATED;
 	if (state->adopt)
 		flags |= n_lineage == 0 ? HELLO_ADOPT : HELLO_RECONCILING;
@@ -101,7 +116,7 @@ static int fill_hello(struct session *s, struct wire_hello *out, struct epoch_en
 	snprintf(out->group, sizeof(out->group), "%s", node->conf->group);
 	snprintf(out->node, sizeof(out->node), "%s", node->conf->node);
 	snprintf(out->to, sizeof(out->to), "%s", s->peer);
-	out->flags = hello_flags(&state, n);
+	out->flags = hello_flags(node->store, &state, n);
 	memcpy(out->profile, node->profile_hash, sizeof(out->profile));
 	out->chain_n = state.chain_n;
 	memcpy(out->chain, state.chain, sizeof(out->chain));
@@ -167,6 +182,9 @@ static void on_barrier_done(void *owner, uint64_t seq, int64_t clock_ns, uint8_t
 	} else if (outcome == BARRIER_MISMATCH) {
 		s->mismatch = true;
 		s->mismatches++;
+		/* By other rules the trees cannot be equal, and no comparison makes them so. */
+		if (s->profile_differs)
+			return;
 		log_error(MODULE_SESSION, "peer=%s seq=%" PRIu64 " digests differ action=reconcile",
 			  s->peer, seq);
 		if (!s->reconcile)
@@ -243,7 +261,7 @@ static void start_reconcile(struct session *s)
 	struct compare_events events = { .owner = s, .difference = on_difference,
 					 .done = on_reconciled };
 	s->reconcile = compare_start(&s->node->loop, s->link, s->node->store, s->peer,
-				     COMPARE_RECONCILE, session_compare_id(s), &events);
+				     COMPARE_RECONCILE, s->node->profile, session_compare_id(s), &events);
 }
 
 static void on_barrier(void *owner, const struct wire_barrier *barrier, uint8_t outcome)

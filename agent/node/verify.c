@@ -155,7 +155,7 @@ static void begin_ranges(struct request *q)
 	q->phase = REQUEST_RANGES;
 	q->began_seq = state.last_seq;
 	q->compare = compare_start(&q->node->loop, q->session->link, q->node->store, q->session->peer,
-				   COMPARE_LIST, session_compare_id(q->session), &events);
+				   COMPARE_LIST, q->node->profile, session_compare_id(q->session), &events);
 }
 
 void verify_begin(struct request *q)

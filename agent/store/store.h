@@ -101,6 +101,10 @@ int store_get(struct store *store, const char *path, struct index_entry *out, st
  * hash, size and inst of what was there. @return 0 with *out, -ENOENT */
 int store_find_inode(struct store *store, const struct file_stat *st, struct index_entry *out,
 		     struct err *err);
+/* Other live files that were installed as the same inode: hard links, which change together though only one name is
+ * reported. @param paths  receives at most max heap strings */
+int store_linked_paths(struct store *store, const struct index_entry *entry, char **paths, size_t max,
+		       size_t *n, struct err *err);
 /* A live file of this node with these bytes. *path is heap. */
 int store_find_content(struct store *store, const uint8_t hash[HASH_LEN], char **path, struct err *err);
 

@@ -66,6 +66,31 @@ int store_find_inode(struct store *store, const struct file_stat *st, struct ind
 	return r;
 }
 
+static int linked_paths(struct store *store, const struct index_entry *entry, char **paths,
+			size_t max, size_t *n, struct err *err)
+{
+	AUTO(sqlite3_stmt) *s = conn_statement(store->reader, SQL_LINKED, err);
+	if (!s)
+		return err_wrap(err, "look up hard links");
+	bind_int(s, 1, (int64_t)entry->inst.ino);
+	bind_path(s, 2, entry->rec.path);
+	bind_int(s, 3, (int64_t)max);
+	int r;
+	while ((r = statement_step(s, err)) > 0)
+		paths[(*n)++] = x_strdup(column_path(s, 0));
+	return r;
+}
+
+int store_linked_paths(struct store *store, const struct index_entry *entry, char **paths, size_t max,
+		       size_t *n, struct err *err)
+{
+	*n = 0;
+	pthread_mutex_lock(&store->read_lock);
+	int r = linked_paths(store, entry, paths, max, n, err);
+	pthread_mutex_unlock(&store->read_lock);
+	return r;
+}
+
 static int find_content(struct store *store, const uint8_t hash[HASH_LEN], char **path,
 			struct err *err)
 {

@@ -50,6 +50,7 @@ struct compare {
 	struct store *store;
 	char peer[WIRE_NAME_MAX + 1];
 	enum compare_mode mode;
+	const struct profile *profile;
 	struct compare_events events;
 	uint32_t next_id;
 	struct ask *asks;
@@ -180,12 +181,22 @@ static void note_theirs(struct ask *ask, const struct record *theirs)
 	memcpy(row->hash, theirs->hash, HASH_LEN);
 }
 
+/* Narrowing a profile never deletes: what it leaves out here is not missing here. */
+static bool is_ours(const struct compare *c, const struct record *theirs)
+{
+	bool is_dir = theirs->kind == RECORD_DIR;
+	enum profile_verdict verdict = profile_judge(c->profile, theirs->path, is_dir).verdict;
+	return verdict == PROFILE_REPLICATE || (is_dir && verdict == PROFILE_PASSAGE);
+}
+
 static void only_theirs(struct ask *ask, const struct record *theirs, bool tombstone)
 {
 	if (ask->compare->mode == COMPARE_LIST) {
 		add_difference(ask, theirs->path, "missing here");
 		return;
 	}
+	if (!is_ours(ask->compare, theirs))
+		return;
 	note_theirs(ask, theirs);
 	if (!tombstone) {
 		GROW(ask->tombstones, ask->cap_tombstones, ask->n_tombstones + 1);
@@ -455,7 +466,8 @@ static void first_done(struct job *job)
 }
 
 struct compare *compare_start(uv_loop_t *loop, struct link *link, struct store *store, const char *peer,
-			      enum compare_mode mode, uint32_t first_id, const struct compare_events *events)
+			      enum compare_mode mode, const struct profile *profile, uint32_t first_id,
+			      const struct compare_events *events)
 {
 	struct compare *c = x_calloc(1, sizeof(*c));
 	struct first_job *first = x_calloc(1, sizeof(*first));
@@ -464,6 +476,7 @@ struct compare *compare_start(uv_loop_t *loop, struct link *link, struct store *
 	c->store = store;
 	snprintf(c->peer, sizeof(c->peer), "%s", peer);
 	c->mode = mode;
+	c->profile = profile;
 	c->next_id = first_id;
 	c->events = *events;
 	first->compare = c;

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <uv.h>
 
+#include "agent/conf/profile.h"
 #include "agent/net/link.h"
 #include "agent/store/store.h"
 #include "protocol/frame.h"
@@ -25,8 +26,10 @@ struct compare_events {
 	void (*done)(void *owner, int result, const char *why);
 };
 
+/* @param profile  ours, borrowed: what only the peer has is given up only where it is our business */
 struct compare *compare_start(uv_loop_t *loop, struct link *link, struct store *store, const char *peer,
-			      enum compare_mode mode, uint32_t first_id, const struct compare_events *events);
+			      enum compare_mode mode, const struct profile *profile, uint32_t first_id,
+			      const struct compare_events *events);
 /* RANGE_SPLIT, RANGE_LIST. @return true when the frame was for this comparison */
 bool compare_frame(struct compare *c, const struct frame *frame);
 void compare_close(struct compare *c); /* ends it; `done` follows when its jobs are back */

@@ -41,6 +41,7 @@ def mounted(request, home):
     if request.param == "loop":
         (where / "lost+found").rmdir()
     yield where, lambda: mount(*arguments)
+    # ismount() does not see a bind mount within one file system
     while unmount(where):
         pass
 

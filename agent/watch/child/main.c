@@ -19,7 +19,8 @@
 #include "agent/base/alloc.h"
 #include "agent/base/clock.h"
 #include "agent/watch/child/inotify_port.h"
-#include "agent/watch/child/limits.h"
+#include "agent/watch/child/watch_limits.h"
+#include "agent/watch/child/mounts.h"
 #include "agent/watch/child/outbox.h"
 #include "agent/watch/child/walk.h"
 
@@ -35,6 +36,7 @@
 static struct {
 	struct walk walk;
 	struct outbox outbox;
+	struct mounts *mounts; /* NULL where they cannot be read */
 	uint8_t commands[WATCH_COMMAND_LEN * 64];
 	size_t n_commands;	      /* bytes */
 	bool ended;		      /* the agent is gone or wants us to be */
@@ -136,6 +138,16 @@ static void check_roots(bool at_once)
 	child.check_ms = now + CHECK_EVERY_MS;
 }
 
+static void check_mounts(void)
+{
+	struct walk *w = &child.walk;
+	if (!mounts_changed(child.mounts))
+		return;
+	for (size_t i = 0; i < w->n_roots; i++)
+		outbox_suspect(&child.outbox, w->roots[i]->root);
+	walk_need_full(w, "mount");
+}
+
 /* Everything due is looked at; what the looking itself missed is walked at once for a fence. */
 static void work(bool for_fence)
 {
@@ -220,12 +232,15 @@ static void wait_for_something(void)
 		{.fd = STDIN_FILENO, .events = hear ? POLLIN : 0},
 		{.fd = STDOUT_FILENO, .events = outbox_is_waiting(&child.outbox) ? POLLOUT : 0},
 		{.fd = port_fd(), .events = POLLIN},
+		{.fd = child.mounts ? mounts_fd(child.mounts) : -1, .events = POLLPRI},
 	};
 	poll(fds, ARRAY_LEN(fds), wait_ms());
 	if (fds[0].revents)
 		read_commands();
 	if (fds[1].revents & (POLLERR | POLLHUP))
 		child.ended = true;
+	if (fds[3].revents)
+		check_mounts();
 }
 
 static void take_root(const char *argument)
@@ -241,6 +256,14 @@ static void take_root(const char *argument)
 		die("more roots than 256");
 	uint8_t index = (uint8_t)w->n_roots;
 	w->roots[w->n_roots++] = directory_new_root(&w->dirs, (int)fd, index, rest + 1);
+}
+
+static void watch_mounts(void)
+{
+	int fds[OUTBOX_ROOTS];
+	for (size_t i = 0; i < child.walk.n_roots; i++)
+		fds[i] = child.walk.roots[i]->root_fd;
+	child.mounts = mounts_new(fds, child.walk.n_roots);
 }
 
 int main(int argc, char **argv)
@@ -259,6 +282,7 @@ int main(int argc, char **argv)
 	child.walk.breathe = breathe;
 	for (int i = 1; i < argc; i++)
 		take_root(argv[i]);
+	watch_mounts();
 	try_watching("watching begins");
 	while (!child.ended) {
 		pump();

@@ -12,7 +12,7 @@
 
 #include "agent/base/alloc.h"
 #include "agent/watch/child/inotify_port.h"
-#include "agent/watch/child/limits.h"
+#include "agent/watch/child/watch_limits.h"
 
 #define OWN_DIRECTORY ".artifact-sync"
 #define MASK                                                                              \

@@ -8,10 +8,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -297,7 +299,8 @@ static void random_change(const struct harness *h, unsigned *seed)
 	}
 }
 
-static void storm(struct harness *h, unsigned seed, int changes, int stops)
+/* Three processes at once. With `overflow` the child is held until the first of them is done. */
+static void storm(struct harness *h, unsigned seed, int changes, bool overflow)
 {
 	pid_t writers[3];
 	for (unsigned i = 0; i < ARRAY_LEN(writers); i++) {
@@ -309,26 +312,25 @@ static void storm(struct harness *h, unsigned seed, int changes, int stops)
 			_exit(0);
 		}
 	}
-	for (unsigned i = 0; i < ARRAY_LEN(writers); i++) {
-		while (waitpid(writers[i], NULL, WNOHANG) == 0) {
-			if (stops && h->n_records % 64 == 0)
-				kill(h->pid, SIGSTOP); /* let events pile up, up to an overflow */
-			if (stops && h->n_records % 64 == 0)
-				usleep(20000);
-			kill(h->pid, SIGCONT);
-			harness_take_available(h);
-		}
+	if (overflow) {
+		kill(h->pid, SIGSTOP);
+		waitpid(writers[0], NULL, 0);
+		kill(h->pid, SIGCONT);
 	}
-	kill(h->pid, SIGCONT);
+	for (unsigned i = overflow ? 1 : 0; i < ARRAY_LEN(writers); i++) {
+		while (waitpid(writers[i], NULL, WNOHANG) == 0)
+			harness_take_available(h);
+	}
 }
 
 static void a_storm_loses_nothing(void **state)
 {
 	struct harness *h = *state;
 	unsigned seed = (unsigned)time(NULL);
-	for (int round = 0; round < 6; round++) {
-		print_message("seed %u round %d\n", seed, round);
-		storm(h, seed + 100 * (unsigned)round, 6000, round == 5);
+	for (unsigned round = 0; round < 6; round++) {
+		bool overflow = round == 5;
+		print_message("seed %u round %u\n", seed, round);
+		storm(h, seed + 100 * round, overflow ? 60000 : 6000, overflow);
 		assert_nothing_lost(h);
 		harness_forget(h);
 	}
@@ -510,18 +512,24 @@ static void it_ends_when_its_input_does(void **state)
 #define SANITIZED 0 /* a sanitizer keeps what was freed for a while */
 #endif
 
+/* A hundred at a time, each of which is watched before it goes. */
 static void make_and_remove(struct harness *h, int times)
 {
-	for (int i = 0; i < times; i++) {
-		char name[32];
-		snprintf(name, sizeof(name), "d%d", i);
-		make_directories(h, name);
-		rmdir(harness_path(h, name));
-		if (i % 500 == 0)
-			harness_fence(h);
+	char name[32];
+	for (int i = 0; i < times; i += 100) {
+		for (int k = 0; k < 100; k++) {
+			snprintf(name, sizeof(name), "d%d", i + k);
+			make_directories(h, name);
+		}
+		harness_fence(h);
+		assert_int_equal(h->counts.watched, 101);
+		for (int k = 0; k < 100; k++) {
+			snprintf(name, sizeof(name), "d%d", i + k);
+			assert_int_equal(rmdir(harness_path(h, name)), 0);
+		}
+		harness_fence(h);
 		harness_forget(h);
 	}
-	harness_fence(h);
 }
 
 static void directories_that_come_and_go_cost_nothing(void **state)
@@ -534,6 +542,51 @@ static void directories_that_come_and_go_cost_nothing(void **state)
 	print_message("%ld KiB, after 20000 more %ld KiB\n", before, after);
 	assert_true(SANITIZED || after - before < 512);
 	assert_int_equal(h->counts.watched, 1);
+}
+
+/* ---- mounts; in a namespace of our own, so these come last ---- */
+
+static bool put_text(const char *path, const char *text)
+{
+	AUTO_CLOSE int fd = open(path, O_WRONLY);
+	return fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+}
+
+static bool can_mount(void)
+{
+	char map[32];
+	snprintf(map, sizeof(map), "0 %u 1", geteuid());
+	if (unshare(CLONE_NEWNS) < 0 &&
+	    (unshare(CLONE_NEWUSER | CLONE_NEWNS) < 0 || !put_text("/proc/self/uid_map", map)))
+		return false;
+	return mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0;
+}
+
+static void a_mount_beneath_the_tree_is_noticed(void **state)
+{
+	if (!can_mount())
+		skip();
+	set_up(state);
+	struct harness *h = *state;
+	make_directories(h, "a/b");
+	harness_start(h);
+	harness_forget(h);
+	assert_int_equal(mount("none", harness_path(h, "a"), "tmpfs", 0, NULL), 0);
+	harness_take_until(h, WATCH_ROOT_SUSPECT);
+	harness_take_until(h, WATCH_SUBTREE);
+	assert_true(harness_saw(h, "SUBTREE  mount"));
+	harness_fence(h);
+	assert_int_equal(h->counts.directories, 1); /* another file system is not ours to watch */
+	harness_forget(h);
+	assert_int_equal(umount(harness_path(h, "a")), 0);
+	harness_take_until(h, WATCH_SUBTREE);
+	harness_fence(h);
+	assert_int_equal(h->counts.watched, 3);
+	harness_forget(h);
+	write_file(h, "a/b/f", "x"); /* came back without any event of its own */
+	harness_fence(h);
+	assert_true(harness_saw(h, "CHANGED a/b/f settled"));
+	tear_down(state);
 }
 
 #define STARTED(test) cmocka_unit_test_setup_teardown(test, set_up_started, tear_down)
@@ -564,6 +617,7 @@ int main(void)
 		STARTED(a_lost_root_is_suspect),
 		STARTED(it_ends_when_its_input_does),
 		STARTED(directories_that_come_and_go_cost_nothing),
+		cmocka_unit_test(a_mount_beneath_the_tree_is_noticed),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,6 @@
-/* limits.h - the kernel's limits on watching, and what to do about them. */
-#ifndef WATCH_CHILD_LIMITS_H
-#define WATCH_CHILD_LIMITS_H
+/* watch_limits.h - the kernel's limits on watching, and what to do about them. */
+#ifndef WATCH_CHILD_WATCH_LIMITS_H
+#define WATCH_CHILD_WATCH_LIMITS_H
 
 #include <stdint.h>
 

@@ -1,4 +1,4 @@
-#include "agent/watch/child/limits.h"
+#include "agent/watch/child/watch_limits.h"
 
 #include <errno.h>
 #include <inttypes.h>
