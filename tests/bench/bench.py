@@ -127,19 +127,13 @@ def first_sync(bench):
 
 # -- change to visible --------------------------------------------------------------------------------
 
-def identity(path):
-    """Changes with every publication, whatever is done about the time of modification."""
-    stat = os.stat(path)
-    return stat.st_ino, stat.st_mtime_ns
-
-
-def watch_for(path, before, timeout=30):
-    """Polls with no pause worth the name until another version is there. @return when, monotonic"""
+def watch_for(path, old_inode, timeout=30):
+    """Polls with no pause worth the name until another file stands there. @return when, monotonic"""
     deadline = time.monotonic() + timeout
     while True:
         now = time.monotonic()
         try:
-            if identity(path) != before:
+            if os.stat(path).st_ino != old_inode:
                 return now
         except FileNotFoundError:
             pass
@@ -157,12 +151,13 @@ def latencies(pair, samples):
     found = []
     for number in range(samples):
         content = sample.user_store("CUSTOMERS", revision=number + 2)
-        path = pair.active.tree / store
-        before = identity(pair.passive.tree / store)
-        with open(path, "wb") as file:
+        arriving = pair.passive.tree / store
+        old_inode = arriving.stat().st_ino
+        with open(pair.active.tree / store, "wb") as file:
             file.write(content)
         closed = time.monotonic()
-        found.append((watch_for(pair.passive.tree / store, before) - closed) * 1000)
+        found.append((watch_for(arriving, old_inode) - closed) * 1000)
+        assert arriving.read_bytes() == content
         pair.wait()
     return found
 
@@ -199,12 +194,12 @@ def latency_wan(bench):
     """With a delay between them; the proxy holds bytes, and connections are still made at once."""
     pair = harness.Pair(bench.home / "wan", profile="wso2is", delay=WAN_RTT_MS / 2000).start()
     try:
-        rtt = pair.active.wait_for("the round-trip time is known",
-                                   lambda s: s["peers"][0]["rtt_ms"])["peers"][0]["rtt_ms"]
         found = latencies(pair, max(20, bench.samples // 4))
+        rtt = pair.active.status()["peers"][0]["rtt_ms"]
     finally:
         pair.close()
-    yield Row("latency-wan", "round-trip time, measured by the agent", rtt, "ms")
+    if rtt is not None:
+        yield Row("latency-wan", "round-trip time, measured by the agent", rtt, "ms")
     yield from latency_rows("latency-wan", found, WAN_RTT_MS / 2 + 50.0)
 
 

@@ -150,6 +150,7 @@ def test_init_and_pair(home):
     ({"--role": "leader"}, "role"),
     ({"--profile": "nothing"}, "profile"),
     ({"--listen": "nowhere"}, "listen"),
+    ({"--tree": "/etc/passwd"}, "/etc/passwd"),
     ({"--tree": "/no/such/directory"}, "/no/such/directory"),
 ])
 def test_init_refuses_nonsense(home, change, words):
@@ -158,7 +159,7 @@ def test_init_refuses_nonsense(home, change, words):
                "--tree": str(home / "tree"), "--state-dir": str(home / "state"),
                "--listen": "127.0.0.1:7000", "--role": "active", **change}
     answer = run("init", *[part for option in options.items() for part in option])
-    assert answer.exit in (NO, USAGE) and words in answer.text, repr(answer)
+    assert answer.exit in (NO, USAGE, REFUSED) and words in answer.text, repr(answer)
     assert not (home / "config.json").exists()
 
 

@@ -11,9 +11,8 @@ MIB = 1 << 20
 def assert_small(pair, limit):
     for node in pair.nodes:
         agent, watchers = node.memory()
-        peaks = ", ".join(f"{each['VmHWM'] / MIB:.0f}" for each in watchers)
-        print(f"{node.name}: peak {agent['VmHWM'] / MIB:.0f} MiB, now {agent['VmRSS'] / MIB:.0f} MiB;"
-              f" watching child, peak {peaks} MiB")
+        peaks = "".join(f"; its watching child, peak {each['VmHWM'] / MIB:.0f} MiB" for each in watchers)
+        print(f"{node.name}: peak {agent['VmHWM'] / MIB:.0f} MiB, now {agent['VmRSS'] / MIB:.0f} MiB{peaks}")
         assert agent["VmHWM"] < limit
         for each in watchers:
             assert each["VmHWM"] < limit
