@@ -172,52 +172,52 @@ struct capture_job {
 	struct err err;
 };
 
-/* worker: a record must not be indexed before the directory it is in, which is what the peer makes
- * first. */
-static bool is_orphan(struct capture_job *c, size_t i)
+/* worker: is the directory of path i indexed, or about to be, in this group and ahead of it? */
+static bool has_parent(struct capture_job *c, size_t i, const char *parent)
 {
-	const char *path = c->items[i].path;
-	AUTO_FREE char *parent = x_strndup(path, relpath_parent_len(path));
 	struct index_entry entry = {0};
-	if (*path == '\0')
-		return false;
-	for (size_t k = 0; k < c->n; k++) {
-		if (k != i && !c->orphan[k] && strcmp(c->items[k].path, parent) == 0 &&
-		    c->items[k].outcome == CAPTURE_CHANGED &&
-		    c->items[k].entry.rec.kind == RECORD_DIR)
-			return false;
+	for (size_t k = 0; k < i; k++) {
+		const struct capture_item *item = &c->items[k];
+		if (item->outcome == CAPTURE_CHANGED && item->entry.rec.kind == RECORD_DIR &&
+		    !c->orphan[k] && strcmp(item->path, parent) == 0)
+			return true;
 	}
 	bool there = store_get(c->in->setup.env.store, parent, &entry, NULL) == 0 &&
 		     entry.rec.kind == RECORD_DIR;
 	index_entry_release(&entry);
-	return !there;
+	return there;
 }
 
-/* worker: what was a directory and is one no longer loses all beneath it in the same transaction.
- */
-static bool was_directory(struct store *store, const struct capture_item *item)
+/* worker: a record must not be indexed before the directory it is in, which is what the peer makes
+ * first. Neighbours share their directory, so that the last answer mostly serves.
+ * @param last, verdict  kept between calls; *last is heap, NULL at first */
+static bool is_orphan(struct capture_job *c, size_t i, char **last, bool *verdict)
 {
-	struct index_entry entry = {0};
-	if (item->entry.rec.kind == RECORD_DIR)
+	const char *path = c->items[i].path;
+	size_t len = relpath_parent_len(path);
+	if (*path == '\0')
 		return false;
-	bool was = store_get(store, item->path, &entry, NULL) == 0 && entry.rec.kind == RECORD_DIR;
-	index_entry_release(&entry);
-	return was;
+	if (*last && strncmp(*last, path, len) == 0 && (*last)[len] == '\0')
+		return *verdict;
+	free(*last);
+	*last = x_strndup(path, len);
+	*verdict = !has_parent(c, i, *last);
+	return *verdict;
 }
 
 /* worker */
 static size_t collect(struct capture_job *c, struct captured *out)
 {
 	size_t n = 0;
+	AUTO_FREE char *last = NULL;
+	bool verdict = false;
 	for (size_t i = 0; i < c->n; i++) {
 		struct capture_item *item = &c->items[i];
 		bool changed =
 			item->outcome == CAPTURE_CHANGED && c->in->setup.mode != INTAKE_COMPARE;
-		c->orphan[i] = changed && is_orphan(c, i);
+		c->orphan[i] = changed && is_orphan(c, i, &last, &verdict);
 		if (c->orphan[i])
 			continue;
-		if (changed && was_directory(c->in->setup.env.store, item))
-			out[n++] = (struct captured){.kind = CAPTURED_GONE, .path = item->path};
 		if (changed)
 			out[n++] =
 				(struct captured){.kind = CAPTURED_VERSION, .entry = &item->entry};
@@ -270,7 +270,7 @@ static void find_links(struct capture_job *c)
 static void capture_work(struct job *job)
 {
 	struct capture_job *c = container_of(job, struct capture_job, job);
-	struct captured captured[2 * CAPTURE_PATHS];
+	struct captured captured[CAPTURE_PATHS];
 	capture_run(&c->in->setup.env, c->items, c->n);
 	size_t n = collect(c, captured);
 	if (n > 0)

@@ -98,6 +98,12 @@ int store_set_root_id(struct store *store, const char *at, const uint8_t id[16],
 
 /* ---- reading the index ---------------------------------------------------------------------- */
 
+/* Between these, the point reads of this thread are one transaction over one snapshot: SQLite takes
+ * its file locks once instead of at each of them, which is most of what they cost. Everybody else's
+ * reads wait, so nothing slow belongs between them; they do not nest. */
+void store_begin_reads(struct store *store);
+void store_end_reads(struct store *store);
+
 /* (quick) @return 0 with an owned copy, -ENOENT (tombstones are found: kind ABSENT, without size,
  * hash and inst) */
 int store_get(struct store *store, const char *path, struct index_entry *out, struct err *err);

@@ -25,6 +25,18 @@ static int get_entry(struct store *store, const char *path, struct index_entry *
 	return 0;
 }
 
+void store_begin_reads(struct store *store)
+{
+	pthread_mutex_lock(&store->read_lock);
+	conn_run(store->reader, SQL_BEGIN_READS, NULL);
+}
+
+void store_end_reads(struct store *store)
+{
+	conn_run(store->reader, SQL_COMMIT, NULL);
+	pthread_mutex_unlock(&store->read_lock);
+}
+
 int store_get(struct store *store, const char *path, struct index_entry *out, struct err *err)
 {
 	pthread_mutex_lock(&store->read_lock);

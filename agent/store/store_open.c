@@ -318,7 +318,11 @@ int store_open(struct store **out, const char *state_dir, struct err *err)
 	store->lock_fd = -1;
 	store->scratch = x_calloc(1, RECORD_ELEMENT_MAX);
 	pthread_mutex_init(&store->write_lock, NULL);
-	pthread_mutex_init(&store->read_lock, NULL);
+	pthread_mutexattr_t recursive;
+	pthread_mutexattr_init(&recursive);
+	pthread_mutexattr_settype(&recursive, PTHREAD_MUTEX_RECURSIVE);
+	pthread_mutex_init(&store->read_lock, &recursive);
+	pthread_mutexattr_destroy(&recursive);
 	pthread_mutex_init(&store->pool_lock, NULL);
 	pthread_mutex_init(&store->state_lock, NULL);
 	int r = open_all(store, err);

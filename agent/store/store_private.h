@@ -36,6 +36,7 @@ extern const char store_schema[];
 
 #define STORE_STATEMENTS(X)                                                                        \
 	X(BEGIN, "BEGIN IMMEDIATE")                                                                \
+	X(BEGIN_READS, "BEGIN")                                                                    \
 	X(COMMIT, "COMMIT")                                                                        \
 	X(ROLLBACK, "ROLLBACK")                                                                    \
 	X(LOAD_STATE, "SELECT node,group_name,role,adopt,populated_checked,preserve_ownership,"    \
@@ -217,8 +218,8 @@ struct store {
 	int lock_fd;
 	pthread_mutex_t write_lock; /* writer, scratch */
 	struct conn *writer;
-	uint8_t *scratch; /* RECORD_ELEMENT_MAX */
-	pthread_mutex_t read_lock;
+	uint8_t *scratch;	   /* RECORD_ELEMENT_MAX */
+	pthread_mutex_t read_lock; /* recursive: store_begin_reads() holds it across calls */
 	struct conn *reader;
 	pthread_mutex_t pool_lock;
 	struct conn *pool;

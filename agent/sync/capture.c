@@ -164,17 +164,34 @@ static bool has_entry(enum capture_outcome outcome)
 	return outcome == CAPTURE_CHANGED || outcome == CAPTURE_SAME || outcome == CAPTURE_COMPARED;
 }
 
-/* @return the index in env->tree->roots of the root it lies in */
-static size_t capture_one(const struct capture_env *env, struct capture_item *item)
+/* What the index has at a path. */
+struct known {
+	struct index_entry entry;
+	int result;
+	struct err err;
+};
+
+static struct known *look_up(struct store *store, const struct capture_item *items, size_t n)
 {
-	struct look look = {.env = env, .item = item};
-	struct err err = {0};
+	struct known *known = x_calloc(n, sizeof(*known));
+	store_begin_reads(store);
+	for (size_t i = 0; i < n; i++)
+		known[i].result = store_get(store, items[i].path, &known[i].entry, &known[i].err);
+	store_end_reads(store);
+	return known;
+}
+
+/* @return the index in env->tree->roots of the root it lies in */
+static size_t capture_one(const struct capture_env *env, struct capture_item *item,
+			  struct known *known)
+{
+	struct look look = {.env = env, .item = item, .old = known->entry};
+	int r = known->result;
 	item->why[0] = '\0';
 	look.root = tree_resolve(env->tree, item->path, &look.sub);
-	int r = store_get(env->store, item->path, &look.old, &err);
 	look.live = r == 0 && look.old.rec.kind != RECORD_ABSENT;
 	if (r < 0 && r != -ENOENT)
-		item->outcome = capture_why(item, CAPTURE_UNREADABLE, "%.150s", err.msg);
+		item->outcome = capture_why(item, CAPTURE_UNREADABLE, "%.150s", known->err.msg);
 	else
 		item->outcome = look_and_judge(&look);
 	if (!has_entry(item->outcome))
@@ -245,8 +262,9 @@ static void settle_kept(const struct capture_env *env, struct capture_item *item
 void capture_run(const struct capture_env *env, struct capture_item *items, size_t n)
 {
 	AUTO_FREE uint8_t *roots = x_calloc(n, sizeof(*roots));
+	AUTO_FREE struct known *known = look_up(env->store, items, n);
 	for (size_t i = 0; i < n; i++)
-		roots[i] = (uint8_t)capture_one(env, &items[i]);
+		roots[i] = (uint8_t)capture_one(env, &items[i], &known[i]);
 	confirm_gone(env, items, roots, n);
 	settle_kept(env, items, n);
 }

@@ -227,12 +227,15 @@ static int compare_ops(const void *pa, const void *pb)
 int batch_plan(struct batch *b, struct commit_item *items, size_t n, struct err *err)
 {
 	b->ops = x_calloc(n, sizeof(*b->ops));
-	for (size_t i = 0; i < n; i++) {
-		int r = plan_item(b, &b->ops[b->n], &items[i], err);
-		if (r < 0)
-			return r;
-		b->n += (size_t)r;
+	int r = 0;
+	store_begin_reads(b->env->store);
+	for (size_t i = 0; r >= 0 && i < n; i++) {
+		r = plan_item(b, &b->ops[b->n], &items[i], err);
+		b->n += r > 0 ? (size_t)r : 0;
 	}
+	store_end_reads(b->env->store);
+	if (r < 0)
+		return r;
 	clear_before_displacing(b);
 	qsort(b->ops, b->n, sizeof(*b->ops), compare_ops);
 	return 0;

@@ -20,6 +20,9 @@ struct receiver *receiver_new(const struct receiver_setup *setup)
 		.records = WIRE_RECORDS_MAX, .streams = WIRE_STREAMS_MAX, .batch = BATCH_MAX};
 	rx->setup = *setup;
 	rx->todo_last = &rx->todo;
+	struct store_state state;
+	store_state(setup->env.store, &state);
+	rx->known_seq = state.last_seq;
 	rx->inbound = inbound_new(&limits);
 	BUG_ON(!rx->inbound);
 	return rx;

@@ -69,6 +69,7 @@ struct receiver {
 	struct wire_barrier barriers[BARRIERS_MAX];
 	size_t n_barriers;
 	uint64_t barrier_stored_ms;
+	uint64_t known_seq; /* when the session began: what is above was not installed before */
 };
 
 void slot_free(struct slot *slot);

@@ -42,7 +42,8 @@ static bool slot_is_installed(const struct slot *slot)
 {
 	struct index_entry have = {0};
 	const struct record *want = &slot->item.entry.rec;
-	if (store_get(slot->rx->setup.env.store, want->path, &have, NULL) < 0)
+	if (want->seq > slot->rx->known_seq ||
+	    store_get(slot->rx->setup.env.store, want->path, &have, NULL) < 0)
 		return false;
 	bool same = have.rec.seq == want->seq && have.rec.epoch == want->epoch &&
 		    !(have.flags & ENTRY_FOREIGN) && record_equal(&have.rec, want, true);

@@ -105,10 +105,13 @@ struct group_job {
 static void group_work(struct job *job)
 {
 	struct group_job *group = container_of(job, struct group_job, job);
-	for (size_t i = 0; i < group->n; i++) {
+	struct store *store = group->sd->setup.store;
+	store_begin_reads(store);
+	for (size_t i = 0; i < group->n; i++)
 		parcel_plan(group->parcels[i]);
+	store_end_reads(store);
+	for (size_t i = 0; i < group->n; i++)
 		parcel_load(group->parcels[i]);
-	}
 }
 
 static void group_done(struct job *job)
