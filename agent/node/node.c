@@ -14,11 +14,13 @@
 #include "agent/ops/notify.h"
 #include "agent/sync/delta.h"
 #include "agent/sync/job.h"
-#include "agent/sync/salvage.h"
 
 #define TICK_MS 1000
 #define REMOTE_SCAN_S 15 /* a remote file system tells nothing of what other clients do */
 #define FENCES 64
+#define STARVED_MS 2000	     /* a barrier waits no longer than this for changes to pause */
+#define STARVED_MAX_MS 12000 /* and nothing is held back for longer than ten seconds */
+#define PRUNE_MS 600000
 
 bool node_is_active(const struct node *node)
 {
@@ -370,6 +372,69 @@ static void check_tree(struct node *node)
 
 /* ---- clockwork ------------------------------------------------------------------------------ */
 
+/* Changes that never stop would keep the sender from ever being through with what is indexed, and
+ * the recovery point from ever moving. Then nothing is indexed for a moment, until a barrier has
+ * gone out. */
+static void make_room_for_barrier(struct node *node)
+{
+	uint64_t longest = 0;
+	for (struct session *s = node->sessions; s; s = s->next) {
+		uint64_t starved = s->sender ? sender_barrier_starved_ms(s->sender) : 0;
+		longest = starved > longest ? starved : longest;
+	}
+	bool hold = longest > STARVED_MS && longest < STARVED_MAX_MS;
+	if (hold != node->holding) {
+		node->holding = hold;
+		intake_hold(node->intake, hold || !node_is_healthy(node));
+	}
+}
+
+void node_barrier_sent(struct node *node)
+{
+	if (node->holding)
+		make_room_for_barrier(node);
+}
+
+/* What every peer has forgotten needs no tombstone, and what nobody refers to no signature. */
+struct prune_job {
+	struct job job;
+	struct node *node;
+	const char *peers[CONF_PEERS_MAX];
+	size_t n;
+	uint64_t max_age_s;
+};
+
+static void prune_work(struct job *job)
+{
+	struct prune_job *p = container_of(job, struct prune_job, job);
+	struct err err = {0};
+	size_t pruned;
+	if (store_prune_tombstones(p->node->store, p->peers, p->n, p->max_age_s, &pruned, &err) <
+		    0 ||
+	    store_prune_signatures(p->node->store, &err) < 0)
+		log_warn("node", "action=prune-later err=\"%s\"", err.msg);
+}
+
+static void prune_done(struct job *job)
+{
+	struct prune_job *p = container_of(job, struct prune_job, job);
+	struct node *node = p->node;
+	free(p);
+	node_closed_one(node);
+}
+
+static void prune(struct node *node)
+{
+	struct prune_job *p = x_calloc(1, sizeof(*p));
+	p->node = node;
+	for (struct session *s = node->sessions; s && p->n < CONF_PEERS_MAX; s = s->next)
+		p->peers[p->n++] = s->peer;
+	p->max_age_s = 86400ull * node_conf(node)->tombstone_days;
+	node->prune_due_ms = clock_mono_ms() + PRUNE_MS;
+	node->closing++;
+	job_start(&node->loop, &p->job, prune_work, prune_done);
+}
+
 static void on_tick(uv_timer_t *timer)
 {
 	struct node *node = timer->data;
@@ -387,6 +452,10 @@ static void on_tick(uv_timer_t *timer)
 		session_tick(s);
 	}
 	node->fingerprints_changed = false;
+	if (node->intake)
+		make_room_for_barrier(node);
+	if (node->sessions && clock_mono_ms() >= node->prune_due_ms)
+		prune(node);
 	requests_tick(node);
 	status_tick(node);
 	status_line(node, line, sizeof(line));
@@ -610,6 +679,7 @@ static int start_node(struct node *node, struct err *err)
 	node->tick.data = node;
 	uv_timer_start(&node->tick, on_tick, 1, TICK_MS);
 	node->started_ms = clock_mono_ms();
+	node->prune_due_ms = node->started_ms + PRUNE_MS;
 	if (!node_is_healthy(node)) {
 		node->was_healthy = true;
 		roots_changed(node);

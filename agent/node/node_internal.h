@@ -9,6 +9,7 @@
 #include <uv.h>
 
 #include "agent/conf/conf.h"
+#include "agent/conf/conf_table.h"
 #include "agent/net/peers.h"
 #include "agent/node/intake.h"
 #include "agent/node/node.h"
@@ -145,7 +146,8 @@ struct node {
 	int64_t recovery_ns;
 	uint64_t recovery_boot_ns; /* when it was received; 0 = in an earlier run */
 	uint64_t barrier_count;
-	uint64_t scan_due_ms;
+	uint64_t scan_due_ms, prune_due_ms;
+	bool holding; /* nothing is indexed until a barrier has gone out */
 	struct notify notify;
 	uint64_t syncing_since_ms; /* 0 = in sync, or not syncing */
 	json_t *last_verify;	   /* for status; NULL = none in this run */
@@ -159,6 +161,7 @@ uint64_t node_fence(struct node *node); /* @return its nonce */
 void node_stop(struct node *node);
 void node_closed_one(struct node *node);
 int64_t node_barrier_clock(struct node *node);
+void node_barrier_sent(struct node *node);
 uint32_t node_scan_interval_s(const struct node *node);
 
 /* session.c */

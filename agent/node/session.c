@@ -174,6 +174,7 @@ static void on_barrier_done(void *owner, uint64_t seq, int64_t clock_ns, uint8_t
 		uint64_t now = clock_mono_ms();
 		s->matched_seq = seq;
 		s->matched_ms = now;
+		node_barrier_sent(s->node);
 		s->recovery_ns = clock_ns;
 		s->mismatch = false;
 		if (seq == state.last_seq && s->behind_since_ms != 0) {

@@ -209,8 +209,17 @@ void sender_kick(struct sender *sd, bool from_start)
 
 void sender_want_barrier(struct sender *sd)
 {
+	if (!sd->want_barrier)
+		sd->wanted_ms = clock_mono_ms();
 	sd->want_barrier = true;
 	sender_pump(sd);
+}
+
+uint64_t sender_barrier_starved_ms(const struct sender *sd)
+{
+	if (sd->n_streams > 0)
+		return 0;
+	return sd->want_barrier ? clock_mono_ms() - sd->wanted_ms : 0;
 }
 
 static void send_barrier_if_drained(struct sender *sd)

@@ -58,6 +58,9 @@ void sender_kick(struct sender *sd, bool from_start);
 /* A BARRIER shall follow as soon as everything indexed has been sent. Asking again before it was
  * sent changes nothing. */
 void sender_want_barrier(struct sender *sd);
+/* For how long, in ms, small changes alone have kept a wanted barrier from being sent; 0 while none
+ * is wanted or a large file is on its way. */
+uint64_t sender_barrier_starved_ms(const struct sender *sd);
 
 /* A paused sender begins nothing; what is under way ends. */
 void sender_pause(struct sender *sd, bool pause);

@@ -91,6 +91,7 @@ struct sender {
 	bool preparing;
 	/* barriers */
 	bool want_barrier;
+	uint64_t wanted_ms; /* since when */
 	uint64_t barrier_id;
 	struct {
 		uint64_t id, seq;
