@@ -51,6 +51,10 @@ struct intake {
 	uint64_t tops_since_ms;
 	struct scan *scan;
 	bool scan_is_whole, stepping;
+	bool whole_ended;  /* a whole scan has walked the tree; its findings are being captured */
+	int scan_captures; /* workers capturing what a scan found */
+	uint64_t whole_since_ms;
+	int64_t whole_since_real_ns;
 	uint64_t scan_since_ms;
 	int64_t scan_since_real_ns;
 	char **backlog;
@@ -162,6 +166,7 @@ struct capture_job {
 	struct intake *in;
 	uint64_t oldest_ms;
 	bool apply_gone; /* deletions are applied, too */
+	bool from_scan;
 	size_t n;
 	struct capture_item items[CAPTURE_PATHS];
 	bool orphan[CAPTURE_PATHS]; /* its directory is not indexed yet */
@@ -361,6 +366,7 @@ static void capture_done(struct job *job)
 	struct capture_job *c = container_of(job, struct capture_job, job);
 	struct intake *in = c->in;
 	in->captures--;
+	in->scan_captures -= c->from_scan;
 	for (size_t i = 0; i < c->n; i++) {
 		struct path_entry *entry = find_path(in->under_way, c->items[i].path);
 		BUG_ON(!entry);
@@ -491,13 +497,16 @@ static bool start_capture(struct intake *in)
 	c->apply_gone = c->n > 0;
 	if (c->n == 0)
 		take_dirty(c, now);
-	if (c->n == 0)
+	if (c->n == 0) {
 		take_backlog(c, now);
+		c->from_scan = c->n > 0;
+	}
 	if (c->n == 0) {
 		free(c);
 		return false;
 	}
 	in->captures++;
+	in->scan_captures += c->from_scan;
 	in->jobs++;
 	job_start(in->setup.loop, &c->job, capture_work, capture_done);
 	return true;
@@ -536,13 +545,24 @@ static void end_scan(struct intake *in, int result, const struct err *err)
 	if (in->scan && in->scan_is_whole && result == 0) {
 		in->counts.scan = *scan_counts(in->scan);
 		in->counts.scan_entries = in->counts.scan.entries;
-		in->counts.scanned_ms = clock_mono_ms();
-		in->counts.scanned_real_ns = in->scan_since_real_ns;
+		in->whole_ended = true;
+		in->whole_since_ms = in->scan_since_ms;
+		in->whole_since_real_ns = in->scan_since_real_ns;
 	}
 	scan_free(in->scan);
 	in->scan = NULL;
-	if (in->scan_is_whole && result == 0 && !in->closing)
-		in->setup.events.scanned(in->setup.events.owner, &in->counts.scan);
+}
+
+/* A scan has ended when what it found is indexed, too: only then is the index the tree. */
+static void report_scanned(struct intake *in)
+{
+	if (!in->whole_ended || in->scan_captures > 0 || in->backlog_at < in->n_backlog ||
+	    dirty_set_has_before(in->dirty, in->whole_since_ms))
+		return;
+	in->whole_ended = false;
+	in->counts.scanned_ms = clock_mono_ms();
+	in->counts.scanned_real_ns = in->whole_since_real_ns;
+	in->setup.events.scanned(in->setup.events.owner, &in->counts.scan);
 }
 
 static void scan_done(struct job *job)
@@ -606,6 +626,7 @@ static void intake_run(struct intake *in)
 		while (in->captures < CAPTURE_JOBS && start_capture(in))
 			;
 		step_scan(in);
+		report_scanned(in);
 	}
 	in->counts.waiting = dirty_set_size(in->dirty) + in->n_backlog - in->backlog_at;
 	set_timer(in);
@@ -634,7 +655,7 @@ bool intake_is_done(const struct intake *in, uint64_t mono_ms)
 void intake_counts(const struct intake *in, struct intake_counts *out)
 {
 	*out = in->counts;
-	out->scanning = in->scan || in->stepping || in->n_tops > 0;
+	out->scanning = in->scan || in->stepping || in->n_tops > 0 || in->whole_ended;
 }
 
 /* ---- closing -------------------------------------------------------------------------------- */

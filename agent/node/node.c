@@ -172,7 +172,7 @@ static void on_scanned(void *owner, const struct scan_counts *counts)
 	if (!node->peers)
 		start_peers(node);
 	for (struct session *s = node->sessions; s; s = s->next)
-		session_want_barrier(s);
+		session_scanned(s);
 	requests_tick(node);
 }
 

@@ -172,6 +172,7 @@ void session_on_writable(struct node *node, struct link *link);
 void session_on_closed(struct node *node, struct link *link, uint16_t reason, const char *why);
 void session_tick(struct session *s);
 void session_indexed(struct session *s);      /* the index grew */
+void session_scanned(struct session *s);      /* the index is what the tree is */
 void session_want_barrier(struct session *s); /* prove equality as soon as everything is sent */
 bool session_is_in_sync(const struct session *s);
 void session_free_all(struct node *node);

@@ -343,8 +343,20 @@ static void begin_sending(struct session *s, const struct wire_hello *theirs)
 		return;
 	}
 	s->reconciling = true;
-	log_info(MODULE_SESSION, "peer=%s comparing everything before anything is sent", s->peer);
-	start_reconcile(s);
+	session_scanned(s);
+}
+
+/* What the index does not know yet would look like something that only the peer has. */
+void session_scanned(struct session *s)
+{
+	struct intake_counts counts;
+	intake_counts(s->node->intake, &counts);
+	if (counts.scanned_ms != 0 && s->reconciling && !s->reconcile) {
+		log_info(MODULE_SESSION, "peer=%s comparing everything before anything is sent",
+			 s->peer);
+		start_reconcile(s);
+	}
+	session_want_barrier(s);
 }
 
 static bool may_send(enum handshake outcome)
