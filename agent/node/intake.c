@@ -433,6 +433,9 @@ static bool add_item(struct capture_job *c, char *path, uint64_t now)
 	return true;
 }
 
+/* What an event names is read even when its stat is the indexed one: the kernel stamps a write when
+ * it begins, so a read in the midst of a long one can be torn without a trace, and the event of its
+ * end is all that tells. */
 static void take_dirty(struct capture_job *c, uint64_t now)
 {
 	struct intake *in = c->in;
@@ -441,8 +444,8 @@ static void take_dirty(struct capture_job *c, uint64_t now)
 	while (c->n < CAPTURE_PATHS && dirty_set_take(in->dirty, &path, &subtree, now)) {
 		if (subtree)
 			queue_scan(in, path, c->oldest_ms);
-		else
-			add_item(c, path, now);
+		else if (add_item(c, path, now))
+			c->items[c->n - 1].force_read = true;
 	}
 }
 
