@@ -151,7 +151,10 @@ void receiver_slot_finished(struct slot *slot)
 	if (slot->streamed && !inbound_is_wanted(rx->inbound, slot->ticket))
 		slot->result = SLOT_ABORTED;
 	switch (slot->result) {
-	case SLOT_STAGED: inbound_staged(rx->inbound, slot->ticket); return;
+	case SLOT_STAGED:
+		inbound_staged(rx->inbound, slot->ticket);
+		rx->fresh = true;
+		return;
 	case SLOT_ALREADY:
 		answer_ack(rx, slot->ticket);
 		drop_slot(rx, slot, true);
@@ -234,7 +237,9 @@ static void commit_done(struct job *job)
 static void start_commit(struct receiver *rx)
 {
 	uint32_t tickets[BATCH_MAX];
-	size_t n = inbound_batch(rx->inbound, tickets, BATCH_MAX);
+	/* Looking through thousands of slots for each frame that arrives would be quadratic. */
+	size_t n = rx->fresh ? inbound_batch(rx->inbound, tickets, BATCH_MAX) : 0;
+	rx->fresh = n > 0;
 	if (n == 0)
 		return;
 	struct commit_job *commit = x_calloc(1, sizeof(*commit));
@@ -292,6 +297,7 @@ static void barrier_done(struct job *job)
 	struct receiver *rx = b->rx;
 	rx->other_jobs--;
 	rx->storing_barrier = false;
+	rx->fresh = true; /* what waited behind the barrier may go */
 	if (b->result < 0)
 		log_error("receiver", "barrier=%" PRIu64 " action=drop err=\"%s\"", b->barrier.seq,
 			  b->err.msg);
@@ -326,6 +332,7 @@ static void judge_barrier(struct receiver *rx, uint64_t id, bool clean)
 	memmove(&rx->barriers[i], &rx->barriers[i + 1],
 		(rx->n_barriers - i - 1) * sizeof(rx->barriers[0]));
 	rx->n_barriers--;
+	rx->fresh = true;
 
 	store_state(rx->setup.env.store, &state);
 	bool equal = memcmp(state.digest, barrier.digest, sizeof(barrier.digest)) == 0;

@@ -58,6 +58,7 @@ struct receiver {
 	struct slot *todo, **todo_last; /* small records waiting for a worker */
 	int stage_jobs, stream_jobs;
 	bool committing;
+	bool fresh; /* something may have become ready for a batch */
 	bool storing_barrier;
 	bool closing;
 	bool violated;

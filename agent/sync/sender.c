@@ -28,6 +28,7 @@ struct sender *sender_new(const struct sender_setup *setup)
 	snprintf(sd->peer, sizeof(sd->peer), "%s", setup->peer);
 	sd->outbound = outbound_new(&limits);
 	BUG_ON(!sd->outbound);
+	sd->frame = x_calloc(1, WIRE_FRAME_MAX);
 	sd->retry_wait_ms = RETRY_FIRST_MS;
 	uv_timer_init(setup->loop, &sd->timer);
 	sd->timer.data = sd;
@@ -302,7 +303,6 @@ void sender_send_record(struct parcel *p)
 {
 	struct sender *sd = p->sd;
 	struct wire_record m = {.op = p->op, .record = p->entry.rec, .hint = p->hint};
-	AUTO_FREE uint8_t *frame = x_calloc(1, WIRE_FRAME_MAX);
 	bool content_follows = p->op == OP_WHOLE || p->op == OP_DELTA;
 	m.ticket = p->ticket = ++sd->last_ticket;
 	m.stream = p->streamed && content_follows ? p->ticket : 0;
@@ -312,10 +312,10 @@ void sender_send_record(struct parcel *p)
 	m.bytes = p->body.data;
 	m.bytes_len = (uint32_t)p->body.len;
 	struct wr w;
-	wr_init(&w, frame, WIRE_FRAME_MAX);
+	wr_init(&w, sd->frame, WIRE_FRAME_MAX);
 	wire_encode_record(&w, &m);
 	BUG_ON(w.error);
-	link_send(sd->setup.link, WIRE_RECORD, frame, wr_len(&w));
+	link_send(sd->setup.link, WIRE_RECORD, sd->frame, wr_len(&w));
 	sender_spend(sd, wr_len(&w));
 	sd->counts.records++;
 	sd->counts.content_bytes += p->body.len;
@@ -523,6 +523,7 @@ static void on_timer_closed(uv_handle_t *handle)
 		free(sd->acks[i].path);
 	for (size_t i = 0; i < sd->n_unsigned; i++)
 		free(sd->unsigned_[i].path);
+	free(sd->frame);
 	free(sd->acks);
 	free(sd->unsigned_);
 	outbound_free(sd->outbound);

@@ -82,6 +82,7 @@ struct sender {
 	struct parcel *streams; /* list: being opened or sent */
 	size_t n_streams;
 	uint32_t last_ticket;
+	uint8_t *frame; /* WIRE_FRAME_MAX bytes in which a RECORD is encoded */
 	bool closing, violated, paused;
 	int jobs;
 	/* paging through the index */
