@@ -2,6 +2,7 @@
  * moment. */
 #include "tests/unit/net/fixture.h"
 
+#include <netdb.h>
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
@@ -219,11 +220,22 @@ static void a_peer_that_comes_later_is_found(void **state)
 	world_end(&world);
 }
 
+static bool localhost_is_known(void)
+{
+	struct addrinfo *found = NULL;
+	bool known = getaddrinfo("localhost", NULL, NULL, &found) == 0;
+	if (known)
+		freeaddrinfo(found);
+	return known;
+}
+
 static void names_are_resolved_and_failures_named(void **state)
 {
 	struct world world;
 	struct side a = {0}, b = {0};
 	char to[96];
+	if (!localhost_is_known())
+		skip(); /* a bare root has no /etc/hosts */
 	world_begin(&world);
 	side_begin(&b, &world, "b", true, "a");
 	snprintf(to, sizeof(to), "b=localhost:%d c=no-such-host.invalid:1", peers_port(b.peers));
