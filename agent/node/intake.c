@@ -139,6 +139,14 @@ void intake_subtree(struct intake *in, const char *path)
 	intake_run(in);
 }
 
+static void queue_scan(struct intake *in, char *top, uint64_t since_ms);
+
+void intake_scan(struct intake *in)
+{
+	queue_scan(in, x_strdup(""), clock_mono_ms());
+	intake_run(in);
+}
+
 void intake_fenced(struct intake *in)
 {
 	in->fence_pending = false;

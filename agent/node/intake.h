@@ -58,6 +58,8 @@ struct intake *intake_new(const struct intake_setup *setup);
 void intake_configure(struct intake *in, uint32_t settle_ms, uint32_t settle_max_ms);
 void intake_changed(struct intake *in, const char *path, enum watch_hint hint);
 void intake_subtree(struct intake *in, const char *path);
+/* A scan of the whole tree, now. What is open for writing keeps its time. */
+void intake_scan(struct intake *in);
 void intake_fenced(struct intake *in);
 
 /* What is settled becomes due now. */

@@ -218,7 +218,7 @@ static void start_intake(struct node *node)
 	intake_hold(node->intake, !node_is_healthy(node));
 	if (state.role == WIRE_ROLE_ACTIVE)
 		start_watcher(node);
-	intake_subtree(node->intake, "");
+	intake_scan(node->intake);
 	/* Whoever was part of the group speaks at once; a new passive when it knows what it holds.
 	 */
 	if (setup.mode != INTAKE_FOREIGN)
@@ -333,7 +333,7 @@ static void roots_changed(struct node *node)
 	if (node->watcher)
 		watcher_restart(node->watcher, node->tree);
 	if (healthy)
-		intake_subtree(node->intake, "");
+		intake_scan(node->intake);
 }
 
 static void tree_done(struct job *job)
@@ -444,7 +444,7 @@ static void on_tick(uv_timer_t *timer)
 		node_fence(node);
 	if (node->intake && node->scan_due_ms != 0 && clock_mono_ms() >= node->scan_due_ms) {
 		node->scan_due_ms = 0; /* set again when the scan has ended */
-		intake_subtree(node->intake, "");
+		intake_scan(node->intake);
 	}
 	for (struct session *s = node->sessions; s; s = s->next) {
 		if (node->fingerprints_changed)

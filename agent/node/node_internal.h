@@ -23,6 +23,7 @@
 #include "agent/watch/watcher.h"
 #include "protocol/lineage.h"
 
+#define BEATS_REMEMBERED 16 /* heartbeats whose echo may still come */
 #define MODULE_SESSION "session"
 
 /* One configured peer, connected or not. */
@@ -58,8 +59,8 @@ struct session {
 	uint64_t beat, beat_seen, beat_seen_us;
 	struct wire_heartbeat theirs;
 	bool have_theirs;
-	double rtt_ms; /* < 0 = unknown */
-	uint64_t beat_sent_us;
+	double rtt_ms;				 /* < 0 = unknown */
+	uint64_t beat_sent_us[BEATS_REMEMBERED]; /* by nonce */
 	/* progress */
 	struct pending_summary pending;
 	uint64_t rate_bytes, rate_ms;

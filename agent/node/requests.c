@@ -158,7 +158,7 @@ static bool advance(struct request *q)
 		q->phase = REQUEST_CAPTURE;
 		/* Where not every change is reported, the tree itself is asked. */
 		if (!node->watcher || !node->fence_complete)
-			intake_subtree(node->intake, "");
+			intake_scan(node->intake);
 		q->fenced_ms = clock_mono_ms();
 		intake_flush(node->intake);
 		return true;

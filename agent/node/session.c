@@ -468,7 +468,7 @@ static void send_heartbeat(struct session *s)
 	struct wr w;
 	wr_init(&w, body, sizeof(body));
 	wire_encode_heartbeat(&w, &beat);
-	s->beat_sent_us = now_us;
+	s->beat_sent_us[s->beat % BEATS_REMEMBERED] = now_us;
 	link_send(s->link, WIRE_HEARTBEAT, body, wr_len(&w));
 }
 
@@ -480,8 +480,11 @@ static int on_heartbeat(struct session *s, const struct frame *frame)
 	rd_init(&r, frame->body, frame->len);
 	if (wire_decode_heartbeat(&m, &r) < 0)
 		return -EBADMSG;
-	if (m.echo == s->beat && now_us - s->beat_sent_us >= m.echo_delay_us)
-		s->rtt_ms = (double)(now_us - s->beat_sent_us - m.echo_delay_us) / 1000.0;
+	/* Not only the newest: on a long line another has gone out before the echo comes. */
+	uint64_t sent_us = s->beat_sent_us[m.echo % BEATS_REMEMBERED];
+	bool known = m.echo != 0 && m.echo <= s->beat && s->beat - m.echo < BEATS_REMEMBERED;
+	if (known && now_us - sent_us >= m.echo_delay_us)
+		s->rtt_ms = (double)(now_us - sent_us - m.echo_delay_us) / 1000.0;
 	s->beat_seen = m.nonce;
 	s->beat_seen_us = now_us;
 	s->theirs = m;

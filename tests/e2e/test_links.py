@@ -11,6 +11,17 @@ from harness import Node, free_port
 from waiting import SCALE, wait_until
 
 
+def connect(port):
+    """A new passive listens when it knows what its tree holds, a moment after it answers commands."""
+    def attempt():
+        try:
+            return socket.create_connection(("127.0.0.1", port), 10)
+        except ConnectionRefusedError:
+            return None
+    return wait_until("it listens", attempt)
+
+
+
 # How a line of the log begins to say why somebody was turned away.
 REFUSAL = r"(rejected|refused|err|why|reason|closed)=.*"
 
@@ -29,7 +40,7 @@ def hang_up_awaited(connection, within):
 def test_plain_text_is_refused_with_a_reason(pair):
     pair.wait()
     mark = pair.passive.log_mark()
-    with socket.create_connection(("127.0.0.1", pair.passive.port)) as connection:
+    with connect(pair.passive.port) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 10)
         hang_up_awaited(connection, 10)
     pair.passive.wait_for_log(REFUSAL + r"TLS", since=mark)
@@ -39,7 +50,7 @@ def test_plain_text_is_refused_with_a_reason(pair):
 
 def test_who_says_nothing_is_hung_up_on(pair):
     """One deadline covers connect, handshake and hello."""
-    with socket.create_connection(("127.0.0.1", pair.passive.port)) as connection:
+    with connect(pair.passive.port) as connection:
         hang_up_awaited(connection, 30)
     pair.converge()
 
@@ -50,7 +61,7 @@ def test_half_open_sessions_are_capped(pair):
     try:
         for _ in range(300):
             try:
-                idle.append(socket.create_connection(("127.0.0.1", pair.passive.port), 2))
+                idle.append(connect(pair.passive.port))
             except OSError:
                 break
         (pair.active.tree / "file").write_bytes(b"gets through")
@@ -132,7 +143,7 @@ def authenticated(pair):
     context.verify_mode = ssl.CERT_NONE
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.load_cert_chain(pair.active.state / "node.crt", pair.active.state / "node.key")
-    plain = socket.create_connection(("127.0.0.1", pair.passive.port), 10)
+    plain = connect(pair.passive.port)
     return context.wrap_socket(plain)
 
 
@@ -162,7 +173,7 @@ def test_tls_1_2_is_refused(pair):
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     context.maximum_version = ssl.TLSVersion.TLSv1_2
-    plain = socket.create_connection(("127.0.0.1", pair.passive.port), 10)
+    plain = connect(pair.passive.port)
     with pytest.raises((ssl.SSLError, ConnectionError)):
         context.wrap_socket(plain)
 
