@@ -144,18 +144,6 @@ int wire_decode_range_list(struct wire_range_list *out, struct rd *r)
 	return r->error;
 }
 
-void wire_encode_reconciled(struct wr *w, const struct wire_reconciled *m)
-{
-	wr_u64(w, m->seq);
-}
-
-int wire_decode_reconciled(struct wire_reconciled *out, struct rd *r)
-{
-	memset(out, 0, sizeof(*out));
-	out->seq = rd_u64(r, "seq");
-	return rd_end(r);
-}
-
 void wire_encode_one_fingerprint(struct wr *w, const char *path, const uint8_t hash[32])
 {
 	wr_text(w, path);

@@ -54,7 +54,6 @@ enum wire_sender { FROM_ACTIVE = 1, FROM_PASSIVE = 2, FROM_EITHER = 3 };
 	X(RANGE_ASK,    0x30, PHASE_LIVE,  FROM_EITHER,  2 * WIRE_PATH_MAX + 128)                  \
 	X(RANGE_SPLIT,  0x31, PHASE_LIVE,  FROM_EITHER,  WIRE_FRAME_MAX)                           \
 	X(RANGE_LIST,   0x32, PHASE_LIVE,  FROM_EITHER,  WIRE_FRAME_MAX)                           \
-	X(RECONCILED,   0x33, PHASE_LIVE,  FROM_ACTIVE,  64)                                       \
 	X(FINGERPRINTS, 0x34, PHASE_LIVE,  FROM_EITHER,  WIRE_FRAME_MAX)                           \
 	X(DEEP_ASK,     0x35, PHASE_LIVE,  FROM_EITHER,  64)                                       \
 	X(DEEP_REPLY,   0x36, PHASE_LIVE,  FROM_EITHER,  WIRE_FRAME_MAX)
@@ -291,11 +290,6 @@ struct wire_range_list {
 	uint32_t records_len;
 };
 #define RANGE_LAST 0x01
-
-/* RECONCILED: the active has sent the answer to every difference it found up to this seq. */
-struct wire_reconciled {
-	uint64_t seq;
-};
 
 /* FINGERPRINTS: compare-only paths and the hash each side has. */
 struct wire_fingerprints {

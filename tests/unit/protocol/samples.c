@@ -214,11 +214,6 @@ BUILDER(range_list)
 	       .records_len = (uint32_t)wr_len(&entries));
 }
 
-BUILDER(reconciled)
-{
-	ENCODE(reconciled, .seq = 77);
-}
-
 BUILDER(fingerprints)
 {
 	uint8_t list[1024];
@@ -274,7 +269,6 @@ const struct sample samples[] = {
 	{"range_ask_all", WIRE_RANGE_ASK, range_ask_all},
 	{"range_split", WIRE_RANGE_SPLIT, range_split},
 	{"range_list", WIRE_RANGE_LIST, range_list},
-	{"reconciled", WIRE_RECONCILED, reconciled},
 	{"fingerprints", WIRE_FINGERPRINTS, fingerprints},
 	{"deep_ask", WIRE_DEEP_ASK, deep_ask},
 	{"deep_reply", WIRE_DEEP_REPLY, deep_reply},
@@ -386,7 +380,6 @@ int samples_recode(uint8_t type, const uint8_t *body, size_t len, uint8_t *out, 
 		RECODE(SIGNATURE, signature, )
 		RECODE(RANGE_ASK, range_ask, )
 		RECODE(RANGE_LIST, range_list, recode_records(&m, list))
-		RECODE(RECONCILED, reconciled, )
 		RECODE(FINGERPRINTS, fingerprints, recode_fingerprints(&m, list))
 		RECODE(DEEP_ASK, deep_ask, )
 		RECODE(DEEP_REPLY, deep_reply, recode_differences(&m, list))
