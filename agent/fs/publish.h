@@ -68,7 +68,7 @@ int stage_discard(const struct root *root, const char *temp, struct err *err);
 int stage_to_salvage(const struct root *root, const char *temp, const char *id, const char *name,
 		     struct err *err);
 
-/* A fresh name for stage/: 128 random bits, so unique across restarts. */
+/* A fresh name for stage/: 64 random bits of this run and a counter, so unique across restarts. */
 void stage_name(char out[STAGE_NAME_MAX]);
 
 /* fsync of a directory beneath the root. @return 0, also when it is gone */

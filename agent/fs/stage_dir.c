@@ -3,6 +3,8 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <inttypes.h>
+#include <pthread.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -13,13 +15,19 @@
 #include "agent/base/fault.h"
 #include "agent/fs/beneath.h"
 
+static uint64_t run_id; /* random: which run of the agent made a name */
+static _Atomic uint64_t names_made;
+static pthread_once_t run_once = PTHREAD_ONCE_INIT;
+
+static void choose_run(void)
+{
+	BUG_ON(getrandom(&run_id, sizeof(run_id), 0) != sizeof(run_id));
+}
+
 void stage_name(char out[STAGE_NAME_MAX])
 {
-	uint8_t random[16];
-	BUG_ON(getrandom(random, sizeof(random), 0) != sizeof(random));
-	char *at = stpcpy(out, "t-");
-	for (size_t i = 0; i < sizeof(random); i++)
-		at += sprintf(at, "%02x", random[i]);
+	pthread_once(&run_once, choose_run);
+	snprintf(out, STAGE_NAME_MAX, "t-%016" PRIx64 "%016" PRIx64, run_id, ++names_made);
 }
 
 int stage_create(char temp[STAGE_NAME_MAX], const struct root *root, struct err *err)

@@ -30,6 +30,19 @@ bool compress_pays(const char *path)
 	return true;
 }
 
+#define SMALL_CONTENT 4096 /* bytes */
+#define SAMPLE 128
+
+bool compress_looks_worth(const uint8_t *content, size_t len)
+{
+	size_t sample = len < SAMPLE ? len : SAMPLE, high = 0;
+	if (len >= SMALL_CONTENT)
+		return true;
+	for (size_t i = 0; i < sample; i++)
+		high += content[i] >= 0x80;
+	return high * 3 < sample; /* of random bytes half are; of text in most scripts fewer */
+}
+
 /* A thread's work areas: making one costs more than compressing a small file with it. They keep no
  * history: each call begins a frame of its own. */
 struct areas {

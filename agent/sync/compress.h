@@ -11,6 +11,10 @@
 /* False for what is known to be compressed already, by its suffix (jar, zip, png, ...). */
 bool compress_pays(const char *path);
 
+/* Does a small content look like text? Binary content of a few kilobytes mostly is keys or
+ * compressed already, and trying costs more than it saves. Larger content is always worth a try. */
+bool compress_looks_worth(const uint8_t *content, size_t len);
+
 /* What was learnt from the chunks of one file. Zeroed: nothing yet. */
 struct compress_history {
 	unsigned skip;	  /* chunks not to be tried */

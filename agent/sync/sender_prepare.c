@@ -84,7 +84,7 @@ void parcel_load(struct parcel *p)
 	}
 	p->raw_len = (uint32_t)raw.len;
 	uint8_t packed[WIRE_CHUNK_MAX];
-	size_t n = compress_pays(p->path) && raw.len > 0
+	size_t n = compress_pays(p->path) && compress_looks_worth(raw.data, raw.len)
 			   ? compress_chunk(packed, sizeof(packed), raw.data, raw.len, NULL)
 			   : 0;
 	if (n > 0) {

@@ -69,6 +69,20 @@ static void what_does_not_pay_is_left_alone(void **state)
 	assert_true(compress_chunk(out, 65536, noise, 65000, NULL) > 0);
 }
 
+static void small_binary_content_is_not_tried(void **state)
+{
+	uint8_t noise[5000];
+	for (size_t i = 0; i < sizeof(noise); i++)
+		noise[i] = (uint8_t)(i * 151 + i / 3);
+	assert_false(compress_looks_worth(noise, 2000));
+	assert_true(compress_looks_worth(noise, sizeof(noise))); /* large: zstd is the judge */
+	assert_true(compress_looks_worth((const uint8_t *)"<?xml version=\"1.0\"?><a/>", 26));
+	assert_true(compress_looks_worth((const uint8_t *)"Gr\xc3\xbc\xc3\x9f"
+							  "e aus K\xc3\xb6ln",
+					 19));
+	assert_false(compress_looks_worth(noise, 0));
+}
+
 static void incompressible_file_is_probed_now_and_then(void **state)
 {
 	struct random rng = random_new("probes");
@@ -179,6 +193,7 @@ int main(void)
 		cmocka_unit_test(suffixes_are_known),
 		cmocka_unit_test(chunks_come_back),
 		cmocka_unit_test(what_does_not_pay_is_left_alone),
+		cmocka_unit_test(small_binary_content_is_not_tried),
 		cmocka_unit_test(incompressible_file_is_probed_now_and_then),
 		cmocka_unit_test(equal_chunks_make_equal_frames),
 		cmocka_unit_test(lying_frames_are_refused),
