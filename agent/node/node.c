@@ -218,7 +218,10 @@ static void start_intake(struct node *node)
 	intake_hold(node->intake, !node_is_healthy(node));
 	if (state.role == WIRE_ROLE_ACTIVE)
 		start_watcher(node);
-	intake_scan(node->intake);
+	/* The watcher asks for a scan when it watches: one before would see less and cost the same.
+	 */
+	if (!node->watcher)
+		intake_scan(node->intake);
 	/* Whoever was part of the group speaks at once; a new passive when it knows what it holds.
 	 */
 	if (setup.mode != INTAKE_FOREIGN)

@@ -21,6 +21,8 @@ struct receiver *receiver_new(const struct receiver_setup *setup)
 	rx->setup = *setup;
 	rx->todo_last = &rx->todo;
 	struct store_state state;
+	/* On two cores a second one only fights the commit for the staging directory's lock. */
+	rx->stage_jobs_max = uv_available_parallelism() > 2 ? STAGE_JOBS_MAX : 1;
 	store_state(setup->env.store, &state);
 	rx->known_seq = state.last_seq;
 	rx->inbound = inbound_new(&limits);

@@ -10,7 +10,8 @@
 #include "agent/sync/receiver.h"
 #include "protocol/inbound.h"
 
-#define STAGE_JOBS_MAX 2      /* workers that stage small records at once */
+#define STAGE_JOBS_MAX \
+	2 /* workers that stage small records at once, where there are cores for them */
 #define STAGE_JOB_RECORDS 128 /* records in one of their jobs: a millisecond or two of work */
 #define BATCH_MAX 2000	      /* records in one commit */
 #define BARRIERS_MAX WIRE_BARRIERS_MAX
@@ -57,6 +58,7 @@ struct receiver {
 	struct slot *slots;		/* uthash */
 	struct slot *todo, **todo_last; /* small records waiting for a worker */
 	int stage_jobs, stream_jobs;
+	int stage_jobs_max;
 	bool committing;
 	bool fresh; /* something may have become ready for a batch */
 	bool storing_barrier;

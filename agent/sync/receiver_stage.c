@@ -151,7 +151,7 @@ void receiver_stage_todo(struct receiver *rx)
 	if (rx->closing)
 		return;
 	pass_deletions(rx);
-	while (rx->todo && rx->stage_jobs < STAGE_JOBS_MAX && !is_deletion(rx->todo)) {
+	while (rx->todo && rx->stage_jobs < rx->stage_jobs_max && !is_deletion(rx->todo)) {
 		struct small_job *small = x_calloc(1, sizeof(*small));
 		small->rx = rx;
 		while (rx->todo && small->n < STAGE_JOB_RECORDS && !is_deletion(rx->todo)) {
