@@ -30,7 +30,6 @@ struct store;
 #define ENTRY_FOREIGN 0x01 /* local content that was never replicated: displaced to the salvage */
 #define ENTRY_KEPT 0x02	   /* tombstone of a directory that local files keep in being */
 #define ENTRY_RACY 0x04	   /* timestamps too young when it was read: to be read again */
-#define ENTRY_DEEP_DIRTY 0x08 /* reserved */
 
 /* One path as the index holds it. Owns its strings: rec.path, rec.target, rec.xattrs are heap. */
 struct index_entry {

@@ -394,17 +394,20 @@ static struct slot *slot_new(struct receiver *rx, const struct wire_record *m)
 	return slot;
 }
 
-/* The peer never names policy: what our own profile leaves out is not taken, whoever sends it. */
+/* The peer never names policy: what our own profile leaves out is not taken, whoever sends it. A
+ * deletion does not say what it deletes: it is ours when the path would be as a file or as a
+ * directory. */
 static bool is_wanted(const struct receiver *rx, const struct wire_record *m)
 {
-	if (m->op == OP_DELETE || m->op == OP_ABSENT)
-		return true; /* judged by commit against what is indexed here: only replicated paths
-				are */
-	bool is_dir = m->record.kind == RECORD_DIR;
-	struct profile_judgement judgement =
-		profile_judge(rx->setup.env.profile, m->record.path, is_dir);
-	return judgement.verdict == PROFILE_REPLICATE ||
-	       (is_dir && judgement.verdict == PROFILE_PASSAGE);
+	const struct profile *profile = rx->setup.env.profile;
+	const char *path = m->record.path;
+	bool deletion = m->op == OP_DELETE || m->op == OP_ABSENT;
+	bool may_be_dir = deletion || m->record.kind == RECORD_DIR;
+	bool may_be_other = deletion || m->record.kind != RECORD_DIR;
+	enum profile_verdict as_dir = profile_judge(profile, path, true).verdict;
+	if (may_be_dir && (as_dir == PROFILE_REPLICATE || as_dir == PROFILE_PASSAGE))
+		return true;
+	return may_be_other && profile_judge(profile, path, false).verdict == PROFILE_REPLICATE;
 }
 
 static void on_record(struct receiver *rx, const struct frame *frame)

@@ -194,3 +194,27 @@ def test_ownership(make_pair, ownership):
     pair.wait()
     if ownership == "preserve":
         assert (pair.passive.tree / "file").stat().st_uid == 778
+
+
+def test_a_deletion_outside_this_nodes_profile_is_not_taken(make_pair):
+    """The peer never names what may be deleted: a wider profile over there reaches nothing here."""
+    pair = make_pair(profile="all")
+    pair.passive.configure(profile="wso2is")
+    local = pair.active.tree / "logs"
+    local.mkdir()
+    (local / "carbon.log").write_bytes(b"of the active")
+    pair.start()
+    pair.active.wait_for("it is connected", lambda s: s["peers"][0]["connected"])
+    pair.active.wait_for("the file is refused", lambda s: any("refused" in p for p in s["problems"]))
+    (pair.passive.tree / "logs").mkdir()
+    (pair.passive.tree / "logs" / "carbon.log").write_bytes(b"of the passive")
+    (local / "carbon.log").unlink()
+    seq = pair.active.status()["seq"]
+    pair.active.wait_for("the deletion is indexed", lambda s: s["seq"] > seq or s["files"] == 0)
+    # What is sent after it has arrived: so has the deletion.
+    later = "deployment/server/userstores/LATER.xml"
+    (pair.active.tree / later).parent.mkdir(parents=True)
+    (pair.active.tree / later).write_bytes(sample.user_store("LATER"))
+    wait_until("what came later is there", (pair.passive.tree / later).exists)
+    assert (pair.passive.tree / "logs" / "carbon.log").read_bytes() == b"of the passive"
+    assert pair.passive.status()["salvage"] == 0
