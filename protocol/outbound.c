@@ -426,11 +426,9 @@ int outbound_refused(struct outbound *ob, uint32_t ticket)
 	return end(ob, ticket);
 }
 
-int outbound_again(struct outbound *ob, uint32_t ticket, uint8_t need)
+/* Back to pending, unless a newer version goes in its stead. */
+static int take_again(struct outbound *ob, uint32_t ticket, uint8_t need)
 {
-	if (need < NEED_CONTENT || need > NEED_VERIFY)
-		return -EINVAL;
-	ob->denials++;
 	struct outbound_entry *entry = take_back(ob, ticket);
 	if (!entry)
 		return -ENOENT;
@@ -448,6 +446,19 @@ int outbound_again(struct outbound *ob, uint32_t ticket, uint8_t need)
 	set_pending(entry->place, entry);
 	ob->pending++;
 	return 0;
+}
+
+int outbound_needed(struct outbound *ob, uint32_t ticket, uint8_t need)
+{
+	if (need < NEED_CONTENT || need > NEED_VERIFY)
+		return -EINVAL;
+	ob->denials++;
+	return take_again(ob, ticket, need);
+}
+
+int outbound_otherwise(struct outbound *ob, uint32_t ticket)
+{
+	return take_again(ob, ticket, NEED_CONTENT);
 }
 
 /* ---- looking ------------------------------------------------------------------------------ */

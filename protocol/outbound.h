@@ -93,7 +93,12 @@ int outbound_refused(struct outbound *ob, uint32_t ticket);
  * goes in its stead.
  * @return 0, -ENOENT, -ELOOP after OUTBOUND_ATTEMPTS_MAX attempts (it is dropped; treat as
  * refused), -EINVAL for a need that is none of NEED_* */
-int outbound_again(struct outbound *ob, uint32_t ticket, uint8_t need);
+int outbound_needed(struct outbound *ob, uint32_t ticket, uint8_t need);
+
+/* The sender itself gives up this way of sending it (a delta that saves nothing): like
+ * NEED_CONTENT, but the receiver denied nothing, and so no denial is counted.
+ * @return 0, -ENOENT, -ELOOP */
+int outbound_otherwise(struct outbound *ob, uint32_t ticket);
 
 /* The source changed while it was read, or is gone: the newer version will be offered. Not for a
  * deletion, and only before

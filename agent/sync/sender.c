@@ -332,7 +332,8 @@ void sender_give_up(struct parcel *p)
 	if (p->ticket != 0)
 		HASH_DEL(sd->sent, p);
 	if (p->result == PARCEL_WASTE) {
-		outbound_again(sd->outbound, p->begun, NEED_CONTENT);
+		if (outbound_otherwise(sd->outbound, p->begun) < 0)
+			sender_retry_later(sd);
 	} else {
 		outbound_abandon(sd->outbound, p->begun);
 		if (p->result == PARCEL_CHANGED)
@@ -432,12 +433,12 @@ static void on_need(struct sender *sd, const struct frame *frame)
 		return;
 	}
 	if (!p) {
-		outbound_again(sd->outbound, 0, m.reason); /* counted all the same */
+		outbound_needed(sd->outbound, 0, m.reason); /* counted all the same */
 		return;
 	}
 	if (m.reason == NEED_PARENT)
 		forget_parents(sd, p->path);
-	if (outbound_again(sd->outbound, p->begun, m.reason) < 0)
+	if (outbound_needed(sd->outbound, p->begun, m.reason) < 0)
 		sender_retry_later(
 			sd); /* it was tried too often: after a while, from the beginning */
 	/* Bytes that did not hash to what was announced may mean that the file here changed

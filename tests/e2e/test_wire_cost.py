@@ -113,6 +113,19 @@ def test_a_file_that_grows_sends_its_end(proxied, seed):
     pair.converge()
 
 
+def test_a_delta_that_saves_nothing_is_given_up(proxied, seed):
+    """The file goes whole instead, and the trees are proven equal in the same session."""
+    pair = proxied
+    path = pair.active.tree / "rewritten"
+    trees.write_random(path, 24 * MIB, seed)
+    pair.converge()
+    crossed = bytes_to_converge(pair, lambda: trees.write_random(path, 24 * MIB, seed + 1))
+    print(f"{crossed} bytes crossed the wire for {24 * MIB}")
+    # 16 MiB are looked at before the delta is judged.
+    assert crossed < (24 + 18) * MIB
+    pair.converge()
+
+
 def test_a_small_change_does_not_wait_for_a_large_file(make_pair, seed):
     """Streams are multiplexed: 2 KiB written while 200 MiB are under way arrives first."""
     pair = make_pair(settings={"limits": {"rate_bytes_per_s": 10 * MIB}})

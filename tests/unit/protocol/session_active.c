@@ -225,7 +225,7 @@ void active_on_answer(struct world *w)
 		assert_int_equal(outbound_done(w->ob, m.ticket), 0);
 	} else if (m.kind == REFUSED) {
 		outbound_refused(w->ob, m.ticket);
-	} else if (outbound_again(w->ob, m.ticket, m.need) == 0) {
+	} else if (outbound_needed(w->ob, m.ticket, m.need) == 0) {
 		return;
 	}
 	if (m.kind != ACK && item && w->offered[m.path] == seq)

@@ -195,6 +195,26 @@ static void a_replaced_directory_does_not_lock_its_children(void **state)
 	outbound_free(ob);
 }
 
+static void a_way_given_up_here_is_no_denial(void **state)
+{
+	struct outbound *ob = outbound_new(&wide);
+	offer(ob, 'T', "a", 1);
+	offer(ob, 'T', "b", 2);
+	uint32_t a = expect(ob, "a", 1);
+	assert_int_equal(outbound_otherwise(ob, a), 0);
+	assert_int_equal(outbound_denials(ob), 0); /* or no barrier would ever hold again */
+	a = expect(ob, "a", 1);
+	assert_int_equal(outbound_find(ob, a)->need, NEED_CONTENT);
+	assert_int_equal(outbound_otherwise(ob, 77), -ENOENT);
+	for (int i = 2; i < OUTBOUND_ATTEMPTS_MAX; i++) {
+		assert_int_equal(outbound_otherwise(ob, a), 0);
+		a = expect(ob, "a", 1);
+	}
+	assert_int_equal(outbound_otherwise(ob, a), -ELOOP);
+	assert_int_equal(outbound_denials(ob), 0);
+	outbound_free(ob);
+}
+
 static void what_is_needed_again_goes_first(void **state)
 {
 	struct outbound *ob = outbound_new(&wide);
@@ -202,16 +222,16 @@ static void what_is_needed_again_goes_first(void **state)
 	offer(ob, 'T', "b", 2);
 	offer(ob, 'T', "c", 3);
 	uint32_t a = expect(ob, "a", 1);
-	assert_int_equal(outbound_again(ob, a, 0), -EINVAL);
-	assert_int_equal(outbound_again(ob, a, NEED_CONTENT), 0);
+	assert_int_equal(outbound_needed(ob, a, 0), -EINVAL);
+	assert_int_equal(outbound_needed(ob, a, NEED_CONTENT), 0);
 	assert_int_equal(outbound_denials(ob), 1);
 	a = expect(ob, "a", 1);
 	assert_int_equal(a, 2);
 	assert_int_equal(outbound_find(ob, a)->need, NEED_CONTENT);
 	offer(ob, 'T', "a", 4);
-	assert_int_equal(outbound_again(ob, a, NEED_VERIFY), 0); /* the newer one goes instead */
+	assert_int_equal(outbound_needed(ob, a, NEED_VERIFY), 0); /* the newer one goes instead */
 	assert_int_equal(outbound_pending(ob), 3);
-	assert_int_equal(outbound_again(ob, 77, NEED_VERIFY), -ENOENT);
+	assert_int_equal(outbound_needed(ob, 77, NEED_VERIFY), -ENOENT);
 	assert_int_equal(outbound_refused(ob, 78), -ENOENT);
 	assert_int_equal(outbound_denials(ob), 4); /* the receiver counted those, too */
 	expect(ob, "b", 2);
@@ -219,10 +239,10 @@ static void what_is_needed_again_goes_first(void **state)
 	a = expect(ob, "a", 4);
 	assert_int_equal(outbound_find(ob, a)->need, NEED_VERIFY);
 	for (int i = 1; i < OUTBOUND_ATTEMPTS_MAX; i++) {
-		assert_int_equal(outbound_again(ob, a, NEED_VERIFY), 0);
+		assert_int_equal(outbound_needed(ob, a, NEED_VERIFY), 0);
 		a = expect(ob, "a", 4);
 	}
-	assert_int_equal(outbound_again(ob, a, NEED_VERIFY), -ELOOP);
+	assert_int_equal(outbound_needed(ob, a, NEED_VERIFY), -ELOOP);
 	expect(ob, NULL, 0);
 	assert_int_equal(outbound_under_way(ob), 2);
 	outbound_free(ob);
@@ -233,7 +253,7 @@ static void a_missing_parent_is_waited_for(void **state)
 	struct outbound *ob = outbound_new(&wide);
 	offer(ob, 'T', "p/q/f", 1);
 	uint32_t f = expect(ob, "p/q/f", 1);
-	assert_int_equal(outbound_again(ob, f, NEED_PARENT), 0);
+	assert_int_equal(outbound_needed(ob, f, NEED_PARENT), 0);
 	offer(ob, 'T', "other", 2);
 	offer(ob, 'D', "p", 3);
 	offer(ob, 'D', "p/q", 4);
@@ -257,7 +277,7 @@ static void drained_means_sent_and_idle_means_answered(void **state)
 	outbound_sent(ob, a);
 	assert_true(outbound_is_drained(ob));
 	assert_false(outbound_is_idle(ob));
-	assert_int_equal(outbound_again(ob, a, NEED_CONTENT), 0);
+	assert_int_equal(outbound_needed(ob, a, NEED_CONTENT), 0);
 	assert_false(outbound_is_drained(ob));
 	a = expect(ob, "a", 1);
 	assert_int_equal(outbound_abandon(ob, a), 0); /* with its stream open */
@@ -277,6 +297,7 @@ int main(void)
 		cmocka_unit_test(a_deletion_goes_after_what_is_beneath),
 		cmocka_unit_test(what_is_made_anew_waits_for_its_directory),
 		cmocka_unit_test(a_replaced_directory_does_not_lock_its_children),
+		cmocka_unit_test(a_way_given_up_here_is_no_denial),
 		cmocka_unit_test(what_is_needed_again_goes_first),
 		cmocka_unit_test(a_missing_parent_is_waited_for),
 		cmocka_unit_test(drained_means_sent_and_idle_means_answered),
