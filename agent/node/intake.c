@@ -53,6 +53,7 @@ struct intake {
 	bool scan_is_whole, stepping;
 	bool whole_ended;  /* a whole scan has walked the tree; its findings are being captured */
 	int scan_captures; /* workers capturing what a scan found */
+	uint64_t rescan_ms; /* when to scan again after one that failed; 0: none has */
 	uint64_t whole_since_ms;
 	int64_t whole_since_real_ns;
 	uint64_t scan_since_ms;
@@ -551,8 +552,10 @@ static void scan_work(struct job *job)
 
 static void end_scan(struct intake *in, int result, const struct err *err)
 {
-	if (result < 0)
+	if (result < 0) {
 		log_warn("scan", "action=retry err=\"%s\"", err->msg);
+		in->rescan_ms = clock_mono_ms() + UNREADABLE_MS;
+	}
 	if (in->scan && in->scan_is_whole && result == 0) {
 		in->counts.scan = *scan_counts(in->scan);
 		in->counts.scan_entries = in->counts.scan.entries;
@@ -623,6 +626,8 @@ static void set_timer(struct intake *in)
 	uint64_t due = dirty_set_next_due(in->dirty);
 	if (in->gone && now + 50 < due)
 		due = now + 50;
+	if (in->rescan_ms != 0 && in->rescan_ms < due)
+		due = in->rescan_ms;
 	if (due == UINT64_MAX || in->held)
 		uv_timer_stop(&in->timer);
 	else
@@ -634,6 +639,10 @@ static void intake_run(struct intake *in)
 	if (in->closing)
 		return;
 	if (!in->held) {
+		if (in->rescan_ms != 0 && clock_mono_ms() >= in->rescan_ms) {
+			in->rescan_ms = 0;
+			queue_scan(in, x_strdup(""), clock_mono_ms());
+		}
 		while (in->captures < CAPTURE_JOBS && start_capture(in))
 			;
 		step_scan(in);
