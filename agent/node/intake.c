@@ -51,8 +51,8 @@ struct intake {
 	uint64_t tops_since_ms;
 	struct scan *scan;
 	bool scan_is_whole, stepping;
-	bool whole_ended;  /* a whole scan has walked the tree; its findings are being captured */
-	int scan_captures; /* workers capturing what a scan found */
+	bool whole_ended;   /* a whole scan has walked the tree; its findings are being captured */
+	int scan_captures;  /* workers capturing what a scan found */
 	uint64_t rescan_ms; /* when to scan again after one that failed; 0: none has */
 	uint64_t whole_since_ms;
 	int64_t whole_since_real_ns;

@@ -114,13 +114,11 @@ static void on_watch_ready(void *owner)
 	node_fence(node);
 }
 
-static void check_tree(struct node *node);
-
 static void on_root_suspect(void *owner, const char *at)
 {
 	char q[QUOTED_MAX];
 	log_warn("watch", "root=%s may be gone action=check", quote_path(q, at));
-	check_tree(owner);
+	roots_check(owner);
 }
 
 static void on_module_closed(void *owner)
@@ -190,7 +188,7 @@ static void on_compared(void *owner, const char *path, const uint8_t hash[HASH_L
 	fingerprints_set_ours(owner, path, hash);
 }
 
-static void start_intake(struct node *node)
+void node_start_intake(struct node *node)
 {
 	const struct conf *conf = node_conf(node);
 	struct store_state state;
@@ -250,7 +248,7 @@ static void on_closed(void *owner, struct link *link, uint16_t reason, const cha
 	session_on_closed(owner, link, reason, why);
 }
 
-static int load_identity(struct tls_identity **out, const struct conf *conf, struct err *err)
+int node_load_identity(struct tls_identity **out, const struct conf *conf, struct err *err)
 {
 	AUTO_FREE struct tls_peer *peers = x_calloc(conf->n_peers, sizeof(*peers));
 	for (size_t i = 0; i < conf->n_peers; i++) {
@@ -293,84 +291,6 @@ static void start_peers(struct node *node)
 		node->peers = NULL;
 		node_stop(node);
 	}
-}
-
-/* ---- roots ---------------------------------------------------------------------------------- */
-
-struct tree_job {
-	struct job job;
-	struct node *node;
-	bool changed;
-	int recovered;
-	struct err err;
-};
-
-/* worker: a dead NFS server may keep us waiting here, and nothing else. */
-static void tree_work(struct job *job)
-{
-	struct tree_job *t = container_of(job, struct tree_job, job);
-	struct node *node = t->node;
-	t->changed = tree_check(node->tree);
-	t->recovered = 0;
-	if (!node->recovered)
-		t->recovered = commit_recover(&node->commit, &t->err);
-}
-
-static void roots_changed(struct node *node)
-{
-	bool healthy = node_is_healthy(node);
-	for (size_t i = 0; i < node->tree->n; i++) {
-		const struct root *root = &node->tree->roots[i];
-		char q[QUOTED_MAX];
-		if (!root->healthy)
-			log_error("node",
-				  "root=%s unhealthy why=\"%s\" action=nothing-is-deleted-or-sent",
-				  quote_path(q, root->location), root->why);
-	}
-	if (healthy && !node->was_healthy)
-		log_info("node", "all roots are healthy action=scan");
-	node->was_healthy = healthy;
-	if (!node->intake)
-		return;
-	intake_hold(node->intake, !healthy);
-	if (node->watcher)
-		watcher_restart(node->watcher, node->tree);
-	if (healthy)
-		intake_scan(node->intake);
-}
-
-static void tree_done(struct job *job)
-{
-	struct tree_job *t = container_of(job, struct tree_job, job);
-	struct node *node = t->node;
-	node->checking_tree = false;
-	if (t->changed)
-		roots_changed(node);
-	if (!node->recovered) {
-		if (t->recovered == 0) {
-			node->recovered = true;
-			if (!node->stopping)
-				start_intake(node);
-		} else {
-			log_error("node",
-				  "the batch a crash left behind could not be finished "
-				  "action=retry err=\"%s\"",
-				  t->err.msg);
-		}
-	}
-	free(t);
-	node_closed_one(node);
-}
-
-static void check_tree(struct node *node)
-{
-	if (node->checking_tree || node->stopping)
-		return;
-	struct tree_job *t = x_calloc(1, sizeof(*t));
-	t->node = node;
-	node->checking_tree = true;
-	node->closing++;
-	job_start(&node->loop, &t->job, tree_work, tree_done);
 }
 
 /* ---- clockwork ------------------------------------------------------------------------------ */
@@ -442,7 +362,7 @@ static void on_tick(uv_timer_t *timer)
 {
 	struct node *node = timer->data;
 	char line[200];
-	check_tree(node);
+	roots_check(node);
 	if (node->intake && node_is_active(node) && node->watcher_ready && node_is_healthy(node))
 		node_fence(node);
 	if (node->intake && node->scan_due_ms != 0 && clock_mono_ms() >= node->scan_due_ms) {
@@ -484,7 +404,7 @@ static void reload(struct node *node)
 			r = err_set(&err, -EINVAL, "these need a restart: %.200s", obstacles);
 	}
 	if (r == 0)
-		r = load_identity(&identity, next, &err);
+		r = node_load_identity(&identity, next, &err);
 	if (r == 0 && node->peers) {
 		AUTO_FREE struct peer_address *addresses = peer_addresses(next);
 		for (size_t i = 0; i < next->n_peers; i++) {
@@ -580,86 +500,6 @@ void node_stop(struct node *node)
 
 /* ---- starting ------------------------------------------------------------------------------- */
 
-static int meta_policy_from(struct meta_policy *out, const struct conf *conf, struct err *err)
-{
-	*out = (struct meta_policy){.ownership = OWNERSHIP_IGNORE};
-	int r = conf_owner(conf, &out->uid, &out->gid, err);
-	if (r < 0)
-		return r;
-	if (r > 0)
-		out->ownership = OWNERSHIP_FIXED;
-	else if (strcmp(conf->ownership, "preserve") == 0)
-		out->ownership = OWNERSHIP_PRESERVE;
-	return 0;
-}
-
-/* What both sides must agree on to call their trees equal. */
-static void hash_profile(struct node *node, const struct meta_policy *policy)
-{
-	uint8_t bytes[HASH_LEN + 1];
-	profile_hash(node->profile, bytes);
-	bytes[HASH_LEN] = policy->ownership == OWNERSHIP_PRESERVE;
-	hash_bytes(node->profile_hash, bytes, sizeof(bytes));
-}
-
-static int open_tree(struct node *node, struct err *err)
-{
-	const struct conf *conf = node->conf;
-	uint8_t ids[ROOT_MAX][ROOT_ID_LEN];
-	bool have_ids = conf->n_follow < ROOT_MAX;
-	for (size_t i = 0; i < conf->n_follow + 1 && have_ids; i++)
-		have_ids =
-			store_root_id(node->store, i ? conf->follow[i - 1] : "", ids[i], NULL) == 0;
-	int r = tree_open(&node->tree, conf->tree, conf->follow, conf->n_follow,
-			  have_ids ? (const uint8_t(*)[ROOT_ID_LEN])ids : NULL, err);
-	if (r < 0)
-		return r;
-	for (size_t i = 0; i < node->tree->n && !have_ids; i++) {
-		const struct root *root = &node->tree->roots[i];
-		if (root->healthy)
-			store_set_root_id(node->store, root->at, root->id, NULL);
-	}
-	return 0;
-}
-
-static int open_node(struct node *node, struct err *err)
-{
-	const struct conf *conf = node->conf;
-	struct meta_policy policy;
-	int r = meta_policy_from(&policy, conf, err);
-	if (r == 0)
-		r = profile_new(&node->profile, conf->profile, (const char *const *)conf->rules,
-				conf->n_rules, conf->gates, err);
-	if (r == 0)
-		r = store_open(&node->store, conf->state_dir, err);
-	if (r == 0)
-		r = store_set_preserve_ownership(node->store,
-						 policy.ownership == OWNERSHIP_PRESERVE, err);
-	if (r == 0)
-		r = open_tree(node, err);
-	if (r == 0)
-		r = load_identity(&node->identity, conf, err);
-	if (r < 0)
-		return r;
-	hash_profile(node, &policy);
-	node->capture = (struct capture_env){.tree = node->tree,
-					     .store = node->store,
-					     .profile = node->profile,
-					     .policy = policy};
-	struct store_state state;
-	store_state(node->store, &state);
-	node->commit = (struct commit_env){.tree = node->tree,
-					   .store = node->store,
-					   .profile = node->profile,
-					   .policy = policy,
-					   .salvage_why = state.adopt ? "adopt" : "drift"};
-	for (size_t i = 0; i < conf->n_peers; i++)
-		session_new(node, conf->peers[i].node);
-	node->recovery_ns = state.barrier_clock_ns;
-	node->was_healthy = true;
-	return 0;
-}
-
 static void start_signal(struct node *node, uv_signal_t *handle, int signum)
 {
 	uv_signal_init(&node->loop, handle);
@@ -712,7 +552,7 @@ int node_run(const struct conf *conf, struct err *err)
 	delta_init();
 	notify_init(&node->notify, NULL);
 	BUG_ON(uv_loop_init(&node->loop) != 0);
-	int r = open_node(node, err);
+	int r = node_open(node, err);
 	if (r == 0)
 		r = start_node(node, err);
 	if (r == 0)

@@ -1,6 +1,7 @@
 /* node_internal.h - the agent's parts, for the files of node/ only: node.c (start, stop,
- * clockwork), session.c (one peer), requests.c and verify.c (commands that take time), status.c
- * (what is shown). Thread: the loop. */
+ * clockwork), open.c and roots.c (what it works with), session.c, hello.c and heartbeat.c (one
+ * peer), requests.c and verify.c (commands that take time), status.c (what is shown). Thread: the
+ * loop. */
 #ifndef NODE_NODE_INTERNAL_H
 #define NODE_NODE_INTERNAL_H
 
@@ -165,6 +166,28 @@ int64_t node_barrier_clock(struct node *node);
 void node_barrier_sent(struct node *node);
 uint32_t node_scan_interval_s(const struct node *node);
 
+/* The key, certificate and peers of a configuration. @return 0 or negative errno */
+int node_load_identity(struct tls_identity **out, const struct conf *conf, struct err *err);
+void node_start_intake(struct node *node); /* after what a crash left behind is settled */
+
+/* open.c: fills in everything up to the first job. @return 0 or negative errno */
+int node_open(struct node *node, struct err *err);
+
+/* roots.c */
+void roots_check(struct node *node); /* on a worker; settles what a crash left behind, too */
+void roots_changed(struct node *node);
+
+/* hello.c */
+void hello_send(struct session *s);
+int hello_frame(struct session *s, const struct frame *frame); /* negative: the link is closed */
+
+/* heartbeat.c. A frame: @return 0 or -EBADMSG */
+void heartbeat_send(struct session *s);
+int heartbeat_frame(struct session *s, const struct frame *frame);
+
+/* deep_answer.c. @return 0 or -EBADMSG */
+int deep_answer_frame(struct session *s, const struct frame *frame);
+
 /* session.c */
 struct session *session_new(struct node *node, const char *peer);
 void session_on_open(struct node *node, struct link *link, const char *peer);
@@ -177,6 +200,10 @@ void session_scanned(struct session *s);      /* the index is what the tree is *
 void session_want_barrier(struct session *s); /* prove equality as soon as everything is sent */
 bool session_is_in_sync(const struct session *s);
 void session_free_all(struct node *node);
+void session_close_link(struct session *s, uint16_t reason, const char *text);
+void session_start_sender(struct session *s);
+void session_start_receiver(struct session *s);
+void session_module_closed(void *owner); /* a module of the session's last connection ended */
 struct session *session_find(struct node *node, const char *peer);
 uint32_t session_compare_id(struct session *s);
 

@@ -1,0 +1,195 @@
+/* hello.c - the handshake of one connection: what is said of this node, how the pair is judged, and
+ * who sends from then on. */
+#include "agent/node/node_internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "agent/base/clock.h"
+#include "agent/base/log.h"
+#include "protocol/lineage.h"
+#include "protocol/messages.h"
+
+/* ---- what is said of this node -------------------------------------------------------------- */
+
+/* Does the tree hold more than directories, which replication may take over without a loss? */
+static bool holds_content(struct store *store)
+{
+	AUTO(store_cursor) *cursor = NULL;
+	const struct index_entry *entry;
+	if (store_cursor_open(&cursor, store, "", "", NULL) < 0)
+		return true;
+	int r;
+	while ((r = store_cursor_next(cursor, &entry, NULL)) > 0) {
+		if (entry->rec.kind == RECORD_FILE || entry->rec.kind == RECORD_SYMLINK)
+			return true;
+	}
+	return r < 0;
+}
+
+/* A passive that was never part of the group and holds files says so: nobody has replicated them.
+ */
+static uint8_t hello_flags(struct store *store, const struct store_state *state, size_t n_lineage)
+{
+	uint8_t flags = 0;
+	if (n_lineage == 0 && holds_content(store))
+		flags |= HELLO_POPULATED;
+	if (state->adopt)
+		flags |= n_lineage == 0 ? HELLO_ADOPT : HELLO_RECONCILING;
+	return flags;
+}
+
+static int fill_hello(struct session *s, struct wire_hello *out, struct epoch_entry **lineage)
+{
+	struct node *node = s->node;
+	struct store_state state;
+	struct err err = {0};
+	size_t n = 0;
+	int r = store_lineage(node->store, lineage, &n, &err);
+	if (r < 0) {
+		log_error(MODULE_SESSION, "peer=%s err=\"%s\"", s->peer, err.msg);
+		return r;
+	}
+	store_state(node->store, &state);
+	*out = (struct wire_hello){.version = WIRE_VERSION, .role = state.role};
+	snprintf(out->group, sizeof(out->group), "%s", node->conf->group);
+	snprintf(out->node, sizeof(out->node), "%s", node->conf->node);
+	snprintf(out->to, sizeof(out->to), "%s", s->peer);
+	out->flags = hello_flags(node->store, &state, n);
+	memcpy(out->profile, node->profile_hash, sizeof(out->profile));
+	out->chain_n = state.chain_n;
+	memcpy(out->chain, state.chain, sizeof(out->chain));
+	store_peer_chain(node->store, s->peer, &out->seen_chain_n, out->seen_chain, NULL);
+	out->last_seq = state.last_seq;
+	out->records = state.records;
+	memcpy(out->digest, state.digest, sizeof(out->digest));
+	out->n_lineage = (uint16_t)n;
+	out->lineage = *lineage;
+	return 0;
+}
+
+void hello_send(struct session *s)
+{
+	struct wire_hello hello;
+	AUTO_FREE struct epoch_entry *lineage = NULL;
+	AUTO_FREE uint8_t *body = x_calloc(1, WIRE_FRAME_MAX);
+	if (fill_hello(s, &hello, &lineage) < 0) {
+		session_close_link(s, BYE_INTERNAL, "the state could not be read");
+		return;
+	}
+	struct wr w;
+	wr_init(&w, body, WIRE_FRAME_MAX);
+	wire_encode_hello(&w, &hello);
+	BUG_ON(w.error);
+	link_send(s->link, WIRE_HELLO, body, wr_len(&w));
+}
+
+/* ---- going live ----------------------------------------------------------------------------- */
+
+static int take_lineage(struct session *s, const struct wire_hello *theirs)
+{
+	struct err err = {0};
+	if (store_set_lineage(s->node->store, theirs->lineage, theirs->n_lineage, &err) == 0)
+		return 0;
+	session_close_link(s, BYE_INTERNAL, err.msg);
+	return -EIO;
+}
+
+static void begin_sending(struct session *s, const struct wire_hello *theirs)
+{
+	struct err err = {0};
+	struct store *store = s->node->store;
+	int r = 0;
+	if (s->outcome == HANDSHAKE_SEND_ALL)
+		r = store_unack_all(store, s->peer, &err);
+	/* A seq the peer has seen must not be given to another change. */
+	if (r == 0)
+		r = store_raise_seq(store, theirs->last_seq, &err);
+	if (r < 0) {
+		session_close_link(s, BYE_INTERNAL, err.msg);
+		return;
+	}
+	/* Nothing to compare with: a new node holds its own directory at most. */
+	if (s->outcome == HANDSHAKE_SEND ||
+	    (s->outcome == HANDSHAKE_SEND_ALL && theirs->records <= 1)) {
+		session_start_sender(s);
+		return;
+	}
+	s->reconciling = true;
+	session_scanned(s);
+}
+
+static bool may_send(enum handshake outcome)
+{
+	return outcome == HANDSHAKE_SEND || outcome == HANDSHAKE_SEND_ALL ||
+	       outcome == HANDSHAKE_RECONCILE_SEND;
+}
+
+static bool may_receive(enum handshake outcome)
+{
+	return outcome == HANDSHAKE_RECEIVE || outcome == HANDSHAKE_RECEIVE_ALL ||
+	       outcome == HANDSHAKE_RECONCILE_RECEIVE;
+}
+
+static void go_live(struct session *s, const struct wire_hello *theirs)
+{
+	struct node *node = s->node;
+	s->live = true;
+	s->trouble[0] = '\0';
+	s->have_theirs = false;
+	s->beat = s->beat_seen = 0;
+	s->ranges = range_server_new(&node->loop, s->link, node->store);
+	s->profile_differs = memcmp(theirs->profile, node->profile_hash, 32) != 0;
+	if (s->profile_differs)
+		log_warn(MODULE_SESSION,
+			 "peer=%s profile or ownership differ: content flows, but the "
+			 "trees cannot be called equal; make `profile`, `rules` and `ownership` "
+			 "the same",
+			 s->peer);
+	if (may_send(s->outcome)) {
+		link_go_live(s->link, FROM_PASSIVE);
+		begin_sending(s, theirs);
+	} else {
+		link_go_live(s->link, FROM_ACTIVE);
+		if (take_lineage(s, theirs) == 0)
+			session_start_receiver(s);
+	}
+	/* What we saw of the peer's state now, it must not fall behind later. While positions are
+	 * not to be trusted it is not remembered, so that a restart compares again. */
+	if (s->outcome == HANDSHAKE_SEND || s->outcome == HANDSHAKE_RECEIVE)
+		store_set_peer_chain(node->store, s->peer, theirs->chain_n, theirs->chain, NULL);
+	fingerprints_send(s);
+	session_tick(s);
+}
+
+int hello_frame(struct session *s, const struct frame *frame)
+{
+	AUTO_FREE struct epoch_entry *lineage = x_calloc(WIRE_LINEAGE_MAX, sizeof(*lineage));
+	AUTO_FREE struct epoch_entry *our_lineage = NULL;
+	struct wire_hello theirs, ours;
+	enum wire_reason why = 0;
+	char text[WIRE_TEXT_MAX + 1];
+	struct rd r;
+	rd_init(&r, frame->body, frame->len);
+	if (wire_decode_hello(&theirs, lineage, &r) < 0) {
+		snprintf(text, sizeof(text), "HELLO: field \"%s\" is malformed",
+			 r.field ? r.field : "?");
+		session_close_link(s, BYE_MALFORMED, text);
+		return -EBADMSG;
+	}
+	if (fill_hello(s, &ours, &our_lineage) < 0) {
+		session_close_link(s, BYE_INTERNAL, "the state could not be read");
+		return -EIO;
+	}
+	s->outcome = handshake_judge(&ours, &theirs, &why, text);
+	s->peer_role = theirs.role;
+	log_info(MODULE_SESSION, "peer=%s address=%s outcome=%s%s%s", s->peer,
+		 link_address(s->link), handshake_name(s->outcome), *text ? " " : "", text);
+	if (!may_send(s->outcome) && !may_receive(s->outcome)) {
+		session_close_link(s, s->outcome == HANDSHAKE_REFUSE ? why : BYE_LINEAGE, text);
+		return -EPROTO;
+	}
+	go_live(s, &theirs);
+	return 0;
+}

@@ -1,0 +1,86 @@
+/* open.c - what the agent works with: profile, state, tree, identity. */
+#include "agent/node/node_internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+static int meta_policy_from(struct meta_policy *out, const struct conf *conf, struct err *err)
+{
+	*out = (struct meta_policy){.ownership = OWNERSHIP_IGNORE};
+	int r = conf_owner(conf, &out->uid, &out->gid, err);
+	if (r < 0)
+		return r;
+	if (r > 0)
+		out->ownership = OWNERSHIP_FIXED;
+	else if (strcmp(conf->ownership, "preserve") == 0)
+		out->ownership = OWNERSHIP_PRESERVE;
+	return 0;
+}
+
+/* What both sides must agree on to call their trees equal. */
+static void hash_profile(struct node *node, const struct meta_policy *policy)
+{
+	uint8_t bytes[HASH_LEN + 1];
+	profile_hash(node->profile, bytes);
+	bytes[HASH_LEN] = policy->ownership == OWNERSHIP_PRESERVE;
+	hash_bytes(node->profile_hash, bytes, sizeof(bytes));
+}
+
+static int open_tree(struct node *node, struct err *err)
+{
+	const struct conf *conf = node->conf;
+	uint8_t ids[ROOT_MAX][ROOT_ID_LEN];
+	bool have_ids = conf->n_follow < ROOT_MAX;
+	for (size_t i = 0; i < conf->n_follow + 1 && have_ids; i++)
+		have_ids =
+			store_root_id(node->store, i ? conf->follow[i - 1] : "", ids[i], NULL) == 0;
+	int r = tree_open(&node->tree, conf->tree, conf->follow, conf->n_follow,
+			  have_ids ? (const uint8_t(*)[ROOT_ID_LEN])ids : NULL, err);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < node->tree->n && !have_ids; i++) {
+		const struct root *root = &node->tree->roots[i];
+		if (root->healthy)
+			store_set_root_id(node->store, root->at, root->id, NULL);
+	}
+	return 0;
+}
+
+int node_open(struct node *node, struct err *err)
+{
+	const struct conf *conf = node->conf;
+	struct meta_policy policy;
+	int r = meta_policy_from(&policy, conf, err);
+	if (r == 0)
+		r = profile_new(&node->profile, conf->profile, (const char *const *)conf->rules,
+				conf->n_rules, conf->gates, err);
+	if (r == 0)
+		r = store_open(&node->store, conf->state_dir, err);
+	if (r == 0)
+		r = store_set_preserve_ownership(node->store,
+						 policy.ownership == OWNERSHIP_PRESERVE, err);
+	if (r == 0)
+		r = open_tree(node, err);
+	if (r == 0)
+		r = node_load_identity(&node->identity, conf, err);
+	if (r < 0)
+		return r;
+	hash_profile(node, &policy);
+	node->capture = (struct capture_env){.tree = node->tree,
+					     .store = node->store,
+					     .profile = node->profile,
+					     .policy = policy};
+	struct store_state state;
+	store_state(node->store, &state);
+	node->commit = (struct commit_env){.tree = node->tree,
+					   .store = node->store,
+					   .profile = node->profile,
+					   .policy = policy,
+					   .salvage_why = state.adopt ? "adopt" : "drift"};
+	for (size_t i = 0; i < conf->n_peers; i++)
+		session_new(node, conf->peers[i].node);
+	node->recovery_ns = state.barrier_clock_ns;
+	node->was_healthy = true;
+	return 0;
+}

@@ -1,0 +1,82 @@
+/* roots.c - is what lies beneath still the tree it was? And what a crash left behind in it. */
+#include "agent/node/node_internal.h"
+
+#include "agent/base/log.h"
+#include "agent/base/quote.h"
+#include "agent/sync/job.h"
+
+struct tree_job {
+	struct job job;
+	struct node *node;
+	bool changed;
+	int recovered;
+	struct err err;
+};
+
+/* worker: a dead NFS server may keep us waiting here, and nothing else. */
+static void tree_work(struct job *job)
+{
+	struct tree_job *t = container_of(job, struct tree_job, job);
+	struct node *node = t->node;
+	t->changed = tree_check(node->tree);
+	t->recovered = 0;
+	if (!node->recovered)
+		t->recovered = commit_recover(&node->commit, &t->err);
+}
+
+void roots_changed(struct node *node)
+{
+	bool healthy = node_is_healthy(node);
+	for (size_t i = 0; i < node->tree->n; i++) {
+		const struct root *root = &node->tree->roots[i];
+		char q[QUOTED_MAX];
+		if (!root->healthy)
+			log_error("node",
+				  "root=%s unhealthy why=\"%s\" action=nothing-is-deleted-or-sent",
+				  quote_path(q, root->location), root->why);
+	}
+	if (healthy && !node->was_healthy)
+		log_info("node", "all roots are healthy action=scan");
+	node->was_healthy = healthy;
+	if (!node->intake)
+		return;
+	intake_hold(node->intake, !healthy);
+	if (node->watcher)
+		watcher_restart(node->watcher, node->tree);
+	if (healthy)
+		intake_scan(node->intake);
+}
+
+static void tree_done(struct job *job)
+{
+	struct tree_job *t = container_of(job, struct tree_job, job);
+	struct node *node = t->node;
+	node->checking_tree = false;
+	if (t->changed)
+		roots_changed(node);
+	if (!node->recovered) {
+		if (t->recovered == 0) {
+			node->recovered = true;
+			if (!node->stopping)
+				node_start_intake(node);
+		} else {
+			log_error("node",
+				  "the batch a crash left behind could not be finished "
+				  "action=retry err=\"%s\"",
+				  t->err.msg);
+		}
+	}
+	free(t);
+	node_closed_one(node);
+}
+
+void roots_check(struct node *node)
+{
+	if (node->checking_tree || node->stopping)
+		return;
+	struct tree_job *t = x_calloc(1, sizeof(*t));
+	t->node = node;
+	node->checking_tree = true;
+	node->closing++;
+	job_start(&node->loop, &t->job, tree_work, tree_done);
+}
