@@ -1,9 +1,9 @@
 /* digest.h - a digest of a set of records that does not depend on their order and can be updated
  * one element at a time: LtHash16 (Bellare and Micciancio 1997; Lewi, Kim, Maykov and Weis,
  * "Securing Update Propagation with Homomorphic Hashing", 2019): 1024 lanes of 16 bits, each
- * element expanded to 2048 bytes by an extendable-output function and added lane by lane. XOR or
+ * element expanded to 2048 bytes that look random and added lane by lane. XOR or
  * one machine word would let a tenant, who chooses contents, build two trees with one digest. Pure;
- * the expansion (SHAKE-128 of record_element()) is the caller's. */
+ * the expansion (hash_expand() of record_element()) is the caller's. */
 #ifndef PROTOCOL_DIGEST_H
 #define PROTOCOL_DIGEST_H
 

@@ -1,7 +1,9 @@
 #include "agent/base/hash.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <openssl/evp.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -9,27 +11,32 @@
 
 /* Fetching an algorithm by name takes OpenSSL's locks; done once, it halves the cost of hashing
  * a 2 KiB file. */
-static const EVP_MD *fetch_once(EVP_MD **md, const char *name)
+static EVP_MD *sha256_md;
+static EVP_CIPHER *chacha20_cipher;
+
+static void fetch_algorithms(void)
 {
-	EVP_MD *have = __atomic_load_n(md, __ATOMIC_ACQUIRE);
-	if (!have) {
-		have = EVP_MD_fetch(NULL, name, NULL);
-		BUG_ON(!have);
-		__atomic_store_n(md, have, __ATOMIC_RELEASE);
-	}
-	return have;
+	sha256_md = EVP_MD_fetch(NULL, "SHA256", NULL);
+	chacha20_cipher = EVP_CIPHER_fetch(NULL, "ChaCha20", NULL);
+	BUG_ON(!sha256_md || !chacha20_cipher);
+}
+
+static void fetch_once(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	BUG_ON(pthread_once(&once, fetch_algorithms) != 0);
 }
 
 static const EVP_MD *sha256(void)
 {
-	static EVP_MD *md;
-	return fetch_once(&md, "SHA256");
+	fetch_once();
+	return sha256_md;
 }
 
-static const EVP_MD *shake128(void)
+static const EVP_CIPHER *chacha20(void)
 {
-	static EVP_MD *md;
-	return fetch_once(&md, "SHAKE128");
+	fetch_once();
+	return chacha20_cipher;
 }
 
 struct hasher {
@@ -75,12 +82,19 @@ void hash_bytes(uint8_t out[HASH_LEN], const void *data, size_t len)
 	BUG_ON(EVP_Digest(data, len, out, &out_len, sha256(), NULL) != 1);
 }
 
+/* The key is used for this one stream, so its counter and nonce begin at zero. */
 void hash_expand(uint8_t *out, size_t out_len, const void *data, size_t len)
 {
-	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-	BUG_ON(!ctx || EVP_DigestInit_ex2(ctx, shake128(), NULL) != 1 ||
-	       EVP_DigestUpdate(ctx, data, len) != 1 || EVP_DigestFinalXOF(ctx, out, out_len) != 1);
-	EVP_MD_CTX_free(ctx);
+	static const uint8_t counter_and_nonce[16];
+	uint8_t key[HASH_LEN];
+	int n;
+	hash_bytes(key, data, len);
+	EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
+	BUG_ON(!ctx || out_len > INT_MAX ||
+	       EVP_EncryptInit_ex2(ctx, chacha20(), key, counter_and_nonce, NULL) != 1);
+	memset(out, 0, out_len);
+	BUG_ON(EVP_EncryptUpdate(ctx, out, &n, out, (int)out_len) != 1 || (size_t)n != out_len);
+	EVP_CIPHER_CTX_free(ctx);
 }
 
 const char *hash_hex(char out[HASH_HEX_MAX], const uint8_t hash[HASH_LEN])

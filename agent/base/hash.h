@@ -1,4 +1,4 @@
-/* hash.h - SHA-256 for identity and SHAKE-128 for expanding a set element, both by OpenSSL.
+/* hash.h - SHA-256 for identity, and what expands a set element, both by OpenSSL.
  * Thread: any; one hasher by one thread at a time. */
 #ifndef BASE_HASH_H
 #define BASE_HASH_H
@@ -19,7 +19,9 @@ void hasher_end(struct hasher *hasher,
 
 void hash_bytes(uint8_t out[HASH_LEN], const void *data, size_t len);
 
-/* SHAKE-128 of data, out_len bytes long. */
+/* out_len bytes that stand for data as a hash does: the ChaCha20 stream under SHA-256(data). An
+ * extendable-output function like SHAKE-128 says the same in one word and takes six times as long,
+ * and one of these is made for every record that changes. */
 void hash_expand(uint8_t *out, size_t out_len, const void *data, size_t len);
 
 /* Lower-case hexadecimal; returns out. */
