@@ -50,8 +50,17 @@ static int configure(sqlite3 *db, bool writer, struct err *err)
 	return 0;
 }
 
+/* Before SQLite is used first. Counting what it allocates would take one lock of the whole process
+ * twice for every value; nobody asks for the count. */
+static void configure_library(void)
+{
+	sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+}
+
 int conn_open(struct conn **out, const char *path, bool writer, struct err *err)
 {
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	BUG_ON(pthread_once(&once, configure_library) != 0);
 	AUTO(conn) *conn = x_calloc(1, sizeof(*conn));
 	int flags =
 		SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX; /* a reader, too, recovers the WAL */
