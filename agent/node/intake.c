@@ -60,6 +60,7 @@ struct intake {
 	int64_t scan_since_real_ns;
 	char **backlog;
 	size_t n_backlog, cap_backlog, backlog_at;
+	uint64_t backlog_since_ms; /* of the oldest scan that found any of it */
 	struct intake_counts counts;
 };
 
@@ -461,8 +462,8 @@ static void take_dirty(struct capture_job *c, uint64_t now)
 static void take_backlog(struct capture_job *c, uint64_t now)
 {
 	struct intake *in = c->in;
-	if (in->scan_since_ms < c->oldest_ms)
-		c->oldest_ms = in->scan_since_ms;
+	if (in->backlog_since_ms < c->oldest_ms)
+		c->oldest_ms = in->backlog_since_ms;
 	while (c->n < CAPTURE_PATHS && in->backlog_at < in->n_backlog) {
 		char *path = in->backlog[in->backlog_at++];
 		enum profile_verdict verdict =
@@ -585,6 +586,8 @@ static void scan_done(struct job *job)
 	struct intake *in = s->in;
 	in->stepping = false;
 	in->scan = s->scan;
+	if (in->n_backlog == 0)
+		in->backlog_since_ms = in->scan_since_ms;
 	for (size_t i = 0; i < s->n; i++) {
 		GROW(in->backlog, in->cap_backlog, in->n_backlog + 1);
 		in->backlog[in->n_backlog++] = s->paths[i];
@@ -658,8 +661,8 @@ uint64_t intake_oldest(const struct intake *in)
 	uint64_t others[] = {
 		oldest_path(in->under_way),
 		oldest_path(in->gone),
-		in->scan || in->stepping || in->n_backlog > in->backlog_at ? in->scan_since_ms
-									   : UINT64_MAX,
+		in->scan || in->stepping ? in->scan_since_ms : UINT64_MAX,
+		in->n_backlog > in->backlog_at ? in->backlog_since_ms : UINT64_MAX,
 		in->n_tops > 0 ? in->tops_since_ms : UINT64_MAX,
 	};
 	for (size_t i = 0; i < ARRAY_LEN(others); i++)
