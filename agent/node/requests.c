@@ -222,8 +222,8 @@ static struct request *begin_request(struct node *node, struct control_call *cal
 	node->requests = q;
 	if (!node_is_active(node))
 		q->phase = REQUEST_PEERS;
-	else if (node->watcher && node->watcher_ready)
-		q->nonce = node_fence(node);
+	else if (node->watcher)
+		q->nonce = node_fence(node); /* of one that begins, answered when it watches */
 	return q;
 }
 
