@@ -51,7 +51,7 @@ static void take_entry(struct survey *out, struct todo *todo, const struct tree 
 	struct root *root = tree_resolve(tree, path, &sub);
 	bool is_dir =
 		is_followed(tree, path) || (root_stat(root, sub, &st) == 0 && S_ISDIR(st.st_mode));
-	enum profile_verdict verdict = profile_judge(profile, path, is_dir).verdict;
+	enum profile_verdict verdict = profile_verdict(profile, path, is_dir);
 	if (is_dir && verdict != PROFILE_LEAVE) {
 		todo_add(todo, path);
 		return;

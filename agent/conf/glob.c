@@ -162,6 +162,26 @@ struct glob_match glob_match(const struct glob *glob, const char *path)
 	return m;
 }
 
+/* Most paths differ from most patterns in their name alone. */
+static bool may_match(const struct alternative *a, const char *name)
+{
+	unsigned last = a->n - 1;
+	return a->any & UINT64_C(1) << last ||
+	       component_match(a->component[last], name, strlen(name));
+}
+
+bool glob_matches(const struct glob *glob, const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	const char *name = slash ? slash + 1 : path;
+	for (size_t i = 0; i < glob->n; i++) {
+		const struct alternative *a = &glob->alternatives[i];
+		if (may_match(a, name) && alternative_match(a, path).itself)
+			return true;
+	}
+	return false;
+}
+
 static const char *component_wrong(const char *c)
 {
 	if (*c == '\0')

@@ -33,5 +33,7 @@ struct glob_match {
 
 /* @param path  relative, components joined by single slashes; "" is the top */
 struct glob_match glob_match(const struct glob *glob, const char *path);
+/* glob_match().itself, for less. */
+bool glob_matches(const struct glob *glob, const char *path);
 
 #endif

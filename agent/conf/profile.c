@@ -81,20 +81,23 @@ static enum profile_verdict judge_rules(const struct profile *profile, const cha
 	return is_dir && leads ? PROFILE_PASSAGE : PROFILE_LEAVE;
 }
 
+enum profile_verdict profile_verdict(const struct profile *profile, const char *path, bool is_dir)
+{
+	return is_ours(path) ? PROFILE_LEAVE : judge_rules(profile, path, is_dir);
+}
+
 struct profile_judgement profile_judge(const struct profile *profile, const char *path, bool is_dir)
 {
-	struct profile_judgement out = {.verdict = PROFILE_LEAVE, .order_class = ORDER_OTHER};
-	if (is_ours(path))
-		return out;
-	out.verdict = judge_rules(profile, path, is_dir);
+	struct profile_judgement out = {.verdict = profile_verdict(profile, path, is_dir),
+					.order_class = ORDER_OTHER};
 	if (is_dir || out.verdict == PROFILE_LEAVE)
 		return out;
 	for (size_t i = 0; i < profile->n_attributes; i++) {
-		if (glob_match(profile->attributes[i].glob, path).itself)
+		if (glob_matches(profile->attributes[i].glob, path))
 			out.attributes |= profile->attributes[i].bits & profile->allowed;
 	}
 	for (size_t i = 0; i < profile->n_classes; i++) {
-		if (glob_match(profile->classes[i].glob, path).itself) {
+		if (glob_matches(profile->classes[i].glob, path)) {
 			out.order_class = (uint8_t)profile->classes[i].bits;
 			break;
 		}

@@ -53,6 +53,8 @@ void profile_free(struct profile *profile);
 DEFINE_AUTO(profile)
 
 /* Judges a path. For a directory: may anything beneath it be wanted? */
+enum profile_verdict profile_verdict(const struct profile *profile, const char *path, bool is_dir);
+/* Also what is asked of it; that is most of the work. */
 struct profile_judgement profile_judge(const struct profile *profile, const char *path,
 				       bool is_dir);
 

@@ -466,8 +466,7 @@ static void take_backlog(struct capture_job *c, uint64_t now)
 		c->oldest_ms = in->backlog_since_ms;
 	while (c->n < CAPTURE_PATHS && in->backlog_at < in->n_backlog) {
 		char *path = in->backlog[in->backlog_at++];
-		enum profile_verdict verdict =
-			profile_judge(in->setup.env.profile, path, false).verdict;
+		enum profile_verdict verdict = profile_verdict(in->setup.env.profile, path, false);
 		/* A passive compares fingerprints, and forgets what its profile no longer wants. */
 		bool ours = in->setup.mode != INTAKE_COMPARE || verdict == PROFILE_COMPARE ||
 			    verdict == PROFILE_LEAVE;

@@ -25,8 +25,8 @@ static bool wants_anything(const struct look *look)
 {
 	const struct profile *profile = look->env->profile;
 	const char *path = look->item->path;
-	return profile_judge(profile, path, false).verdict != PROFILE_LEAVE ||
-	       profile_judge(profile, path, true).verdict != PROFILE_LEAVE;
+	return profile_verdict(profile, path, false) != PROFILE_LEAVE ||
+	       profile_verdict(profile, path, true) != PROFILE_LEAVE;
 }
 
 /* ---- absence -------------------------------------------------------------------------------- */

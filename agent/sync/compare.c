@@ -185,7 +185,7 @@ static void note_theirs(struct ask *ask, const struct record *theirs)
 static bool is_ours(const struct compare *c, const struct record *theirs)
 {
 	bool is_dir = theirs->kind == RECORD_DIR;
-	enum profile_verdict verdict = profile_judge(c->profile, theirs->path, is_dir).verdict;
+	enum profile_verdict verdict = profile_verdict(c->profile, theirs->path, is_dir);
 	return verdict == PROFILE_REPLICATE || (is_dir && verdict == PROFILE_PASSAGE);
 }
 

@@ -404,10 +404,11 @@ static bool is_wanted(const struct receiver *rx, const struct wire_record *m)
 	bool deletion = m->op == OP_DELETE || m->op == OP_ABSENT;
 	bool may_be_dir = deletion || m->record.kind == RECORD_DIR;
 	bool may_be_other = deletion || m->record.kind != RECORD_DIR;
-	enum profile_verdict as_dir = profile_judge(profile, path, true).verdict;
-	if (may_be_dir && (as_dir == PROFILE_REPLICATE || as_dir == PROFILE_PASSAGE))
+	enum profile_verdict as_dir =
+		may_be_dir ? profile_verdict(profile, path, true) : PROFILE_LEAVE;
+	if (as_dir == PROFILE_REPLICATE || as_dir == PROFILE_PASSAGE)
 		return true;
-	return may_be_other && profile_judge(profile, path, false).verdict == PROFILE_REPLICATE;
+	return may_be_other && profile_verdict(profile, path, false) == PROFILE_REPLICATE;
 }
 
 static void on_record(struct receiver *rx, const struct frame *frame)

@@ -41,9 +41,9 @@ static const struct root *root_standing_at(const struct tree *tree, const char *
 static enum profile_verdict judge(const struct scan *s, const struct listing_entry *entry)
 {
 	enum profile_verdict verdict =
-		profile_judge(s->profile, s->key, S_ISDIR(entry->stat.mode)).verdict;
+		profile_verdict(s->profile, s->key, S_ISDIR(entry->stat.mode));
 	if (verdict == PROFILE_LEAVE && entry->error)
-		verdict = profile_judge(s->profile, s->key, true).verdict;
+		verdict = profile_verdict(s->profile, s->key, true);
 	return verdict;
 }
 

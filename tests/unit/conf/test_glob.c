@@ -79,6 +79,7 @@ static void patterns_match_what_they_say(void **state)
 		struct err err = {0};
 		assert_int_equal(glob_new(&glob, cases[i].pattern, &err), 0);
 		struct glob_match m = glob_match(glob, cases[i].path);
+		assert_int_equal(glob_matches(glob, cases[i].path), m.itself);
 		unsigned got = (m.itself ? I : 0) | (m.above ? A : 0) | (m.beneath ? B : 0);
 		if (got != cases[i].want)
 			fail_msg("%s on %s: %u, not %u", cases[i].pattern, cases[i].path, got,
@@ -126,6 +127,7 @@ static void hostile_names_cost_no_more_than_others(void **state)
 	uint64_t start = clock_mono_ms();
 	for (int i = 0; i < 100; i++) {
 		assert_false(glob_match(deep, path).itself);
+		assert_false(glob_matches(deep, path));
 		assert_false(glob_match(wide, name).itself);
 	}
 	assert_true(clock_mono_ms() - start < 5000);
