@@ -133,6 +133,13 @@ static int try_put(enum displaced *out, const struct root *root, const char *tem
 static int put_name(enum displaced *out, const struct root *root, const char *temp, int parent,
 		    const char *name, const struct file_stat *expected)
 {
+	/* Where nothing should stand mostly nothing does: the move that replaces nothing is the
+	 * look. */
+	int moved = expected ? -EEXIST : into_free_name(root, temp, parent, name);
+	if (moved != -EEXIST && moved != -ENOENT) {
+		*out = DISPLACED_NOTHING;
+		return moved;
+	}
 	for (int attempt = 0; attempt < PUBLISH_ATTEMPTS; attempt++) {
 		int r = try_put(out, root, temp, parent, name, expected);
 		if (r <= 0)

@@ -25,6 +25,8 @@ static int sync_temp(const struct commit_op *op, struct err *err)
 {
 	AUTO_CLOSE int fd = open_beneath(op->root->stage_fd, op->row.temp,
 					 O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
+	if (fd == -ENOENT)
+		return 0; /* publishing will say so of this one alone */
 	if (fd < 0)
 		return err_sys(err, -fd, "open a staged file");
 	return sync_fd(fd, "a staged file", err);

@@ -50,12 +50,15 @@ static bool needs_mtime_step(const struct commit_env *env, const struct index_en
 
 static int step_mtime(struct commit_op *op, struct err *err)
 {
+	struct stat st;
 	op->row.install_mtime_ns += NS_PER_S;
 	struct timespec times[2] = {{.tv_nsec = UTIME_OMIT},
 				    meta_timespec(op->row.install_mtime_ns)};
 	int fault = fault_point("step mtime");
-	if (fault || utimensat(op->root->stage_fd, op->row.temp, times, AT_SYMLINK_NOFOLLOW) < 0)
+	if (fault || utimensat(op->root->stage_fd, op->row.temp, times, AT_SYMLINK_NOFOLLOW) < 0 ||
+	    fstatat(op->root->stage_fd, op->row.temp, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return err_sys(err, fault ? fault : errno, "set the mtime of a staged file");
+	file_stat_from(&op->staged, &st);
 	return 0;
 }
 
@@ -63,7 +66,6 @@ static int step_mtime(struct commit_op *op, struct err *err)
 static int plan_publish(const struct commit_env *env, struct commit_op *op,
 			const struct index_entry *old, struct err *err)
 {
-	struct stat st;
 	struct commit_item *item = op->item;
 	op->row.op = JOURNAL_PUBLISH;
 	op->phase = PHASE_FILES;
@@ -75,16 +77,15 @@ static int plan_publish(const struct commit_env *env, struct commit_op *op,
 		refuse(item, COMMIT_REFUSED, REFUSED_KIND, "a root of this node stands there");
 		return 0;
 	}
+	if (!*op->row.temp) {
+		refuse(item, COMMIT_NEED, NEED_CONTENT, "nothing was staged");
+		return 0;
+	}
 	if (needs_mtime_step(env, old, &item->entry.rec)) {
 		int r = step_mtime(op, err);
 		if (r < 0)
 			return r;
 	}
-	if (!*op->row.temp || stat_name(op->root->stage_fd, op->row.temp, &st) < 0) {
-		refuse(item, COMMIT_NEED, NEED_CONTENT, "nothing was staged");
-		return 0;
-	}
-	file_stat_from(&op->staged, &st);
 	return 1;
 }
 
@@ -145,7 +146,8 @@ static void fill_row(struct commit_op *op, const struct index_entry *old)
 	const struct commit_item *item = op->item;
 	op->row.entry = (struct index_entry){.rec = item->entry.rec, .inst = old->inst};
 	op->row.install_mtime_ns = item->entry.rec.mtime_ns;
-	op->row.temp_ino = item->staged.ino;
+	op->row.temp_ino = item->staged.stat.ino;
+	op->staged = item->staged.stat;
 	memcpy(op->row.temp, item->staged.temp, sizeof(op->row.temp));
 	/* What was never replicated is kept, unless its bytes are those that come. */
 	op->row.keep_foreign = (old->flags & ENTRY_FOREIGN) != 0 &&

@@ -61,7 +61,7 @@ static int make_symlink(struct staged *out, const struct root *root, const struc
 	if (r < 0)
 		unlinkat(root->stage_fd, out->temp, 0);
 	else
-		out->ino = st.st_ino;
+		file_stat_from(&out->stat, &st);
 	return r;
 }
 

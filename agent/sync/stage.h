@@ -19,7 +19,7 @@ struct stage_env {
 
 struct staged {
 	char temp[STAGE_NAME_MAX]; /* "" = nothing was staged (directory, metadata, deletion) */
-	uint64_t ino;
+	struct file_stat stat;	   /* when it was made; all zero without one */
 };
 
 /* A file whose content is at hand. @return 0; -EBADMSG: length or hash differs from the record;

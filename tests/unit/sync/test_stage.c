@@ -92,7 +92,7 @@ static void assert_staged(const struct staged *staged, const uint8_t *bytes, siz
 	assert_true(fd >= 0);
 	assert_int_equal(fstat(fd, st), 0);
 	assert_int_equal(st->st_size, len);
-	assert_int_equal(st->st_ino, staged->ino);
+	assert_int_equal(st->st_ino, staged->stat.ino);
 	assert_int_equal(st->st_mode, S_IFREG | 0640);
 	assert_int_equal(st->st_mtim.tv_sec * 1000000000ll + st->st_mtim.tv_nsec, MTIME_NS);
 	assert_int_equal(read(fd, found, len + 1), len);
@@ -343,7 +343,7 @@ static void link_becomes_a_link(void **state)
 			 sizeof(target) - 1);
 	assert_memory_equal(found, target, sizeof(target) - 1);
 	assert_int_equal(fstatat(root->stage_fd, staged.temp, &st, AT_SYMLINK_NOFOLLOW), 0);
-	assert_int_equal(st.st_ino, staged.ino);
+	assert_int_equal(st.st_ino, staged.stat.ino);
 	assert_int_equal(st.st_mtim.tv_sec, MTIME_NS / 1000000000);
 	assert_int_equal(unlinkat(root->stage_fd, staged.temp, 0), 0);
 	record.target_len = sizeof(target); /* with its NUL */
