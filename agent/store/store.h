@@ -117,9 +117,6 @@ int store_find_inode(struct store *store, const struct file_stat *st, struct ind
  * only one name is reported. @param paths  receives at most max heap strings */
 int store_linked_paths(struct store *store, const struct index_entry *entry, char **paths,
 		       size_t max, size_t *n, struct err *err);
-/* A live file of this node with these bytes. *path is heap. */
-int store_find_content(struct store *store, const uint8_t hash[HASH_LEN], char **path,
-		       struct err *err);
 
 /* Walks entries with lo <= path < hi in memcmp order ("" = no bound), tombstones included. The
  * cursor sees one snapshot. It has a connection of its own: use it from one thread, close it soon.
@@ -241,7 +238,8 @@ bool store_chain_was_ours(struct store *store, uint64_t n, const uint8_t chain[H
 int store_prune_tombstones(struct store *store, const char *const *peers, size_t n,
 			   uint64_t max_age_s, size_t *pruned, struct err *err);
 
-/* Cached librsync signatures, by content hash. */
+/* Cached librsync signatures, by content hash, of files of at least so many bytes. */
+#define STORE_SIGNED_MIN 65536
 int store_signature(struct store *store, const uint8_t hash[HASH_LEN], uint8_t **out, size_t *len,
 		    struct err *err); /* -ENOENT */
 int store_set_signature(struct store *store, const uint8_t hash[HASH_LEN], const uint8_t *sig,

@@ -103,29 +103,6 @@ int store_linked_paths(struct store *store, const struct index_entry *entry, cha
 	return r;
 }
 
-static int find_content(struct store *store, const uint8_t hash[HASH_LEN], char **path,
-			struct err *err)
-{
-	AUTO(sqlite3_stmt) *s = conn_statement(store->reader, SQL_BY_HASH, err);
-	if (!s)
-		return err_wrap(err, "look up content");
-	bind_hash(s, 1, hash);
-	int r = statement_step(s, err);
-	if (r <= 0)
-		return r < 0 ? r : err_set(err, -ENOENT, "no file has these bytes");
-	*path = x_strdup(column_path(s, 0));
-	return 0;
-}
-
-int store_find_content(struct store *store, const uint8_t hash[HASH_LEN], char **path,
-		       struct err *err)
-{
-	pthread_mutex_lock(&store->read_lock);
-	int r = find_content(store, hash, path, err);
-	pthread_mutex_unlock(&store->read_lock);
-	return r;
-}
-
 /* ---- walks ------------------------------------------------------------------------------------
  */
 

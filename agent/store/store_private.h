@@ -21,6 +21,12 @@
 #define STORE_IDLE_READERS 4 /* connections that wait in the pool for the next cursor */
 #define STORE_NOTE_KINDS 8
 
+/* A row whose content may have a signature: a condition in SQL, the same in the index and in every
+ * query that is to use it. */
+#define SQL_TEXT_(x) #x
+#define SQL_TEXT(x) SQL_TEXT_(x)
+#define STORE_SIGNED "size>=" SQL_TEXT(STORE_SIGNED_MIN)
+
 extern const char store_schema[];
 
 /* ---- statements ------------------------------------------------------------------------------ */
@@ -61,7 +67,6 @@ extern const char store_schema[];
 		    " AND inst_size=?3 AND inst_mtime_ns=?4 AND inst_ctime_ns=?5"                  \
 		    " AND hash IS NOT NULL")                                                       \
 	X(LINKED, "SELECT path FROM records WHERE inst_ino=?1 AND kind=1 AND path<>?2 LIMIT ?3")   \
-	X(BY_HASH, "SELECT path FROM records WHERE hash=?1 AND kind=1 LIMIT 1")                    \
 	X(RANGE, "SELECT " ENTRY_COLUMNS " FROM records WHERE path>=?1 AND path<?2 ORDER BY path") \
 	X(BENEATH, "SELECT path FROM records WHERE path>=?1 AND path<?2 AND kind<>4"               \
 		   " ORDER BY path DESC LIMIT ?3")                                                 \
@@ -104,8 +109,8 @@ extern const char store_schema[];
 	X(SIGNATURE, "SELECT signature FROM signatures WHERE hash=?1")                             \
 	X(SIGNATURE_SET, "INSERT OR REPLACE INTO signatures(hash,signature) VALUES(?1,?2)")        \
 	X(SIGNATURE_PRUNE,                                                                         \
-	  "DELETE FROM signatures WHERE NOT EXISTS (SELECT 1 FROM records WHERE"                   \
-	  " records.hash=signatures.hash AND records.kind=1) AND NOT EXISTS (SELECT 1 FROM peers"  \
+	  "DELETE FROM signatures WHERE NOT EXISTS (SELECT 1 FROM records WHERE " STORE_SIGNED     \
+	  " AND hash=signatures.hash AND kind=1) AND NOT EXISTS (SELECT 1 FROM peers"              \
 	  " JOIN acked ON acked.peer=peers.id WHERE acked.hash=signatures.hash)")                  \
 	X(NOTE_GET, "SELECT reason FROM notes WHERE kind=?1 AND path=?2")                          \
 	X(NOTE_SET, "INSERT OR REPLACE INTO notes(kind,path,reason,since_ns) VALUES(?1,?2,?3,?4)") \

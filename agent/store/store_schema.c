@@ -3,7 +3,8 @@
 /* Paths are blobs, so that SQLite orders them as memcmp does. WITHOUT ROWID keeps a record in the
  * tree of its key: a walk in path order reads pages in order. records_seq covers all that a walk
  * over what is pending looks at, and acked_seq is its mirror: the two are merged without touching
- * the tables. */
+ * the tables. Content is found by its hash only where it is large: hashes come in no order, and an
+ * index of all of them makes each transaction of a first sync write every page of it. */
 #define ENTRY_TYPES                                                                                \
 	"path BLOB NOT NULL, kind INTEGER NOT NULL, mode INTEGER NOT NULL, uid INTEGER NOT NULL, " \
 	"gid INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, size INTEGER NOT NULL, hash BLOB, "      \
@@ -29,7 +30,7 @@ const char store_schema[] =
 	"CREATE TABLE records(" ENTRY_TYPES
 	"dead_at INTEGER NOT NULL, PRIMARY KEY(path)) WITHOUT ROWID;"
 	"CREATE INDEX records_seq ON records(seq,path,kind,size);"
-	"CREATE INDEX records_hash ON records(hash,kind) WHERE hash IS NOT NULL;"
+	"CREATE INDEX records_signed ON records(hash) WHERE " STORE_SIGNED ";"
 	"CREATE INDEX records_inode ON records(inst_ino);"
 	"CREATE INDEX records_dead ON records(path) WHERE dead_at>0;"
 	"CREATE INDEX records_foreign ON records(path) WHERE (flags & 1)<>0;"

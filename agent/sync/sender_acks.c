@@ -7,6 +7,8 @@
 
 #include "agent/base/log.h"
 
+static_assert(STORE_SIGNED_MIN <= DELTA_MIN_SIZE, "signatures in use must not be pruned");
+
 struct ack_job {
 	struct job job;
 	struct sender *sd;

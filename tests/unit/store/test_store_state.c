@@ -248,6 +248,7 @@ static void signatures_live_as_long_as_they_are_needed(void **state)
 	uint8_t *sig;
 	size_t len;
 	const uint8_t bytes[] = "signature";
+	mine.rec.size = STORE_SIGNED_MIN;
 	capture_one(f, a_version(&mine));
 	capture_one(f, a_version(&theirs));
 	ack_current(f, "p", "b");
