@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "agent/base/clock.h"
 #include "agent/base/fault.h"
 #include "agent/base/quote.h"
 #include "agent/fs/beneath.h"
@@ -277,13 +278,15 @@ int root_sync_dir(const struct root *root, const char *sub, struct err *err)
 	return 0;
 }
 
-int root_sync_all(const struct root *root, struct err *err)
+int root_sync_all(struct root *root, struct err *err)
 {
+	uint64_t begun_ns = clock_mono_ns();
 	int hit = fault_point("syncfs");
 	if (!hit && !root->healthy)
 		hit = ESTALE;
 	if (hit || syncfs(root->fd) < 0)
 		return err_sys(err, hit ? hit : errno, "sync the file system of %s",
 			       root->location);
+	root->synced_ns = begun_ns;
 	return 0;
 }

@@ -74,7 +74,7 @@ void stage_name(char out[STAGE_NAME_MAX]);
 /* fsync of a directory beneath the root. @return 0, also when it is gone */
 int root_sync_dir(const struct root *root, const char *sub, struct err *err);
 
-/* syncfs of the root's file system. */
-int root_sync_all(const struct root *root, struct err *err);
+/* syncfs of the root's file system. On success root->synced_ns is when it began. */
+int root_sync_all(struct root *root, struct err *err);
 
 #endif

@@ -34,6 +34,7 @@ struct root {
 	_Atomic bool can_exchange; /* RENAME_EXCHANGE works here; probed when opened */
 	_Atomic bool can_clone;	   /* FICLONERANGE works here; probed when opened */
 	_Atomic bool healthy;
+	_Atomic uint64_t synced_ns; /* clock_mono_ns(): what was written before it is durable */
 	char why[ROOT_WHY_MAX]; /* when it is not; other threads than tree_check()'s ask root_why()
 				 */
 };

@@ -39,12 +39,18 @@ static bool can_sync_alone(const struct commit_op *op)
 	return S_ISREG(op->staged.mode) && op->staged.mode & S_IRUSR;
 }
 
-static int sync_root_staged(const struct batch *b, const struct root *root, struct err *err)
+static bool is_to_sync(const struct commit_op *op, const struct root *root)
+{
+	return op->root == root && op->row.op == JOURNAL_PUBLISH && op->must_sync;
+}
+
+/* While many records come, staging is ahead of the batches: one syncfs is that of several. */
+static int sync_root_staged(const struct batch *b, struct root *root, struct err *err)
 {
 	size_t files = 0;
 	bool all = false;
 	for (size_t i = 0; i < b->n; i++) {
-		if (b->ops[i].root != root || b->ops[i].row.op != JOURNAL_PUBLISH)
+		if (!is_to_sync(&b->ops[i], root))
 			continue;
 		files++;
 		all |= !can_sync_alone(&b->ops[i]);
@@ -55,7 +61,7 @@ static int sync_root_staged(const struct batch *b, const struct root *root, stru
 		return root_sync_all(root, err);
 	for (size_t i = 0; i < b->n; i++) {
 		int r = 0;
-		if (b->ops[i].root == root && b->ops[i].row.op == JOURNAL_PUBLISH)
+		if (is_to_sync(&b->ops[i], root))
 			r = sync_temp(&b->ops[i], err);
 		if (r < 0)
 			return r;
@@ -90,7 +96,7 @@ int batch_sync_touched(const struct batch *b, struct err *err)
 	const struct tree *tree = b->env->tree;
 	bool each = b->sync_each && HASH_COUNT(b->touched) <= SYNC_DIRS_MAX;
 	for (size_t i = 0; i < tree->n; i++) {
-		const struct root *root = &tree->roots[i];
+		struct root *root = &tree->roots[i];
 		int r = 0;
 		if (batch_changed(b, root))
 			r = each ? sync_root_touched(b, root, err) : root_sync_all(root, err);

@@ -59,6 +59,7 @@ static int step_mtime(struct commit_op *op, struct err *err)
 	    fstatat(op->root->stage_fd, op->row.temp, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return err_sys(err, fault ? fault : errno, "set the mtime of a staged file");
 	file_stat_from(&op->staged, &st);
+	op->must_sync = true;
 	return 0;
 }
 
@@ -148,6 +149,7 @@ static void fill_row(struct commit_op *op, const struct index_entry *old)
 	op->row.install_mtime_ns = item->entry.rec.mtime_ns;
 	op->row.temp_ino = item->staged.stat.ino;
 	op->staged = item->staged.stat;
+	op->must_sync = !staged_is_durable(&item->staged, op->root);
 	memcpy(op->row.temp, item->staged.temp, sizeof(op->row.temp));
 	/* What was never replicated is kept, unless its bytes are those that come. */
 	op->row.keep_foreign = (old->flags & ENTRY_FOREIGN) != 0 &&

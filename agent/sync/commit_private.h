@@ -33,6 +33,7 @@ struct commit_op {
 			       says nothing */
 	bool retire; /* stage/<temp> is what was expected to stand there: discarded at the end */
 	bool kept;
+	bool must_sync;	    /* the staged object is not known to be durable */
 	bool displaces_dir; /* the index has a directory where a file or link comes */
 };
 

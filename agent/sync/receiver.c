@@ -236,11 +236,34 @@ static void commit_done(struct job *job)
 	receiver_advance(rx);
 }
 
+/* How many of those staged first are durable already, by the syncfs of an earlier batch. */
+static size_t count_durable(const struct receiver *rx)
+{
+	size_t n = 0;
+	const char *sub;
+	for (const struct slot *slot = rx->slots; slot; slot = slot->hh.next) {
+		const struct commit_item *item = &slot->item;
+		if (slot->result != SLOT_STAGED || slot->working)
+			continue;
+		if (!staged_is_durable(&item->staged, tree_resolve(rx->setup.env.tree,
+								   item->entry.rec.path, &sub)))
+			break;
+		n++;
+	}
+	return n;
+}
+
+static size_t batch_max(const struct receiver *rx)
+{
+	size_t durable = count_durable(rx);
+	return durable < DURABLE_BATCH_MIN || durable > BATCH_MAX ? BATCH_MAX : durable;
+}
+
 static void start_commit(struct receiver *rx)
 {
 	uint32_t tickets[BATCH_MAX];
 	/* Looking through thousands of slots for each frame that arrives would be quadratic. */
-	size_t n = rx->fresh ? inbound_batch(rx->inbound, tickets, BATCH_MAX) : 0;
+	size_t n = rx->fresh ? inbound_batch(rx->inbound, tickets, batch_max(rx)) : 0;
 	rx->fresh = n > 0;
 	if (n == 0)
 		return;

@@ -14,6 +14,7 @@
 	2 /* workers that stage small records at once, where there are cores for them */
 #define STAGE_JOB_RECORDS 128 /* records in one of their jobs: a millisecond or two of work */
 #define BATCH_MAX 2000	      /* records in one commit */
+#define DURABLE_BATCH_MIN 256 /* so many make a batch without those that are yet to be synced */
 #define BARRIERS_MAX WIRE_BARRIERS_MAX
 
 /* A piece of a stream, as it arrived. */

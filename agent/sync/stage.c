@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "agent/base/clock.h"
 #include "agent/base/fault.h"
 #include "agent/base/hash.h"
 #include "agent/sync/stage_output.h"
@@ -45,6 +46,12 @@ int stage_bytes(struct staged *out, const struct stage_env *env, const struct re
 	return r;
 }
 
+void stage_made(struct staged *out, const struct stat *st)
+{
+	file_stat_from(&out->stat, st);
+	out->written_ns = clock_mono_ns();
+}
+
 static int make_symlink(struct staged *out, const struct root *root, const struct record *record,
 			const struct meta_policy *policy, struct err *err)
 {
@@ -61,7 +68,7 @@ static int make_symlink(struct staged *out, const struct root *root, const struc
 	if (r < 0)
 		unlinkat(root->stage_fd, out->temp, 0);
 	else
-		file_stat_from(&out->stat, &st);
+		stage_made(out, &st);
 	return r;
 }
 

@@ -20,7 +20,14 @@ struct stage_env {
 struct staged {
 	char temp[STAGE_NAME_MAX]; /* "" = nothing was staged (directory, metadata, deletion) */
 	struct file_stat stat;	   /* when it was made; all zero without one */
+	uint64_t written_ns;	   /* clock_mono_ns() after the last write to it */
 };
+
+/* Has a syncfs begun since that succeeded? Then it need not be synced again. */
+static inline bool staged_is_durable(const struct staged *staged, const struct root *root)
+{
+	return staged->written_ns < root->synced_ns || !*staged->temp;
+}
 
 /* A file whose content is at hand. @return 0; -EBADMSG: length or hash differs from the record;
  * errno */

@@ -237,7 +237,7 @@ int stage_output_finish(struct staged *out, struct stage_output *o, const struct
 	if (fstat(o->fd, &st) < 0)
 		return err_sys(err, errno, "look at a staged file");
 	memcpy(out->temp, o->temp, sizeof(out->temp));
-	file_stat_from(&out->stat, &st);
+	stage_made(out, &st);
 	o->temp[0] = '\0';
 	return 0;
 }

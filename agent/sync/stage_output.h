@@ -44,6 +44,9 @@ int stage_output_copy(struct stage_output *o, int fd, uint64_t from, uint64_t le
 int stage_output_finish(struct staged *out, struct stage_output *o, const struct record *record,
 			const struct meta_policy *policy, struct err *err);
 
+/* What is noted of an object when nothing is written to it any more. */
+void stage_made(struct staged *out, const struct stat *st);
+
 /* Closes; discards the file unless it was handed over. */
 void stage_output_release(struct stage_output *o);
 
