@@ -77,9 +77,9 @@ static void small_binary_content_is_not_tried(void **state)
 	assert_false(compress_looks_worth(noise, 2000));
 	assert_true(compress_looks_worth(noise, sizeof(noise))); /* large: zstd is the judge */
 	assert_true(compress_looks_worth((const uint8_t *)"<?xml version=\"1.0\"?><a/>", 26));
-	assert_true(compress_looks_worth((const uint8_t *)"Gr\xc3\xbc\xc3\x9f"
-							  "e aus K\xc3\xb6ln",
-					 19));
+	static const char text[] = "Gr\xc3\xbc\xc3\x9f"
+				   "e aus K\xc3\xb6ln am Rhein";
+	assert_true(compress_looks_worth((const uint8_t *)text, sizeof(text) - 1));
 	assert_false(compress_looks_worth(noise, 0));
 }
 
