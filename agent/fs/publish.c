@@ -284,9 +284,11 @@ int root_sync_all(struct root *root, struct err *err)
 	int hit = fault_point("syncfs");
 	if (!hit && !root->healthy)
 		hit = ESTALE;
-	if (hit || syncfs(root->fd) < 0)
-		return err_sys(err, hit ? hit : errno, "sync the file system of %s",
-			       root->location);
+	if (hit || syncfs(root->fd) < 0) {
+		hit = hit ? hit : errno;
+		root->unsynced_ns = clock_mono_ns();
+		return err_sys(err, hit, "sync the file system of %s", root->location);
+	}
 	root->synced_ns = begun_ns;
 	return 0;
 }

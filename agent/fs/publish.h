@@ -74,7 +74,9 @@ void stage_name(char out[STAGE_NAME_MAX]);
 /* fsync of a directory beneath the root. @return 0, also when it is gone */
 int root_sync_dir(const struct root *root, const char *sub, struct err *err);
 
-/* syncfs of the root's file system. On success root->synced_ns is when it began. */
+/* syncfs of the root's file system. On success root->synced_ns is when it began; after a failure
+ * the kernel may have dropped what it could not write, of whomever, and says so only once:
+ * root->unsynced_ns is when that was. */
 int root_sync_all(struct root *root, struct err *err);
 
 #endif

@@ -35,6 +35,8 @@ struct root {
 	_Atomic bool can_clone;	   /* FICLONERANGE works here; probed when opened */
 	_Atomic bool healthy;
 	_Atomic uint64_t synced_ns; /* clock_mono_ns(): what was written before it is durable */
+	_Atomic uint64_t
+		unsynced_ns;	/* what was written before it, and not yet synced, may be lost */
 	char why[ROOT_WHY_MAX]; /* when it is not; other threads than tree_check()'s ask root_why()
 				 */
 };

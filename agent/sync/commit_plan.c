@@ -82,6 +82,10 @@ static int plan_publish(const struct commit_env *env, struct commit_op *op,
 		refuse(item, COMMIT_NEED, NEED_CONTENT, "nothing was staged");
 		return 0;
 	}
+	if (staged_is_spoilt(&item->staged, op->root)) {
+		refuse(item, COMMIT_NEED, NEED_VERIFY, "a sync of the file system failed since");
+		return 0;
+	}
 	if (needs_mtime_step(env, old, &item->entry.rec)) {
 		int r = step_mtime(op, err);
 		if (r < 0)

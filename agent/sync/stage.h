@@ -29,6 +29,13 @@ static inline bool staged_is_durable(const struct staged *staged, const struct r
 	return staged->written_ns < root->synced_ns || !*staged->temp;
 }
 
+/* Has a syncfs failed since it was written? Then it may not be what was written, and no later sync
+ * would say so. */
+static inline bool staged_is_spoilt(const struct staged *staged, const struct root *root)
+{
+	return *staged->temp && staged->written_ns <= root->unsynced_ns;
+}
+
 /* A file whose content is at hand. @return 0; -EBADMSG: length or hash differs from the record;
  * errno */
 int stage_bytes(struct staged *out, const struct stage_env *env, const struct record *record,

@@ -654,6 +654,26 @@ static void and_where_names_cannot_be_exchanged(void **state)
 	fail_everywhere(true);
 }
 
+/* A sync that fails is told once, to whoever asked; what else was staged then may be lost too. */
+static void what_was_staged_before_a_failed_sync_is_asked_for_again(void **state)
+{
+	static const struct line line[] = {FILE_LINE("ahead", "staged ahead of its batch", 5)};
+	struct root *root = &node.tree->roots[0];
+	struct commit_item *items = items_make(&node, line, 1);
+	struct fault fault = {.nth = 1, .err = EIO};
+	fault_arm(&fault);
+	assert_int_equal(root_sync_all(root, &node.err), -EIO);
+	fault_disarm();
+	assert_fine(root_sync_all(root, &node.err), &node.err); /* says nothing of the loss */
+	assert_fine(commit_run(&node.env, items, 1, &node.err), &node.err);
+	assert_int_equal(items[0].result, COMMIT_NEED);
+	assert_int_equal(items[0].reason, NEED_VERIFY);
+	items_free(items, 1);
+	items = run(line, 1);
+	assert_int_equal(items[0].result, COMMIT_DONE);
+	items_free(items, 1);
+}
+
 /* ---- giving back -------------------------------------------------------------------------------
  */
 
@@ -743,6 +763,7 @@ int main(void)
 		cmocka_unit_test(a_crash_in_the_roll_forward_is_recovered_too),
 		cmocka_unit_test(every_failing_call_is_survived),
 		cmocka_unit_test(and_where_names_cannot_be_exchanged),
+		NODE(what_was_staged_before_a_failed_sync_is_asked_for_again),
 		NODE(what_was_saved_can_be_had_back),
 		NODE(an_intent_without_a_move_is_forgotten),
 	};
