@@ -536,6 +536,7 @@ static void release_node(struct node *node)
 	session_free_all(node);
 	fingerprints_free(node);
 	tls_identity_free(node->identity);
+	recent_free(node->recent);
 	tree_free(node->tree);
 	store_close(node->store);
 	profile_free(node->profile);

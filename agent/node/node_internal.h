@@ -119,6 +119,7 @@ struct node {
 	struct store *store;
 	struct tree *tree;
 	struct profile *profile;
+	struct recent *recent; /* content on its way from the intake to the senders */
 	struct capture_env capture;
 	struct commit_env commit;
 	uint8_t profile_hash[32];

@@ -67,8 +67,10 @@ int node_open(struct node *node, struct err *err)
 	if (r < 0)
 		return r;
 	hash_profile(node, &policy);
+	node->recent = recent_new();
 	node->capture = (struct capture_env){.tree = node->tree,
 					     .store = node->store,
+					     .recent = node->recent,
 					     .profile = node->profile,
 					     .policy = policy};
 	struct store_state state;

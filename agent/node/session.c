@@ -134,6 +134,7 @@ void session_start_sender(struct session *s)
 		.link = s->link,
 		.tree = s->node->tree,
 		.store = s->node->store,
+		.recent = s->node->recent,
 		.peer = s->peer,
 		.window_bytes = conf->window_bytes,
 		.rate_bytes_per_s = conf->rate_bytes_per_s,

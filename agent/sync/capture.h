@@ -11,6 +11,7 @@
 #include "agent/fs/meta.h"
 #include "agent/fs/tree.h"
 #include "agent/store/store.h"
+#include "agent/sync/recent.h"
 
 enum capture_outcome {
 	CAPTURE_NOTHING, /* as indexed, or outside the profile and unknown */
@@ -41,6 +42,7 @@ struct capture_env {
 	struct store *store;
 	const struct profile *profile;
 	struct meta_policy policy;
+	struct recent *recent; /* small content goes there on its way to the sender; NULL: nowhere */
 	uint64_t *files_hashed,
 		*bytes_hashed; /* counters, atomically added to; NULL: nobody counts */
 };

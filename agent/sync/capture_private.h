@@ -18,6 +18,7 @@ struct look {
 	struct stat st;
 	struct file_stat now;
 	struct profile_judgement judgement;
+	uint8_t *content; /* small, read and hashed on its way to the sender; or NULL */
 };
 
 enum capture_outcome capture_why(struct capture_item *item, enum capture_outcome outcome,

@@ -167,6 +167,38 @@ static bool is_known_inode(struct look *look, uint8_t hash[HASH_LEN], bool *gate
 	return true;
 }
 
+/* The whole of a small file in memory. @return 0, -EAGAIN when it is not as long as it was, errno
+ */
+static int read_small(struct look *look, int fd)
+{
+	size_t size = (size_t)look->now.size, at = 0;
+	look->content = x_calloc(1, size + 1);
+	while (at <= size) {
+		ssize_t n = pread(fd, look->content + at, size + 1 - at, (off_t)at);
+		if (n < 0 && errno != EINTR)
+			return -errno;
+		if (n == 0)
+			break;
+		at += n > 0 ? (size_t)n : 0;
+	}
+	return at == size ? 0 : -EAGAIN;
+}
+
+static int read_and_hash(struct look *look, int fd, struct err *err)
+{
+	struct record *rec = &look->item->entry.rec;
+	struct recent *recent = look->env->recent;
+	if (!recent || !recent_has_room(recent, rec->size))
+		return hash_content(rec->hash, fd, rec->size, look->env->bytes_hashed, err);
+	int r = read_small(look, fd);
+	if (r < 0)
+		return err_sys(err, -r, "read content");
+	hash_bytes(rec->hash, look->content, (size_t)rec->size);
+	if (look->env->bytes_hashed)
+		__atomic_add_fetch(look->env->bytes_hashed, rec->size, __ATOMIC_RELAXED);
+	return 0;
+}
+
 /* @return CAPTURE_CHANGED, or what went wrong */
 static enum capture_outcome add_hash(struct look *look, int fd, bool *gated)
 {
@@ -176,7 +208,7 @@ static enum capture_outcome add_hash(struct look *look, int fd, bool *gated)
 		return CAPTURE_CHANGED;
 	if (look->env->files_hashed)
 		__atomic_add_fetch(look->env->files_hashed, 1, __ATOMIC_RELAXED);
-	int r = hash_content(rec->hash, fd, rec->size, look->env->bytes_hashed, &err);
+	int r = read_and_hash(look, fd, &err);
 	if (r == -EAGAIN)
 		return CAPTURE_AGAIN;
 	return r < 0 ? capture_why(look->item, CAPTURE_UNREADABLE, "%s", err.msg) : CAPTURE_CHANGED;
@@ -227,6 +259,16 @@ static enum capture_outcome read_opened(struct look *look, int fd)
 	return has_moved_on(look, fd) ? CAPTURE_AGAIN : outcome;
 }
 
+/* Only what is new is going to be sent. */
+static void hand_on(struct look *look, enum capture_outcome outcome)
+{
+	const struct record *rec = &look->item->entry.rec;
+	bool is_new = !was_file(look) || memcmp(look->old.rec.hash, rec->hash, HASH_LEN) != 0;
+	if (look->content && outcome == CAPTURE_CHANGED && is_new)
+		recent_put(look->env->recent, rec->hash, STEAL(look->content), (size_t)rec->size);
+	free(STEAL(look->content));
+}
+
 enum capture_outcome capture_read_file(struct look *look)
 {
 	AUTO_CLOSE int fd = open_file(look);
@@ -238,5 +280,7 @@ enum capture_outcome capture_read_file(struct look *look)
 		return capture_why(look->item, CAPTURE_HELD,
 				   "is empty; its last version has %llu bytes",
 				   (unsigned long long)look->old.rec.size);
-	return read_opened(look, fd);
+	enum capture_outcome outcome = read_opened(look, fd);
+	hand_on(look, outcome);
+	return outcome;
 }

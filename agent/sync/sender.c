@@ -9,6 +9,7 @@
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
 #include "agent/base/quote.h"
+#include "agent/sync/recent.h"
 #include "protocol/messages.h"
 
 #define RETRY_FIRST_MS 1000
@@ -33,6 +34,8 @@ struct sender *sender_new(const struct sender_setup *setup)
 	uv_timer_init(setup->loop, &sd->timer);
 	sd->timer.data = sd;
 	sd->timer_open = true;
+	if (setup->recent)
+		recent_want(setup->recent, true);
 	return sd;
 }
 
@@ -528,6 +531,8 @@ static void on_timer_closed(uv_handle_t *handle)
 	free(sd->acks);
 	free(sd->unsigned_);
 	outbound_free(sd->outbound);
+	if (sd->setup.recent)
+		recent_want(sd->setup.recent, false);
 	struct sender_events events = sd->setup.events;
 	free(sd);
 	events.closed(events.owner);

@@ -17,6 +17,7 @@
 #include "protocol/wire.h"
 
 struct sender;
+struct recent;
 
 struct sender_events {
 	void *owner;
@@ -38,7 +39,8 @@ struct sender_setup {
 	struct link *link; /* used until sender_close() */
 	struct tree *tree; /* borrowed until closed, like the store */
 	struct store *store;
-	const char *peer; /* copied */
+	struct recent *recent; /* may be NULL */
+	const char *peer;      /* copied */
 	uint64_t window_bytes;
 	uint64_t rate_bytes_per_s; /* 0: as fast as the link */
 	struct sender_events events;

@@ -8,6 +8,7 @@
 
 #include "agent/sync/compress.h"
 #include "agent/sync/plan.h"
+#include "agent/sync/recent.h"
 
 #define REF_MIN_SIZE 256 /* bytes; below, a reference costs as much as the content */
 
@@ -76,7 +77,10 @@ void parcel_load(struct parcel *p)
 	struct buf raw = {0};
 	if (p->result != PARCEL_READY || p->op != OP_WHOLE)
 		return;
-	int r = source_small(&raw, p->sd->setup.tree, &p->entry, WIRE_CHUNK_MAX, &err);
+	struct recent *recent = p->sd->setup.recent;
+	int r = recent && recent_take(recent, p->entry.rec.hash, &raw)
+			? 0
+			: source_small(&raw, p->sd->setup.tree, &p->entry, WIRE_CHUNK_MAX, &err);
 	if (r < 0) {
 		source_failed(p, r, &err);
 		buf_release(&raw);
