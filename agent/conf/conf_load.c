@@ -363,14 +363,25 @@ static void set_paths(struct conf *conf, const char *path)
 		conf->tls_key = x_asprintf("%s/node.key", conf->state_dir);
 }
 
+/* The parser's text shows a piece of the file as it is; a message is one line. */
+static void blank_controls(char *text)
+{
+	for (; *text; text++) {
+		if ((unsigned char)*text < ' ' || *text == 0x7f)
+			*text = ' ';
+	}
+}
+
 /* @param file  its last byte is a NUL of our own */
 static int parse(struct conf *conf, const struct buf *file, struct err *err)
 {
 	const char *text = (const char *)file->data;
 	json_error_t where;
 	json_t *root = json_loadb(text, file->len - 1, JSON_REJECT_DUPLICATES, &where);
-	if (!root)
+	if (!root) {
+		blank_controls(where.text);
 		return err_set(err, -EINVAL, "line %d: is not JSON: %s", where.line, where.text);
+	}
 	struct loader l = {.text = text, .err = err};
 	set_number_defaults(conf);
 	int r = load_object(&l, root, "", "", conf_keys, conf);

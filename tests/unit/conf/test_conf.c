@@ -239,6 +239,16 @@ static void a_file_cut_anywhere_is_refused(void **state)
 	assert_non_null(strstr(err.msg, path));
 }
 
+static void what_is_wrong_is_said_on_one_line(void **state)
+{
+	struct conf *conf = NULL;
+	struct err err = {0};
+	put("{\"node\":\"\\\\\n\x1b[31m\"}");
+	assert_int_equal(conf_load(&conf, path, &err), -EINVAL);
+	for (const char *c = err.msg; *c; c++)
+		assert_true((unsigned char)*c >= ' ');
+}
+
 static const struct conf_init init = {.node = "a",
 				      .group = "g",
 				      .tree = "/t",
@@ -390,6 +400,7 @@ int main(void)
 		cmocka_unit_test(the_full_file_has_every_key),
 		cmocka_unit_test(what_is_wrong_is_said),
 		cmocka_unit_test(a_file_cut_anywhere_is_refused),
+		cmocka_unit_test(what_is_wrong_is_said_on_one_line),
 		cmocka_unit_test(init_and_pair_write_what_load_reads),
 		cmocka_unit_test(pair_refuses_what_load_would),
 		cmocka_unit_test(a_failing_disk_never_leaves_half_a_file),
