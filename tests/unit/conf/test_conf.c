@@ -247,6 +247,7 @@ static void what_is_wrong_is_said_on_one_line(void **state)
 	assert_int_equal(conf_load(&conf, path, &err), -EINVAL);
 	for (const char *c = err.msg; *c; c++)
 		assert_true((unsigned char)*c >= ' ');
+	unlink(path);
 }
 
 static const struct conf_init init = {.node = "a",
