@@ -66,11 +66,30 @@ static int apply_record(struct batch *b, struct touched_dir *dir, struct err *er
 	return r;
 }
 
+/* What will not be acknowledged must not stay as if it had been: the index would not know of it,
+ * nor any digest. One that local files keep stays. */
+static void take_back(struct batch *b, const struct touched_dir *dir)
+{
+	struct index_entry old;
+	bool was_there = true;
+	int r = store_get(b->env->store, dir->path, &old, NULL);
+	if (r == 0) {
+		was_there = old.rec.kind == RECORD_DIR;
+		index_entry_release(&old);
+	} else if (r == -ENOENT) {
+		was_there = false;
+	}
+	if (!was_there && *dir->sub)
+		publish_rmdir(dir->root, dir->sub, NULL);
+}
+
 static void finish_op(struct batch *b, struct touched_dir *dir)
 {
 	struct err err = {0};
-	if (apply_record(b, dir, &err) < 0 && apply_record(b, dir, &err) < 0)
-		op_fail_with(dir->op, &err);
+	if (apply_record(b, dir, &err) == 0 || apply_record(b, dir, &err) == 0)
+		return;
+	op_fail_with(dir->op, &err);
+	take_back(b, dir);
 }
 
 /* ---- those that were only changed ---------------------------------------------------------------

@@ -127,6 +127,24 @@ static void metadata_alone_needs_the_content_to_be_there(void **state)
 	assert_string_equal(content, "one");
 }
 
+static void a_directory_that_cannot_be_finished_does_not_stay(void **state)
+{
+	const struct line dir = DIR_LINE("d", 0755, S(1));
+	const uint8_t attribute[] = "\0\x13security.capability\0\0\0\1";
+	struct stat st;
+	char path[200];
+	commit_lines(&node, small_tree, ARRAY_LEN(small_tree));
+	struct commit_item *items = items_make(&node, &dir, 1);
+	items[0].entry.rec.xattrs = x_memdup(attribute, sizeof(attribute));
+	items[0].entry.rec.xattrs_len = sizeof(attribute);
+	assert_fine(commit_run(&node.env, items, 1, &node.err), &node.err);
+	assert_int_equal(items[0].result, COMMIT_REFUSED);
+	items_free(items, 1);
+	snprintf(path, sizeof(path), "%s/d", node.tree_dir);
+	assert_int_equal(lstat(path, &st), -1);
+	assert_consistent(&node);
+}
+
 static void kinds_change_into_each_other(void **state)
 {
 	const struct line before[] = {
@@ -743,6 +761,7 @@ int main(void)
 		NODE(a_tree_comes_with_all_metadata),
 		NODE(a_new_version_keeps_the_times_of_directories),
 		NODE(metadata_alone_needs_the_content_to_be_there),
+		NODE(a_directory_that_cannot_be_finished_does_not_stay),
 		NODE(kinds_change_into_each_other),
 		NODE(a_directory_whose_tombstones_are_late_goes_whole),
 		NODE(many_files_go_in_one_batch),
