@@ -11,7 +11,10 @@
 
 #define ASKS_MAX 16	      /* ranges under way at once */
 #define LISTED_MAX (8u << 20) /* bytes of records one listed range may have */
-#define TODO_MAX 1000000      /* ranges; a peer that splits for ever is stopped */
+/* Borders of ranges still to be asked, in bytes; a peer that splits for ever is stopped. Those that
+ * were found last are asked first, so an honest one needs ASKS_MAX * WIRE_RANGES_MAX of them for
+ * each of a few levels. */
+#define TODO_MAX (32u << 20)
 
 struct difference {
 	char *path;
@@ -26,6 +29,7 @@ struct ask {
 	uint32_t id;
 	struct range range; /* ours */
 	struct buf listed;  /* theirs, when listed */
+	char *last_listed;  /* path of the last record in it */
 	size_t n_listed;
 	struct range parts[WIRE_RANGES_MAX]; /* theirs, when split */
 	size_t n_parts;
@@ -58,6 +62,7 @@ struct compare {
 	int jobs;
 	struct range *todo; /* still to be asked */
 	size_t n_todo, cap_todo;
+	size_t todo_bytes; /* of their borders */
 	int result;
 	char why[256];
 	bool ended;
@@ -92,6 +97,7 @@ static void free_ask(struct ask *ask)
 	c->n_asks--;
 	range_release(&ask->range);
 	buf_release(&ask->listed);
+	free(ask->last_listed);
 	for (size_t i = 0; i < ask->n_parts; i++)
 		range_release(&ask->parts[i]);
 	for (size_t i = 0; i < ask->n_differences; i++)
@@ -125,11 +131,18 @@ static void send_ask(struct compare *c, struct range range)
 	link_send(c->link, WIRE_RANGE_ASK, body, wr_len(&w));
 }
 
+static size_t todo_cost(const struct range *range)
+{
+	return sizeof(*range) + strlen(range->lo) + strlen(range->hi);
+}
+
 /* Asks on, or ends when nothing is left. */
 static void settle(struct compare *c)
 {
-	while (!c->ended && c->n_todo > 0 && c->n_asks < ASKS_MAX)
-		send_ask(c, c->todo[--c->n_todo]);
+	while (!c->ended && c->n_todo > 0 && c->n_asks < ASKS_MAX) {
+		c->todo_bytes -= todo_cost(&c->todo[--c->n_todo]);
+		send_ask(c, c->todo[c->n_todo]);
+	}
 	if (c->jobs > 0 || (!c->ended && c->n_asks > 0))
 		return;
 	while (c->asks)
@@ -346,6 +359,7 @@ static void ask_done(struct job *job)
 	for (size_t i = 0; i < ask->n_todo; i++) {
 		GROW(c->todo, c->cap_todo, c->n_todo + 1);
 		c->todo[c->n_todo++] = ask->todo[i];
+		c->todo_bytes += todo_cost(&ask->todo[i]);
 	}
 	int result = ask->result;
 	struct err err = ask->err;
@@ -353,7 +367,7 @@ static void ask_done(struct job *job)
 	if (result < 0)
 		end_compare(c, result,
 			    result == -EPROTO ? "the peer's list is malformed" : err.msg);
-	else if (c->n_todo > TODO_MAX)
+	else if (c->todo_bytes > TODO_MAX)
 		end_compare(c, -EPROTO, "the peer keeps splitting ranges");
 	else
 		settle(c);
@@ -414,6 +428,29 @@ static bool on_split(struct compare *c, const struct frame *frame)
 	return true;
 }
 
+/* What a list may name: paths of the range that was asked for, in order over all its frames. A path
+ * outside would be merged with nothing, and so be given up as one that only the peer has. The frame
+ * itself has been checked. */
+static bool list_belongs(struct ask *ask, const struct wire_range_list *m)
+{
+	struct rd r;
+	struct record record;
+	const char *last = ask->last_listed;
+	rd_init(&r, m->records, m->records_len);
+	while (wire_next_record(&record, &r) == 1) {
+		if (strcmp(record.path, ask->range.lo) < 0 ||
+		    (*ask->range.hi && strcmp(record.path, ask->range.hi) >= 0) ||
+		    (last && strcmp(record.path, last) <= 0))
+			return false;
+		last = record.path;
+	}
+	if (last && last != ask->last_listed) {
+		free(ask->last_listed);
+		ask->last_listed = x_strdup(last);
+	}
+	return true;
+}
+
 static bool on_list(struct compare *c, const struct frame *frame)
 {
 	struct wire_range_list m;
@@ -423,7 +460,7 @@ static bool on_list(struct compare *c, const struct frame *frame)
 	struct ask *ask = bad ? NULL : find_ask(c, m.id);
 	if (!bad && !ask)
 		return false;
-	if (bad || ask->listed.len + m.records_len > LISTED_MAX) {
+	if (bad || ask->listed.len + m.records_len > LISTED_MAX || !list_belongs(ask, &m)) {
 		end_compare(c, -EPROTO, "RANGE_LIST is malformed");
 		return true;
 	}
@@ -467,6 +504,7 @@ static void first_done(struct job *job)
 	} else {
 		GROW(c->todo, c->cap_todo, 1);
 		c->todo[c->n_todo++] = first->range;
+		c->todo_bytes += todo_cost(&first->range);
 		settle(c);
 	}
 	free(first);
