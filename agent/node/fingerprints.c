@@ -8,14 +8,16 @@
 #include "agent/base/quote.h"
 #include "protocol/messages.h"
 
-#define FINGERPRINTS_MAX 10000 /* paths remembered; a peer cannot make us hold more */
+#define OURS_MAX 20000	 /* paths remembered */
+#define THEIRS_MAX 10000 /* once there are so many, a peer adds none: ours find room in any case \
+			  */
 #define FLUSH (WIRE_FRAME_MAX - WIRE_PATH_MAX - 128)
 
-static struct fingerprint *get(struct node *node, const char *path)
+static struct fingerprint *get(struct node *node, const char *path, unsigned max)
 {
 	struct fingerprint *f;
 	HASH_FIND_STR(node->fingerprints, path, f);
-	if (f || HASH_COUNT(node->fingerprints) >= FINGERPRINTS_MAX)
+	if (f || HASH_COUNT(node->fingerprints) >= max)
 		return f;
 	size_t len = strlen(path);
 	f = x_calloc(1, sizeof(*f) + len + 1);
@@ -26,7 +28,7 @@ static struct fingerprint *get(struct node *node, const char *path)
 
 void fingerprints_set_ours(struct node *node, const char *path, const uint8_t hash[HASH_LEN])
 {
-	struct fingerprint *f = get(node, path);
+	struct fingerprint *f = get(node, path, OURS_MAX);
 	if (!f || (f->has_ours && memcmp(f->ours, hash, HASH_LEN) == 0))
 		return;
 	memcpy(f->ours, hash, HASH_LEN);
@@ -83,7 +85,7 @@ int fingerprints_frame(struct session *s, const struct frame *frame)
 		return -1;
 	rd_init(&entries, m.entries, m.entries_len);
 	while ((more = wire_next_fingerprint(&path, hash, &entries)) > 0) {
-		struct fingerprint *f = get(s->node, path);
+		struct fingerprint *f = get(s->node, path, THEIRS_MAX);
 		if (!f)
 			continue;
 		memcpy(f->theirs, hash, HASH_LEN);
