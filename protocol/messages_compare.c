@@ -18,11 +18,11 @@ void wire_encode_barrier(struct wr *w, const struct wire_barrier *m)
 int wire_decode_barrier(struct wire_barrier *out, struct rd *r)
 {
 	memset(out, 0, sizeof(*out));
-	out->id = rd_u64(r, "id");
+	out->id = rd_counter(r, "id");
 	rd_check(r, out->id != 0, "id");
-	out->seq = rd_u64(r, "seq");
+	out->seq = rd_counter(r, "seq");
 	out->clock_ns = (int64_t)rd_u64(r, "clock_ns");
-	out->records = rd_u64(r, "records");
+	out->records = rd_counter(r, "records");
 	out->denials = rd_u32(r, "denials");
 	rd_copy(r, out->digest, sizeof(out->digest), "digest");
 	return rd_end(r);
@@ -38,7 +38,7 @@ void wire_encode_barrier_done(struct wr *w, const struct wire_barrier_done *m)
 int wire_decode_barrier_done(struct wire_barrier_done *out, struct rd *r)
 {
 	memset(out, 0, sizeof(*out));
-	out->id = rd_u64(r, "id");
+	out->id = rd_counter(r, "id");
 	rd_check(r, out->id != 0, "id");
 	out->outcome = rd_u8(r, "outcome");
 	rd_check(r, out->outcome >= BARRIER_MATCHED && out->outcome <= BARRIER_DROPPED, "outcome");
@@ -62,7 +62,7 @@ int wire_decode_range_ask(struct wire_range_ask *out, struct rd *r)
 	out->lo = rd_path(r, true, "lo");
 	out->hi = rd_path(r, true, "hi");
 	rd_check(r, out->hi[0] == '\0' || strcmp(out->lo, out->hi) < 0, "hi");
-	out->records = rd_u64(r, "records");
+	out->records = rd_counter(r, "records");
 	rd_copy(r, out->digest, sizeof(out->digest), "digest");
 	return rd_end(r);
 }
@@ -95,7 +95,7 @@ int wire_decode_range_split(struct wire_range_split *out,
 		rd_check(r, ranges[i].hi[0] ? strcmp(before, ranges[i].hi) < 0 : i + 1 == out->n,
 			 "hi");
 		before = ranges[i].hi;
-		ranges[i].records = rd_u64(r, "records");
+		ranges[i].records = rd_counter(r, "records");
 		rd_copy(r, ranges[i].digest, sizeof(ranges[i].digest), "digest");
 	}
 	out->ranges = ranges;
@@ -250,8 +250,8 @@ int wire_decode_deep_reply(struct wire_deep_reply *out, struct rd *r)
 	out->id = rd_u32(r, "id");
 	out->flags = rd_u8(r, "flags");
 	rd_check(r, !(out->flags & ~(DEEP_LAST | DEEP_FAILED)), "flags");
-	out->files = rd_u64(r, "files");
-	out->bytes = rd_u64(r, "bytes");
+	out->files = rd_counter(r, "files");
+	out->bytes = rd_counter(r, "bytes");
 	out->n = rd_u16(r, "n");
 	out->entries = rd_bytes(r, &out->entries_len, WIRE_FRAME_MAX, "entries");
 	if (rd_end(r) == 0)

@@ -55,8 +55,8 @@ static void decode_one_record(struct record *out, struct rd *r)
 	rd_check(r, out->kind >= RECORD_FILE && out->kind <= RECORD_ABSENT, "record.kind");
 	/* The tree itself is a directory for ever: nobody replaces or removes it. */
 	rd_check(r, out->path[0] || out->kind == RECORD_DIR, "record.kind");
-	out->epoch = rd_u64(r, "record.epoch");
-	out->seq = rd_u64(r, "record.seq");
+	out->epoch = rd_counter(r, "record.epoch");
+	out->seq = rd_counter(r, "record.seq");
 	if (r->error || out->kind == RECORD_ABSENT)
 		return;
 	out->uid = rd_u32(r, "record.uid");
@@ -201,7 +201,7 @@ void wire_encode_ack(struct wr *w, const struct wire_ack *m)
 int wire_decode_ack(struct wire_ack *out, uint32_t tickets[WIRE_ACKS_MAX], struct rd *r)
 {
 	memset(out, 0, sizeof(*out));
-	out->chain_n = rd_u64(r, "chain_n");
+	out->chain_n = rd_counter(r, "chain_n");
 	rd_copy(r, out->chain, sizeof(out->chain), "chain");
 	out->n = rd_u32(r, "n");
 	if (out->n > WIRE_ACKS_MAX)

@@ -29,10 +29,10 @@ static void encode_epoch(struct wr *w, const struct epoch_entry *entry)
 static void decode_epoch(struct epoch_entry *out, struct rd *r)
 {
 	memset(out, 0, sizeof(*out));
-	out->number = rd_u64(r, "lineage.number");
+	out->number = rd_counter(r, "lineage.number");
 	rd_copy(r, out->id, WIRE_ID_LEN, "lineage.id");
 	rd_copy(r, out->parent, WIRE_ID_LEN, "lineage.parent");
-	out->base_seq = rd_u64(r, "lineage.base_seq");
+	out->base_seq = rd_counter(r, "lineage.base_seq");
 	read_name(r, out->node, "lineage.node");
 }
 
@@ -85,12 +85,12 @@ int wire_decode_hello(struct wire_hello *out, struct epoch_entry *lineage, struc
 	out->flags = rd_u8(r, "flags");
 	rd_check(r, !(out->flags & ~(HELLO_POPULATED | HELLO_ADOPT | HELLO_RECONCILING)), "flags");
 	rd_copy(r, out->profile, sizeof(out->profile), "profile");
-	out->chain_n = rd_u64(r, "chain_n");
+	out->chain_n = rd_counter(r, "chain_n");
 	rd_copy(r, out->chain, sizeof(out->chain), "chain");
-	out->seen_chain_n = rd_u64(r, "seen_chain_n");
+	out->seen_chain_n = rd_counter(r, "seen_chain_n");
 	rd_copy(r, out->seen_chain, sizeof(out->seen_chain), "seen_chain");
-	out->last_seq = rd_u64(r, "last_seq");
-	out->records = rd_u64(r, "records");
+	out->last_seq = rd_counter(r, "last_seq");
+	out->records = rd_counter(r, "records");
 	rd_copy(r, out->digest, sizeof(out->digest), "digest");
 	decode_lineage(out, lineage, r);
 	return rd_end(r);
@@ -136,7 +136,7 @@ int wire_decode_heartbeat(struct wire_heartbeat *out, struct rd *r)
 	rd_check(r, !(out->flags & ~(BEAT_HEALTHY | BEAT_PAUSED | BEAT_SCANNING)), "flags");
 	out->scan_age_s = rd_u32(r, "scan_age_s");
 	out->scan_interval_s = rd_u32(r, "scan_interval_s");
-	out->last_seq = rd_u64(r, "last_seq");
+	out->last_seq = rd_counter(r, "last_seq");
 	out->clock_ns = (int64_t)rd_u64(r, "clock_ns");
 	out->recovery_ns = (int64_t)rd_u64(r, "recovery_ns");
 	out->held = rd_u32(r, "held");

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "protocol/relpath.h"
+#include "protocol/wire.h"
 
 void rd_init(struct rd *r, const void *body, size_t len)
 {
@@ -67,6 +68,12 @@ uint32_t rd_u32(struct rd *r, const char *field)
 uint64_t rd_u64(struct rd *r, const char *field)
 {
 	return number(r, 8, field);
+}
+
+uint64_t rd_counter(struct rd *r, const char *field)
+{
+	uint64_t v = rd_u64(r, field);
+	return rd_check(r, v < WIRE_COUNTER_END, field) ? v : 0;
 }
 
 void rd_copy(struct rd *r, void *out, size_t len, const char *field)

@@ -19,6 +19,8 @@ uint8_t rd_u8(struct rd *r, const char *field);
 uint16_t rd_u16(struct rd *r, const char *field);
 uint32_t rd_u32(struct rd *r, const char *field);
 uint64_t rd_u64(struct rd *r, const char *field);
+/* a u64 that counts something: -EBADMSG from WIRE_COUNTER_END on */
+uint64_t rd_counter(struct rd *r, const char *field);
 void rd_copy(struct rd *r, void *out, size_t len, const char *field);
 /* u32 length and bytes, borrowed from the frame; -EMSGSIZE above max */
 const uint8_t *rd_bytes(struct rd *r, uint32_t *len, uint32_t max, const char *field);

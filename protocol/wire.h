@@ -33,6 +33,14 @@
 #define WIRE_BARRIERS_MAX 16  /* BARRIERs without BARRIER_DONE; the sender keeps to it */
 #define WIRE_ID_LEN 16
 
+/* Counters of changes, epochs, transactions, records: none ever gets there, and what is below it
+ * can be added to and is a signed number to everybody. */
+#define WIRE_COUNTER_END (UINT64_C(1) << 62)
+/* A seq is taken from a peer, in HELLO or RECORD, when it is at most so far ahead of one's own: a
+ * lie must not use the numbers up. A node that assigns a million a second has gone so far in twelve
+ * days. */
+#define WIRE_SEQ_LEAP (UINT64_C(1) << 40)
+
 enum wire_phase { PHASE_HELLO = 1, PHASE_LIVE = 2 };
 enum wire_sender { FROM_ACTIVE = 1, FROM_PASSIVE = 2, FROM_EITHER = 3 };
 

@@ -101,6 +101,12 @@ static void begin_sending(struct session *s, const struct wire_hello *theirs)
 	struct err err = {0};
 	struct store *store = s->node->store;
 	int r = 0;
+	struct store_state state;
+	store_state(store, &state);
+	if (theirs->last_seq > state.last_seq + WIRE_SEQ_LEAP) {
+		session_close_link(s, BYE_MALFORMED, "HELLO: last_seq leaps beyond all measure");
+		return;
+	}
 	if (s->outcome == HANDSHAKE_SEND_ALL)
 		r = store_unack_all(store, s->peer, &err);
 	/* A seq the peer has seen must not be given to another change. */

@@ -46,7 +46,11 @@ static void records_that_contradict_themselves_are_refused(void **state)
 			     .target = (const uint8_t *)"x\0y",
 			     .target_len = 3};
 	struct record huge = file, new_file = file, fresh = gone;
+	struct record last = dir, endless = dir, late = dir;
 	huge.size = 1ull << 63;
+	last.seq = WIRE_COUNTER_END - 1;
+	endless.seq = WIRE_COUNTER_END;
+	late.epoch = UINT64_MAX;
 	new_file.seq = 0;
 	fresh.seq = 0;
 	const struct {
@@ -56,6 +60,9 @@ static void records_that_contradict_themselves_are_refused(void **state)
 		{{.op = OP_WHOLE, .ticket = 1, .record = file}, ""},
 		{{.op = OP_META, .ticket = 1, .record = dir}, ""},
 		{{.op = OP_ABSENT, .ticket = 1, .record = fresh}, ""},
+		{{.op = OP_META, .ticket = 1, .record = last}, ""},
+		{{.op = OP_META, .ticket = 1, .record = endless}, "record.seq"},
+		{{.op = OP_META, .ticket = 1, .record = late}, "record.epoch"},
 		{{.op = 0, .ticket = 1, .record = file}, "op"},
 		{{.op = 7, .ticket = 1, .record = file}, "op"},
 		{{.op = OP_WHOLE, .ticket = 0, .record = file}, "ticket"},
