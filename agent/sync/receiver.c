@@ -438,9 +438,18 @@ static void on_record(struct receiver *rx, const struct frame *frame)
 {
 	struct wire_record m;
 	struct rd r;
+	struct slot *slot;
 	rd_init(&r, frame->body, frame->len);
 	if (wire_decode_record(&m, &r) < 0) {
 		bad_frame(rx, "RECORD", &r);
+		return;
+	}
+	if (meta_check_xattrs(m.record.xattrs, m.record.xattrs_len) < 0) {
+		violated(rx, BYE_MALFORMED, "RECORD: field \"record.xattrs\" is malformed");
+		return;
+	}
+	if (m.record.seq > rx->known_seq + WIRE_SEQ_LEAP) {
+		violated(rx, BYE_MALFORMED, "RECORD: seq leaps beyond all measure");
 		return;
 	}
 	if (inbound_record(rx->inbound, m.ticket, m.record.path, m.stream != 0, m.record.size) <
@@ -448,7 +457,12 @@ static void on_record(struct receiver *rx, const struct frame *frame)
 		violated(rx, BYE_MALFORMED, "RECORD: ticket out of order, or too many under way");
 		return;
 	}
-	struct slot *slot = slot_new(rx, &m);
+	HASH_FIND(hh, rx->slots, &m.ticket, sizeof(uint32_t), slot);
+	if (slot) {
+		violated(rx, BYE_MALFORMED, "RECORD: the ticket is still in use");
+		return;
+	}
+	slot = slot_new(rx, &m);
 	HASH_ADD(hh, rx->slots, ticket, sizeof(uint32_t), slot);
 	queue_bytes(rx, slot->bytes_len);
 	if (!is_wanted(rx, &m)) {
@@ -508,7 +522,7 @@ static void on_data(struct receiver *rx, const struct frame *frame)
 		memcpy(chunk->bytes, m.bytes, m.bytes_len);
 	*slot->last = chunk;
 	slot->last = &chunk->next;
-	queue_bytes(rx, chunk->len);
+	queue_bytes(rx, CHUNK_COST(chunk));
 	receiver_stage_stream(slot);
 }
 

@@ -25,6 +25,8 @@ struct chunk {
 	uint32_t len;
 	uint8_t bytes[];
 };
+/* What it takes of RECEIVER_QUEUE_HIGH: pieces without a byte must not come without end either. */
+#define CHUNK_COST(chunk) (sizeof(struct chunk) + (chunk)->len)
 
 enum slot_result { SLOT_PENDING, SLOT_STAGED, SLOT_ALREADY, SLOT_NEED, SLOT_REFUSED, SLOT_ABORTED };
 

@@ -227,7 +227,7 @@ static void stream_done(struct job *job)
 	for (struct chunk *chunk = slot->taken, *next; chunk; chunk = next) {
 		next = chunk->next;
 		ended |= (chunk->flags & (DATA_LAST | DATA_ABORT)) != 0;
-		receiver_unqueue(rx, chunk->len);
+		receiver_unqueue(rx, CHUNK_COST(chunk));
 		free(chunk);
 	}
 	slot->taken = NULL;
