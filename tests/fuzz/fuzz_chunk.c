@@ -15,7 +15,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (size < 3)
 		return 0;
 	size_t raw_len =
-		(data[0] | (size_t)data[1] << 8 | (size_t)data[2] << 16) % WIRE_RAW_MAX + 1;
+		(data[0] | (size_t)data[1] << 8 | (size_t)data[2] << 16) % (WIRE_RAW_MAX + 1);
 	AUTO_FREE uint8_t *out =
 		malloc(raw_len + 1); /* exact, so that the sanitizer sees a byte too many */
 	BUG_ON(!out);
