@@ -8,9 +8,10 @@
 #include "agent/base/quote.h"
 #include "protocol/messages.h"
 
-#define OURS_MAX 20000	 /* paths remembered */
-#define THEIRS_MAX 10000 /* once there are so many, a peer adds none: ours find room in any case \
-			  */
+#define OURS_MAX 20000 /* paths remembered */
+#define THEIRS_MAX                                                                    \
+	10000 /* once there are so many, a peer adds none: ours find room in any case \
+	       */
 #define FLUSH (WIRE_FRAME_MAX - WIRE_PATH_MAX - 128)
 
 static struct fingerprint *get(struct node *node, const char *path, unsigned max)
