@@ -24,6 +24,7 @@
 #include "protocol/wire.h"
 
 struct store;
+struct keep_order;
 
 /* ---- entries ------------------------------------------------------------------------------- */
 
@@ -300,6 +301,7 @@ struct installed {
 	const struct index_entry
 		*entry; /* with the new as-installed stat; kind ABSENT for a deletion */
 	bool forget;	/* OP_ABSENT: leaves the index without a tombstone */
+	struct keep_order *keep; /* what it displaced, if that is to be kept: store_history.h */
 };
 /**
  * The end of a batch in one transaction: index, digest, journal emptied.

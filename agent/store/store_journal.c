@@ -110,6 +110,8 @@ static int install(struct txn *t, const struct installed *done, struct err *err)
 		if (r == 0)
 			r = txn_get(&get, &view, t, entry->rec.path, err);
 	}
+	if (r >= 0 && old && done->keep)
+		r = txn_promise(t, done->keep, old, &entry->rec, err);
 	if (r < 0)
 		return r;
 	if (done->forget)

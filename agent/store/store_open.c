@@ -306,6 +306,8 @@ static int open_all(struct store *store, struct err *err)
 	if (r == 0)
 		r = load_counts(store, err);
 	if (r == 0)
+		r = history_load_counts(store, err);
+	if (r == 0)
 		r = load_epoch(store, err);
 	return r < 0 ? r : mark_clean(store, false, err);
 }

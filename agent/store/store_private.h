@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "agent/store/store.h"
+#include "agent/store/store_history.h"
 
 #define STORE_SCHEMA_VERSION 1
 #define STORE_APPLICATION_ID 0x4153594e /* "ASYN": `file state.db` tells whose it is */
@@ -39,6 +40,48 @@ extern const char store_schema[];
 #define ENTRY_N 22
 #define ENTRY_PARAMETERS \
 	"?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22"
+
+/* The 14 columns of what a record was. */
+#define UNDO_COLUMNS \
+	"path,txn,until_ns,kind,mode,uid,gid,mtime_ns,size,hash,target,xattrs,epoch,seq"
+
+/* With min() SQLite takes the other columns of a group from the row that has it. */
+#define UNDONE_PAGE(order)                                                                  \
+	"SELECT path,min(txn),until_ns,kind,mode,uid,gid,mtime_ns,size,hash,target,xattrs," \
+	"epoch,seq FROM undo WHERE path>=?1 AND path<?2 AND txn>?3 GROUP BY path ORDER BY " \
+	"path" order
+
+#define STORE_HISTORY_STATEMENTS(X)                                                                \
+	X(UNDO_ADD, "INSERT OR IGNORE INTO undo(" UNDO_COLUMNS ")"                                 \
+		    " VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14)")                     \
+	X(UNDO_OF, "SELECT " UNDO_COLUMNS " FROM undo WHERE path=?1 ORDER BY txn DESC LIMIT ?2")   \
+	X(UNDO_GET, "SELECT " UNDO_COLUMNS " FROM undo WHERE path=?1 AND txn=?2")                  \
+	X(UNDO_OLDEST, "SELECT txn,path,until_ns,hash FROM undo ORDER BY txn,path LIMIT ?1")       \
+	X(UNDO_DELETE, "DELETE FROM undo WHERE path=?1 AND txn=?2")                                \
+	X(UNDO_NEEDS, "SELECT 1 FROM undo WHERE hash=?1 LIMIT 1")                                  \
+	X(UNDO_COUNT, "SELECT count(*) FROM undo")                                                 \
+	X(UNDONE, UNDONE_PAGE(""))                                                                 \
+	X(UNDONE_BACK, UNDONE_PAGE(" DESC"))                                                       \
+	X(RANGE_BACK,                                                                              \
+	  "SELECT " ENTRY_COLUMNS " FROM records WHERE path>=?1 AND path<?2 ORDER BY path DESC")   \
+	X(BARRIER_ADD, "INSERT OR REPLACE INTO barriers(txn,seq,first_ns,last_ns,digest,records,"  \
+		       "with_owner) VALUES(?1,?2,?3,?4,?5,?6,?7)")                                 \
+	X(BARRIER_AGAIN, "UPDATE barriers SET txn=?2,seq=?3,last_ns=max(last_ns,?4) WHERE txn=?1") \
+	X(BARRIER_LAST, "SELECT txn,seq,first_ns,last_ns,digest,records,with_owner FROM barriers"  \
+			" WHERE first_ns<=?1 ORDER BY txn DESC LIMIT 1")                           \
+	X(BARRIER_FIRST, "SELECT txn,seq,first_ns,last_ns,digest,records,with_owner FROM barriers" \
+			 " ORDER BY txn LIMIT 1")                                                  \
+	X(BARRIER_IS, "SELECT 1 FROM barriers WHERE txn=?1")                                       \
+	X(BARRIER_COUNT, "SELECT count(*) FROM barriers")                                          \
+	X(BARRIER_PRUNE, "DELETE FROM barriers WHERE txn<?1")                                      \
+	X(KEPT_ADD, "INSERT OR IGNORE INTO kept(hash,root_at,size,temp) VALUES(?1,?2,?3,?4)")      \
+	X(KEPT_FIND, "SELECT 1 FROM kept WHERE hash=?1 AND root_at=?2")                            \
+	X(KEPT_UNSETTLED, "SELECT hash,size,root_at,temp FROM kept WHERE temp IS NOT NULL")        \
+	X(KEPT_CLAIMS, "SELECT 1 FROM kept WHERE temp=?1")                                         \
+	X(KEPT_SETTLE, "UPDATE kept SET temp=NULL WHERE hash=?1 AND root_at=?2 AND temp=?3")       \
+	X(KEPT_FORGET, "DELETE FROM kept WHERE hash=?1 AND root_at=?2 RETURNING size")             \
+	X(KEPT_FREE, "DELETE FROM kept WHERE hash=?1 RETURNING hash,size,root_at,temp")            \
+	X(KEPT_BYTES, "SELECT coalesce(sum(size),0) FROM kept")
 
 #define STORE_STATEMENTS(X)                                                                        \
 	X(BEGIN, "BEGIN IMMEDIATE")                                                                \
@@ -132,6 +175,7 @@ extern const char store_schema[];
 	X(SALVAGE_COUNT, "SELECT count(*) FROM salvage WHERE complete=1")                          \
 	X(SALVAGE_ALL, "SELECT id,path,root_at,why,when_ns,epoch,dev,ino,size,mtime_ns,ctime_ns,"  \
 		       "mode,uid,gid,nlink,complete FROM salvage ORDER BY id")                     \
+	STORE_HISTORY_STATEMENTS(X)                                                                \
 	X(SET_CLEAN, "UPDATE state SET clean=?1")                                                  \
 	X(GET_CLEAN, "SELECT clean FROM state")
 
@@ -235,6 +279,8 @@ struct store {
 	uint64_t epoch; /* number of the last lineage entry; 0 without one */
 	uint64_t notes[STORE_NOTE_KINDS];
 	uint64_t salvaged;
+	bool recording; /* store_history_record() */
+	struct history_counts history;
 	struct peer **peers; /* stable addresses */
 	size_t n_peers, cap_peers;
 };
@@ -260,6 +306,8 @@ struct txn {
 	struct peer *new_peer; /* made in this transaction; joins the others when committed */
 	int64_t notes[STORE_NOTE_KINDS]; /* by how much the counts change */
 	int64_t salvaged;
+	struct history_counts history; /* becomes the store's when committed */
+	bool recording;
 	int64_t now_ns;
 };
 
@@ -290,6 +338,21 @@ int txn_get(sqlite3_stmt **s, struct index_entry *out, struct txn *t, const char
 	    struct err *err);
 /* Everything into the digest again from the rows. */
 int txn_recount(struct txn *t, struct err *err);
+
+/* ---- history (store_history.c) ------------------------------------------------------------------
+ */
+
+/* A record is about to change: keeps what it was, unless that is what comes. Either may be NULL. */
+int txn_remember(struct txn *t, const char *path, const struct index_entry *old,
+		 const struct index_entry *now, struct err *err);
+/* The tree as it is now equals the active's. */
+int txn_note_barrier(struct txn *t, uint64_t seq, int64_t clock_ns, struct err *err);
+/* The version that goes was what `order` says is in stage/: it will be kept, unless the one that
+ * comes has the same bytes. */
+int txn_promise(struct txn *t, struct keep_order *order, const struct index_entry *old,
+		const struct record *now, struct err *err);
+int history_load_counts(struct store *store, struct err *err);
+void kept_object_read(struct kept_object *out, sqlite3_stmt *s); /* hash, size, root_at, temp */
 
 /* For every path in lo <= path < hi, the last one first, in chunks so that a subtree of any size
  * fits. */

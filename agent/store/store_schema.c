@@ -53,4 +53,17 @@ const char store_schema[] =
 	" dev INTEGER NOT NULL, ino INTEGER NOT NULL, size INTEGER NOT NULL,"
 	" mtime_ns INTEGER NOT NULL, ctime_ns INTEGER NOT NULL, mode INTEGER NOT NULL,"
 	" uid INTEGER NOT NULL, gid INTEGER NOT NULL, nlink INTEGER NOT NULL,"
-	" complete INTEGER NOT NULL) WITHOUT ROWID;";
+	" complete INTEGER NOT NULL) WITHOUT ROWID;"
+	"CREATE TABLE undo(path BLOB NOT NULL, txn INTEGER NOT NULL, until_ns INTEGER NOT NULL,"
+	" kind INTEGER NOT NULL, mode INTEGER NOT NULL, uid INTEGER NOT NULL,"
+	" gid INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, size INTEGER NOT NULL, hash BLOB,"
+	" target BLOB, xattrs BLOB, epoch INTEGER NOT NULL, seq INTEGER NOT NULL,"
+	" PRIMARY KEY(path,txn)) WITHOUT ROWID;"
+	"CREATE INDEX undo_txn ON undo(txn,path);"
+	"CREATE INDEX undo_hash ON undo(hash) WHERE hash IS NOT NULL;"
+	"CREATE TABLE barriers(txn INTEGER PRIMARY KEY, seq INTEGER NOT NULL,"
+	" first_ns INTEGER NOT NULL, last_ns INTEGER NOT NULL, digest BLOB NOT NULL,"
+	" records INTEGER NOT NULL, with_owner INTEGER NOT NULL);"
+	"CREATE TABLE kept(hash BLOB NOT NULL, root_at BLOB NOT NULL, size INTEGER NOT NULL,"
+	" temp TEXT, PRIMARY KEY(hash,root_at)) WITHOUT ROWID;"
+	"CREATE INDEX kept_temp ON kept(temp) WHERE temp IS NOT NULL;";

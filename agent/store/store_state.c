@@ -81,7 +81,7 @@ int store_set_barrier(struct store *store, uint64_t seq, int64_t clock_ns,
 	t.state.barrier_clock_ns = clock_ns;
 	memcpy(t.state.barrier_digest, digest, HASH_LEN);
 	t.state_changed = true;
-	return txn_end(&t, 0, err);
+	return txn_end(&t, txn_note_barrier(&t, seq, clock_ns, err), err);
 }
 
 int store_set_preserve_ownership(struct store *store, bool preserve, struct err *err)

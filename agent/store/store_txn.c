@@ -27,6 +27,8 @@ int txn_begin(struct txn *t, struct store *store, const char *what, struct err *
 	t->state = store->state;
 	t->set = store->set;
 	t->epoch = store->epoch;
+	t->history = store->history;
+	t->recording = store->recording;
 	t->now_ns = clock_real_ns();
 	for (size_t i = 0; i < store->n_peers; i++) {
 		struct peer *peer = store->peers[i];
@@ -138,6 +140,7 @@ static void publish_txn(struct txn *t)
 	for (size_t i = 0; i < STORE_NOTE_KINDS; i++)
 		store->notes[i] += (uint64_t)t->notes[i];
 	store->salvaged += (uint64_t)t->salvaged;
+	store->history = t->history;
 	publish_peers(store);
 	if (t->new_peer) {
 		GROW(store->peers, store->cap_peers, store->n_peers + 1);
@@ -303,6 +306,8 @@ int txn_put(struct txn *t, const struct index_entry *old, const struct index_ent
 	    struct err *err)
 {
 	int r = recount_peers(t, entry->rec.path, old, entry, err);
+	if (r == 0)
+		r = txn_remember(t, entry->rec.path, old, entry, err);
 	if (r < 0)
 		return r;
 	account(t, old, -1);
@@ -319,6 +324,8 @@ int txn_bury(struct txn *t, const struct index_entry *old, const char *path, uin
 {
 	const struct index_entry grave = {.rec = {.kind = RECORD_ABSENT, .seq = seq}};
 	int r = recount_peers(t, path, old, &grave, err);
+	if (r == 0)
+		r = txn_remember(t, path, old, NULL, err);
 	if (r < 0)
 		return r;
 	account(t, old, -1);
@@ -336,6 +343,8 @@ int txn_bury(struct txn *t, const struct index_entry *old, const char *path, uin
 int txn_forget(struct txn *t, const struct index_entry *old, struct err *err)
 {
 	int r = recount_peers(t, old->rec.path, old, NULL, err);
+	if (r == 0)
+		r = txn_remember(t, old->rec.path, old, NULL, err);
 	if (r < 0)
 		return r;
 	account(t, old, -1);

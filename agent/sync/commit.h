@@ -7,6 +7,7 @@
 #include "agent/conf/profile.h"
 #include "agent/fs/meta.h"
 #include "agent/fs/tree.h"
+#include "agent/history/history.h"
 #include "agent/store/store.h"
 #include "agent/sync/stage.h"
 #include "protocol/wire.h"
@@ -34,6 +35,7 @@ struct commit_env {
 	const struct profile *profile;
 	struct meta_policy policy;
 	const char *salvage_why; /* "adopt", "divergence", "drift"; NULL: "drift" */
+	struct history *history; /* keeps what is replaced; NULL: nothing is kept */
 };
 
 /**

@@ -64,6 +64,15 @@ static void fill_entry(struct commit_op *op)
 		op->item->entry.inst = entry->inst;
 }
 
+/* What was displaced is an earlier version, if it was replicated. */
+static struct keep_order *keep_order(const struct batch *b, struct commit_op *op)
+{
+	if (!op->retire || !history_wants(b->env->history, op->root, op->row.temp))
+		return NULL;
+	op->keep = (struct keep_order){.root_at = op->root->at, .temp = op->row.temp};
+	return &op->keep;
+}
+
 static size_t collect_done(const struct batch *b, struct installed *done)
 {
 	size_t n = 0;
@@ -72,7 +81,9 @@ static size_t collect_done(const struct batch *b, struct installed *done)
 		if (op->state != OP_PERFORMED)
 			continue;
 		fill_entry(op);
-		done[n++] = (struct installed){.entry = &op->row.entry, .forget = op_forgets(op)};
+		done[n++] = (struct installed){.entry = &op->row.entry,
+					       .forget = op_forgets(op),
+					       .keep = keep_order(b, op)};
 	}
 	return n;
 }
@@ -87,11 +98,21 @@ static size_t collect_touched(const struct batch *b, struct index_entry *touched
 	return n;
 }
 
-int batch_record(struct batch *b, struct err *err)
+static int record(struct batch *b, struct err *err)
 {
 	AUTO_FREE struct installed *done = x_calloc(b->n, sizeof(*done));
 	AUTO_FREE struct index_entry *touched = x_calloc(HASH_COUNT(b->touched), sizeof(*touched));
 	size_t n = collect_done(b, done);
 	size_t n_touched = collect_touched(b, touched);
 	return store_journal_end(b->env->store, done, n, touched, n_touched, err);
+}
+
+int batch_record(struct batch *b, struct err *err)
+{
+	history_begin(b->env->history);
+	int r = record(b, err);
+	if (r == 0)
+		batch_retire(b);
+	history_end(b->env->history);
+	return r;
 }

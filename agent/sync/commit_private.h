@@ -31,7 +31,9 @@ struct commit_op {
 				    metadata */
 	bool judge_content; /* roll-forward: what was displaced is judged by its bytes; its ctime
 			       says nothing */
-	bool retire; /* stage/<temp> is what was expected to stand there: discarded at the end */
+	bool retire; /* stage/<temp> is what was expected to stand there: kept or discarded at the
+			end */
+	struct keep_order keep; /* promised: it is kept */
 	bool kept;
 	bool must_sync;	    /* the staged object is not known to be durable */
 	bool displaces_dir; /* the index has a directory where a file or link comes */
@@ -95,7 +97,8 @@ int batch_sync_touched(const struct batch *b, struct err *err);
 /* commit_publish.c */
 int batch_perform(struct batch *b, struct err *err); /* fails only when stuck */
 int batch_roll_forward(struct batch *b, struct err *err);
-void batch_retire(struct batch *b); /* also what was staged for operations that failed */
+/* Also what was staged for operations that failed. */
+void batch_retire(struct batch *b);
 
 /* commit_dirs.c: what is done when all names are in place. */
 void batch_touch(struct batch *b, const char *path, struct commit_op *op);
@@ -103,7 +106,7 @@ void batch_touch_parent(struct batch *b, const char *path);
 int batch_finish_dirs(struct batch *b, struct err *err);
 void batch_release(struct batch *b);
 
-/* commit_installed.c: fresh stats, then the index. */
+/* commit_installed.c: fresh stats, then the index; what it does not need any longer is retired. */
 int batch_record(struct batch *b, struct err *err);
 
 /* commit_recover.c: a journaled batch that did not end. @return 0 (also without one), -EAGAIN while

@@ -41,16 +41,16 @@ void op_fail_with(struct commit_op *op, const struct err *err)
 /* ---- what was displaced -----------------------------------------------------------------------
  */
 
-/* The place for keeping earlier versions: what ends here was replicated and is not needed any
- * longer. Only after the index is durable, so that no name that a crash brings back lacks its
- * content. */
-static void retire_displaced(const struct commit_op *op)
+/* What ends here was replicated. Only after the index is durable, so that no name that a crash
+ * brings back lacks its content. */
+static void retire_displaced(const struct batch *b, const struct commit_op *op)
 {
 	struct err err = {0};
 	char q[QUOTED_MAX];
-	if (stage_discard(op->root, op->row.temp, &err) < 0)
-		log_warn("commit",
-			 "path=%s action=\"left in stage until the next start\" err=\"%s\"",
+	int r = op->keep.promised ? history_take(b->env->history, op->root, &op->keep, &err)
+				  : stage_discard(op->root, op->row.temp, &err);
+	if (r < 0)
+		log_warn("commit", "path=%s action=\"left in stage for now\" err=\"%s\"",
 			 quote_path(q, op->row.entry.rec.path), err.msg);
 }
 
@@ -70,7 +70,7 @@ void batch_retire(struct batch *b)
 {
 	for (size_t i = 0; i < b->n; i++) {
 		if (b->ops[i].retire || is_left_over(&b->ops[i]))
-			retire_displaced(&b->ops[i]);
+			retire_displaced(b, &b->ops[i]);
 	}
 }
 

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 
+#include "agent/base/log.h"
 #include "agent/sync/salvage.h"
 
 static int check_roots(const struct batch *b, struct err *err)
@@ -39,11 +40,7 @@ static int roll_forward(struct batch *b, struct err *err)
 		r = batch_finish_dirs(b, err);
 	if (r == 0)
 		r = batch_sync_touched(b, err);
-	if (r == 0)
-		r = batch_record(b, err);
-	if (r == 0)
-		batch_retire(b);
-	return r;
+	return r < 0 ? r : batch_record(b, err);
 }
 
 int commit_roll_forward(const struct commit_env *env, struct err *err)
@@ -63,8 +60,16 @@ int commit_roll_forward(const struct commit_env *env, struct err *err)
 
 int commit_recover(const struct commit_env *env, struct err *err)
 {
+	struct err settled = {0};
 	int r = salvage_recover(env->store, env->tree, err);
 	if (r == 0)
 		r = commit_roll_forward(env, err);
-	return r < 0 ? r : stage_clean(env->tree, NULL, NULL, err);
+	if (r < 0)
+		return r;
+	/* Replication does not wait for what was: a kept version that cannot be put in its place
+	 * now stays in stage/. */
+	if (history_settle(env->history, &settled) < 0)
+		log_warn("commit", "action=\"earlier versions stay in stage\" err=\"%s\"",
+			 settled.msg);
+	return stage_clean(env->tree, env->history ? history_claims : NULL, env->history, err);
 }

@@ -10,7 +10,7 @@ import os
 import re
 import sys
 
-ORDER = [["base"], ["conf"], ["fs"], ["watch", "store", "net"], ["sync"], ["history"], ["ops"],
+ORDER = [["base"], ["conf"], ["fs"], ["watch", "store", "net"], ["history"], ["sync"], ["ops"],
          ["node"], ["cli"]]
 RANK = {layer: rank for rank, layers in enumerate(ORDER) for layer in layers}
 
