@@ -71,7 +71,9 @@ struct cmd {
 	X(verify)   \
 	X(pause)    \
 	X(resume)   \
-	X(salvage)
+	X(salvage)  \
+	X(history)  \
+	X(restore)
 
 #define X(verb) extern const struct cmd cmd_##verb;
 CMDS(X)

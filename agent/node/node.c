@@ -21,6 +21,7 @@
 #define STARVED_MS 2000	     /* a barrier waits no longer than this for changes to pause */
 #define STARVED_MAX_MS 12000 /* and nothing is held back for longer than ten seconds */
 #define PRUNE_MS 600000
+#define PRUNE_STEPS 1000 /* of history at a time: stopping waits for no more than these */
 
 bool node_is_active(const struct node *node)
 {
@@ -327,6 +328,15 @@ struct prune_job {
 	uint64_t max_age_s;
 };
 
+/* In steps, so that no commit waits long for its turn. */
+static int prune_history(struct node *node, struct err *err)
+{
+	int r = 1;
+	for (int steps = 0; r > 0 && steps < PRUNE_STEPS; steps++)
+		r = history_prune(node->history, err);
+	return r < 0 ? r : history_settle(node->history, err);
+}
+
 static void prune_work(struct job *job)
 {
 	struct prune_job *p = container_of(job, struct prune_job, job);
@@ -334,7 +344,7 @@ static void prune_work(struct job *job)
 	size_t pruned;
 	if (store_prune_tombstones(p->node->store, p->peers, p->n, p->max_age_s, &pruned, &err) <
 		    0 ||
-	    store_prune_signatures(p->node->store, &err) < 0)
+	    store_prune_signatures(p->node->store, &err) < 0 || prune_history(p->node, &err) < 0)
 		log_warn("node", "action=prune-later err=\"%s\"", err.msg);
 }
 
@@ -343,6 +353,7 @@ static void prune_done(struct job *job)
 	struct prune_job *p = container_of(job, struct prune_job, job);
 	struct node *node = p->node;
 	free(p);
+	node->pruning = false;
 	node_closed_one(node);
 }
 
@@ -354,6 +365,7 @@ static void prune(struct node *node)
 		p->peers[p->n++] = s->peer;
 	p->max_age_s = 86400ull * node_conf(node)->tombstone_days;
 	node->prune_due_ms = clock_mono_ms() + PRUNE_MS;
+	node->pruning = true;
 	node->closing++;
 	job_start(&node->loop, &p->job, prune_work, prune_done);
 }
@@ -377,9 +389,11 @@ static void on_tick(uv_timer_t *timer)
 	node->fingerprints_changed = false;
 	if (node->intake)
 		make_room_for_barrier(node);
-	if (node->sessions && clock_mono_ms() >= node->prune_due_ms)
+	if (!node->pruning && node->sessions &&
+	    (clock_mono_ms() >= node->prune_due_ms || history_exceeds(node->history)))
 		prune(node);
 	requests_tick(node);
+	history_requests_tick(node);
 	status_tick(node);
 	status_line(node, line, sizeof(line));
 	notify_status(&node->notify, "%s", line);
@@ -418,6 +432,9 @@ static void reload(struct node *node)
 		node->identity = STEAL(identity);
 		conf_free(node->reloaded);
 		node->reloaded = STEAL(next);
+		history_configure(node->history,
+				  &(struct history_keep){node->reloaded->history_keep_days,
+							 node->reloaded->history_keep_bytes});
 		if (node->intake)
 			intake_configure(node->intake, node->reloaded->settle_ms,
 					 node->reloaded->settle_max_ms);
@@ -477,6 +494,7 @@ void node_stop(struct node *node)
 	log_info("node", "stopping");
 	notify_stopping(&node->notify);
 	requests_stop(node);
+	history_requests_stop(node);
 	uv_handle_t *handles[] = {(uv_handle_t *)&node->tick, (uv_handle_t *)&node->sigterm,
 				  (uv_handle_t *)&node->sigint, (uv_handle_t *)&node->sighup};
 	for (size_t i = 0; i < ARRAY_LEN(handles); i++) {
@@ -537,6 +555,7 @@ static void release_node(struct node *node)
 	fingerprints_free(node);
 	tls_identity_free(node->identity);
 	recent_free(node->recent);
+	history_free(node->history);
 	tree_free(node->tree);
 	store_close(node->store);
 	profile_free(node->profile);

@@ -118,6 +118,7 @@ struct node {
 	struct conf *reloaded; /* the latest configuration read on SIGHUP, or NULL */
 	struct store *store;
 	struct tree *tree;
+	struct history *history;
 	struct profile *profile;
 	struct recent *recent; /* content on its way from the intake to the senders */
 	struct capture_env capture;
@@ -130,6 +131,7 @@ struct node {
 	struct control_server *control;
 	struct session *sessions;
 	struct request *requests;
+	struct restore_job *restores;
 	struct fingerprint *fingerprints;
 	bool fingerprints_changed;
 	uv_timer_t tick;
@@ -150,6 +152,7 @@ struct node {
 	uint64_t recovery_boot_ns; /* when it was received; 0 = in an earlier run */
 	uint64_t barrier_count;
 	uint64_t scan_due_ms, prune_due_ms;
+	bool pruning;
 	bool holding; /* nothing is indexed until a barrier has gone out */
 	struct notify notify;
 	uint64_t syncing_since_ms; /* 0 = in sync, or not syncing */
@@ -230,6 +233,12 @@ void request_fail(struct request *q, enum exit_code code, const char *remedy, co
 void verify_begin(struct request *q); /* the waiting is over */
 void verify_close(struct request *q); /* the command is gone or out of time */
 void salvage_request(struct node *node, struct control_call *call, const json_t *args);
+
+/* history_requests.c: `history` and `restore` */
+void history_request(struct node *node, struct control_call *call, const json_t *args);
+void restore_request(struct node *node, struct control_call *call, const json_t *args);
+void history_requests_tick(struct node *node); /* progress */
+void history_requests_stop(struct node *node);
 
 /* status.c */
 json_t *status_json(struct node *node);

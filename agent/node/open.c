@@ -1,22 +1,10 @@
 /* open.c - what the agent works with: profile, state, tree, identity. */
+#include "agent/node/history_answers.h"
 #include "agent/node/node_internal.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-
-static int meta_policy_from(struct meta_policy *out, const struct conf *conf, struct err *err)
-{
-	*out = (struct meta_policy){.ownership = OWNERSHIP_IGNORE};
-	int r = conf_owner(conf, &out->uid, &out->gid, err);
-	if (r < 0)
-		return r;
-	if (r > 0)
-		out->ownership = OWNERSHIP_FIXED;
-	else if (strcmp(conf->ownership, "preserve") == 0)
-		out->ownership = OWNERSHIP_PRESERVE;
-	return 0;
-}
 
 /* What both sides must agree on to call their trees equal. */
 static void hash_profile(struct node *node, const struct meta_policy *policy)
@@ -47,11 +35,18 @@ static int open_tree(struct node *node, struct err *err)
 	return 0;
 }
 
+static void open_history(struct node *node)
+{
+	const struct history_keep keep = {.days = node->conf->history_keep_days,
+					  .bytes = node->conf->history_keep_bytes};
+	node->history = history_new(node->store, node->tree, &keep);
+}
+
 int node_open(struct node *node, struct err *err)
 {
 	const struct conf *conf = node->conf;
 	struct meta_policy policy;
-	int r = meta_policy_from(&policy, conf, err);
+	int r = history_policy(&policy, conf, err);
 	if (r == 0)
 		r = profile_new(&node->profile, conf->profile, (const char *const *)conf->rules,
 				conf->n_rules, conf->gates, err);
@@ -66,6 +61,7 @@ int node_open(struct node *node, struct err *err)
 		r = node_load_identity(&node->identity, conf, err);
 	if (r < 0)
 		return r;
+	open_history(node);
 	hash_profile(node, &policy);
 	node->recent = recent_new();
 	node->capture = (struct capture_env){.tree = node->tree,
@@ -79,6 +75,7 @@ int node_open(struct node *node, struct err *err)
 					   .store = node->store,
 					   .profile = node->profile,
 					   .policy = policy,
+					   .history = node->history,
 					   .salvage_why = state.adopt ? "adopt" : "drift"};
 	for (size_t i = 0; i < conf->n_peers; i++)
 		session_new(node, conf->peers[i].node);

@@ -318,6 +318,10 @@ void requests_on_request(void *owner, struct control_call *call, const char *ver
 		on_pause(node, call, *verb == 'p');
 	else if (strcmp(verb, "salvage") == 0)
 		salvage_request(node, call, args);
+	else if (strcmp(verb, "history") == 0)
+		history_request(node, call, args);
+	else if (strcmp(verb, "restore") == 0)
+		restore_request(node, call, args);
 	else
 		control_fail(call, EXIT_USAGE,
 			     "the command and the agent may be of different versions",

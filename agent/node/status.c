@@ -362,6 +362,19 @@ static json_t *progress_json(const struct node *node)
 			 bytes > 0 && rate > 1 ? json_real((double)bytes / rate) : json_null());
 }
 
+/* How far back `restore' leads. */
+static json_t *history_json(const struct node *node)
+{
+	struct history_counts counts;
+	struct history_barrier oldest;
+	char text[CLOCK_TEXT_MAX];
+	store_history_counts(node->store, &counts);
+	bool any = counts.barriers > 0 && store_history_oldest(node->store, &oldest, NULL) == 0;
+	return json_pack("{s:I, s:I, s:o}", "versions", (json_int_t)counts.versions, "bytes",
+			 (json_int_t)counts.bytes, "oldest",
+			 any ? json_string(clock_text(text, oldest.first_ns)) : json_null());
+}
+
 /* The recovery point: on the passive its own, on the active the peer's. Its age there is counted
  * with the receiver's own clock since receipt, so that clocks that differ do not make it look
  * fresh. */
@@ -420,6 +433,7 @@ json_t *status_json(struct node *node)
 	json_object_set_new(out, "drift", json_integer(0));
 	json_object_set_new(out, "salvage",
 			    json_integer((json_int_t)store_salvage_count(node->store)));
+	json_object_set_new(out, "history", history_json(node));
 	json_object_set_new(out, "ready", json_false());
 	json_object_set_new(out, "not_ready",
 			    json_pack("[s]", "this version replicates in one direction only"));

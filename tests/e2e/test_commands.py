@@ -18,7 +18,7 @@ STATUS_FIELDS = {
     "node": str, "group": str, "role": str, "epoch": int, "tree": str, "state": str, "seq": int,
     "digest": str, "files": int, "bytes": int, "peers": list, "watch": dict, "held": list,
     "roots": list, "drift": int, "salvage": int, "ready": bool, "not_ready": list, "problems": list,
-    "version": str, "uptime_s": (int, float),
+    "version": str, "uptime_s": (int, float), "history": dict,
 }
 MAY_BE_NULL = ("recovery_point", "rpo_seconds", "last_verify", "last_drill")
 PEER_FIELDS = {

@@ -1,0 +1,196 @@
+"""Earlier versions: `history`, `restore`, pruning, and crashes of the node that keeps them."""
+
+import datetime
+import os
+import random
+import signal
+
+import pytest
+
+import trees
+from harness import DONE, NO, REFUSED, USAGE
+from waiting import wait_until
+
+
+def versions(node, path):
+    answer = node.cli("history", "--json", path)
+    assert answer.exit == DONE, repr(answer)
+    return answer.json["versions"]
+
+
+def restore(node, to, *arguments, timeout=120):
+    return node.cli("restore", "--json", "--to", to, *arguments, timeout=timeout)
+
+
+def later(when, **span):
+    moment = datetime.datetime.fromisoformat(when.replace("Z", "+00:00"))
+    return (moment + datetime.timedelta(**span)).isoformat()
+
+
+@pytest.mark.short
+def test_every_replaced_version_comes_back(pair, home):
+    path = pair.active.tree / "dir" / "file"
+    path.parent.mkdir()
+    contents = [f"version {number}\n".encode() * (number % 7 + 1) for number in range(101)]
+    path.write_bytes(contents[0])
+    pair.converge()
+    for number, content in enumerate(contents[1:], 1):
+        path.write_bytes(content)
+        path.chmod(0o600 | number % 8)
+        wait_until("it has arrived", lambda: (pair.passive.tree / "dir/file").read_bytes() == content)
+    path.unlink()
+    pair.converge()
+    listed = versions(pair.passive, "dir/file")
+    kept = {}
+    for number, entry in enumerate(listed):
+        assert entry["content"] == "kept" or entry["kind"] == "absent", entry
+        answer = restore(pair.passive, home / f"v{number}", "--version", str(entry["version"]), "dir/file")
+        assert answer.exit == DONE, repr(answer)
+        back = home / f"v{number}" / "dir" / "file"
+        kept[back.read_bytes()] = entry["size"]
+        assert oct(back.stat().st_mode & 0o7777) == oct(int(entry["mode"], 8))
+    missing = [content for content in contents if content not in kept]
+    assert not missing, f"{len(missing)} versions are not kept, the first is {missing[0]!r}"
+    text = pair.passive.cli("history", pair.passive.tree / "dir" / "file")
+    assert text.exit == DONE and "UNTIL" in text.out
+    history = pair.passive.status()["history"]
+    assert history["versions"] >= 101 and history["bytes"] == sum(kept.values()) and history["oldest"]
+    assert pair.active.status()["history"] == {"versions": 0, "bytes": 0, "oldest": None}
+
+
+def test_the_tree_of_random_barriers_is_rebuilt(make_pair, home, seed):
+    pair = make_pair().start()
+    chooser = random.Random(seed)
+    changer = trees.Changer(pair.active.tree, seed, most_files=60)
+    os.symlink("nowhere", pair.active.tree / "link")
+    moments = []
+    for number in range(25):
+        for _ in range(chooser.randrange(1, 12)):
+            changer.step()
+        pair.converge()
+        status = pair.passive.wait_for("the barrier is known", lambda s: s["digest"] == pair.active.status()["digest"]
+                                       and s["state"] == "in_sync")
+        moments.append((status["recovery_point"], status["digest"], trees.snapshot(pair.passive.tree)))
+    for number, (when, digest, tree) in enumerate(chooser.sample(moments, 10)):
+        answer = restore(pair.passive, home / f"t{number}", "--at", when)
+        assert answer.exit == DONE, repr(answer)
+        assert answer.json["digest_matches"] and answer.json["barrier"]["digest"] == digest == answer.json["digest"]
+        back = trees.snapshot(home / f"t{number}")
+        assert back == tree, trees.describe_difference(tree, back)
+    # A part of one, and the same without an agent.
+    when, digest, tree = moments[12]
+    files = sorted(path for path, entry in tree.items() if entry[0] == "file")
+    some = os.fsdecode(files[len(files) // 2])
+    answer = restore(pair.passive, home / "part", "--at", when, some)
+    assert answer.exit == DONE and answer.json["digest_matches"] and answer.json["files"] == 1, repr(answer)
+    assert trees.snapshot(home / "part")[os.fsencode(some)] == tree[os.fsencode(some)]
+    pair.passive.stop()
+    answer = restore(pair.passive, home / "offline", "--at", when)
+    assert answer.exit == DONE and answer.json["digest_matches"], repr(answer)
+    assert trees.snapshot(home / "offline") == tree
+    assert pair.passive.cli("history", "--json", some).exit == DONE
+    pair.passive.start()
+    pair.converge()
+
+
+def test_what_is_refused(pair, home):
+    (pair.active.tree / "file").write_bytes(b"1")
+    pair.converge()
+    (pair.active.tree / "file").write_bytes(b"2")
+    pair.converge()
+    oldest = pair.passive.status()["history"]["oldest"]
+    full = home / "full"
+    full.mkdir()
+    (full / "mine").write_bytes(b"mine")
+    for arguments, code in (
+            (("--at", "now", "--to", full), REFUSED),
+            (("--at", "now", "--to", pair.passive.tree / "below"), REFUSED),
+            (("--at", later(oldest, hours=-1), "--to", home / "x"), NO),
+            (("--at", "yesterday", "--to", home / "x"), USAGE),
+            (("--to", home / "x"), USAGE),
+            (("--at", "now", "--version", "1", "--to", home / "x"), USAGE),
+            (("--version", "99999", "--to", home / "x", "file"), NO),
+            (("--at", "now", "--to", home / "x", "../out"), USAGE)):
+        answer = pair.passive.cli("restore", *arguments)
+        assert answer.exit == code, f"{arguments}: {answer!r}"
+        assert answer.err.strip()
+        assert not (home / "x").exists()
+    assert os.listdir(full) == ["mine"] and not (pair.passive.tree / "below").exists()
+    answer = restore(pair.passive, home / "y", "--at", "now", "file", "never")
+    assert answer.exit == NO and answer.json["failures"][0]["path"] == "never", repr(answer)
+    assert (home / "y" / "file").read_bytes() == b"2"
+    # The active keeps nothing, and says so.
+    answer = pair.active.cli("restore", "--at", "now", "--to", home / "z")
+    assert answer.exit == NO and "history" in answer.err
+
+
+def test_a_damaged_object_is_reported_and_not_restored(pair, home):
+    (pair.active.tree / "file").write_bytes(b"first")
+    pair.converge()
+    when = pair.passive.wait_for_state("in_sync")["recovery_point"]
+    (pair.active.tree / "file").write_bytes(b"second")
+    pair.converge()
+    entry = versions(pair.passive, "file")[0]
+    place = pair.passive.tree / ".artifact-sync" / "history" / entry["hash"][:2] / entry["hash"]
+    assert place.stat().st_mode & 0o7777 == 0o600
+    place.write_bytes(b"F1rst")
+    answer = restore(pair.passive, home / "t", "--at", when)
+    assert answer.exit == NO and not answer.json["digest_matches"], repr(answer)
+    assert [each["path"] for each in answer.json["failures"]] == ["file"]
+    assert not (home / "t" / "file").exists()
+    pair.passive.wait_for_log("kept version has other bytes")
+
+
+def test_crashes_lose_no_version(make_pair, home, seed):
+    pair = make_pair().start()
+    chooser = random.Random(seed)
+    changer = trees.Changer(pair.active.tree, seed, most_files=80)
+    for _ in range(40):
+        changer.step()
+    pair.converge()
+    digests = {}
+    for _ in range(8):
+        for _ in range(chooser.randrange(20, 80)):
+            changer.step()
+        target = pair.passive.work("bytes_received") + chooser.randrange(1000, 300_000)
+        try:
+            wait_until("some of it has arrived", lambda: pair.passive.work("bytes_received") >= target, timeout=2)
+        except AssertionError:
+            pass
+        pair.passive.kill()
+        pair.passive.start()
+        pair.converge()
+        status = pair.passive.wait_for_state("in_sync")
+        digests[status["recovery_point"]] = status["digest"]
+    for number, (when, digest) in enumerate(digests.items()):
+        answer = restore(pair.passive, home / f"t{number}", "--at", when)
+        assert answer.exit == DONE and answer.json["digest"] == digest, repr(answer)
+    kept = pair.passive.tree / ".artifact-sync" / "history"
+    assert any(kept.glob("*/*"))
+    assert pair.passive.staged() == []
+
+
+def test_pruning_by_bytes(make_pair):
+    pair = make_pair(settings={"history": {"keep_days": 7, "keep_bytes": 300_000}}).start()
+    path = pair.active.tree / "file"
+    for number in range(30):
+        path.write_bytes(bytes([number]) * 20_000)
+        pair.converge()
+    status = pair.passive.wait_for("the oldest versions are gone", lambda s: s["history"]["bytes"] <= 300_000
+                                   and s["history"]["versions"] < 20)
+    listed = versions(pair.passive, "file")
+    assert 5 <= len(listed) <= 15 and all(entry["content"] == "kept" for entry in listed)
+    assert status["history"]["bytes"] == sum(entry["size"] for entry in listed)
+    newest = listed[0]["hash"]
+    # A reload that keeps nothing empties it.
+    pair.passive.configure(history={"keep_days": 0})
+    pair.passive.process.send_signal(signal.SIGHUP)
+    pair.passive.wait_for("nothing is kept", lambda s: s["history"]["bytes"] == 0 and s["history"]["versions"] == 0)
+    assert versions(pair.passive, "file") == []
+    place = pair.passive.tree / ".artifact-sync" / "history" / newest[:2] / newest
+    wait_until("the object is gone", lambda: not place.exists())
+    path.write_bytes(b"not kept")
+    pair.converge()
+    path.write_bytes(b"nor this")
+    pair.converge()
+    assert pair.passive.status()["history"] == {"versions": 0, "bytes": 0, "oldest": None}
