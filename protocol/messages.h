@@ -32,6 +32,10 @@ WIRE_CODEC(range_list)
 WIRE_CODEC(fingerprints)
 WIRE_CODEC(deep_ask)
 WIRE_CODEC(deep_reply)
+WIRE_CODEC(history_ask)
+WIRE_CODEC(history_list)
+WIRE_CODEC(content_ask)
+WIRE_CODEC(content)
 
 void wire_encode_hello(struct wr *w, const struct wire_hello *m);
 /* @param lineage  room for WIRE_LINEAGE_MAX entries; out->lineage points to it.
@@ -45,9 +49,9 @@ void wire_encode_range_split(struct wr *w, const struct wire_range_split *m);
 int wire_decode_range_split(struct wire_range_split *out,
 			    struct wire_subrange ranges[WIRE_RANGES_MAX], struct rd *r);
 
-/* An entry of RANGE_LIST, FINGERPRINTS, DEEP_REPLY: rd_init() over the list's bytes, then until 0.
- * The lists' decoders have checked count, form and (RANGE_LIST) order and liveness, so that these
- * cannot fail on them.
+/* An entry of RANGE_LIST, HISTORY_LIST, FINGERPRINTS, DEEP_REPLY: rd_init() over the list's bytes,
+ * then until 0. The lists' decoders have checked count, form and (RANGE_LIST) order and liveness,
+ * so that these cannot fail on them.
  * @return 1, 0 at the end, negative on error with the field in r->field */
 void wire_encode_one_record(struct wr *w, const struct record *m);
 int wire_next_record(struct record *out, struct rd *r);

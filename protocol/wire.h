@@ -31,6 +31,8 @@
 #define WIRE_STREAMS_MAX 16   /* streams open; likewise */
 #define WIRE_QUESTIONS_MAX 64 /* RANGE_ASKs without their whole answer */
 #define WIRE_BARRIERS_MAX 16  /* BARRIERs without BARRIER_DONE; the sender keeps to it */
+#define WIRE_CONTENTS_MAX 16  /* contents that are fetched at the same time */
+#define WIRE_WINDOW_MAX (1024u * 1024) /* bytes that one CONTENT_ASK may ask for */
 #define WIRE_ID_LEN 16
 
 /* Counters of changes, epochs, transactions, records: none ever gets there, and what is below it
@@ -64,7 +66,11 @@ enum wire_sender { FROM_ACTIVE = 1, FROM_PASSIVE = 2, FROM_EITHER = 3 };
 	X(RANGE_LIST,   0x32, PHASE_LIVE,  FROM_EITHER,  WIRE_FRAME_MAX)                           \
 	X(FINGERPRINTS, 0x34, PHASE_LIVE,  FROM_EITHER,  WIRE_FRAME_MAX)                           \
 	X(DEEP_ASK,     0x35, PHASE_LIVE,  FROM_EITHER,  64)                                       \
-	X(DEEP_REPLY,   0x36, PHASE_LIVE,  FROM_EITHER,  WIRE_FRAME_MAX)
+	X(DEEP_REPLY,   0x36, PHASE_LIVE,  FROM_EITHER,  WIRE_FRAME_MAX)                           \
+	X(HISTORY_ASK,  0x40, PHASE_LIVE,  FROM_ACTIVE,  WIRE_PATH_MAX + 64)                       \
+	X(HISTORY_LIST, 0x41, PHASE_LIVE,  FROM_PASSIVE, WIRE_FRAME_MAX)                           \
+	X(CONTENT_ASK,  0x42, PHASE_LIVE,  FROM_ACTIVE,  WIRE_PATH_MAX + 128)                      \
+	X(CONTENT,      0x43, PHASE_LIVE,  FROM_PASSIVE, WIRE_CHUNK_MAX + 64)
 /* clang-format on */
 
 enum wire_type {
@@ -322,5 +328,49 @@ struct wire_deep_reply {
 };
 #define DEEP_LAST 0x01
 #define DEEP_FAILED 0x02
+
+/* HISTORY_ASK: what were the paths that changed since then? */
+struct wire_history_ask {
+	uint32_t id;
+	uint8_t flags;	   /* HISTORY_AFTER */
+	uint64_t barrier;  /* as HISTORY_LIST named it; 0: the last one not after at_ns */
+	int64_t at_ns;	   /* of the active's clock */
+	const char *after; /* HISTORY_AFTER: only what is behind this path; else "" */
+};
+#define HISTORY_AFTER 0x01
+
+/* HISTORY_LIST: a page, in order; deletions among the records: nothing was there. */
+struct wire_history_list {
+	uint32_t id;
+	uint8_t flags;		   /* HISTORY_LAST; HISTORY_NONE: not kept, and n is 0 */
+	uint64_t barrier;	   /* the passive's name for it */
+	uint64_t seq;		   /* of it */
+	int64_t first_ns, last_ns; /* its clock, and that of the last with the same digest */
+	uint8_t digest[32];
+	uint16_t n;
+	const uint8_t *records; /* n encoded records; read with wire_next_record() */
+	uint32_t records_len;
+};
+#define HISTORY_LAST 0x01
+#define HISTORY_NONE 0x02
+
+/* CONTENT_ASK: bytes of a content that the passive has or keeps. */
+struct wire_content_ask {
+	uint32_t id; /* of the content: the same until all of it has been had */
+	uint8_t hash[32];
+	uint64_t size;
+	uint64_t offset;
+	uint32_t len;	  /* 1..WIRE_WINDOW_MAX, not beyond size; 0: no more of it is wanted */
+	const char *path; /* where it may be live */
+};
+
+struct wire_content {
+	uint32_t id;
+	uint8_t flags; /* CONTENT_NONE: there is no such content, or it cannot be read */
+	uint64_t offset;
+	const uint8_t *bytes;
+	uint32_t bytes_len; /* <= WIRE_CHUNK_MAX */
+};
+#define CONTENT_NONE 0x01
 
 #endif

@@ -73,7 +73,8 @@ struct cmd {
 	X(resume)   \
 	X(salvage)  \
 	X(history)  \
-	X(restore)
+	X(restore)  \
+	X(rewind)
 
 #define X(verb) extern const struct cmd cmd_##verb;
 CMDS(X)

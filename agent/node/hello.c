@@ -158,6 +158,7 @@ static void go_live(struct session *s, const struct wire_hello *theirs)
 		begin_sending(s, theirs);
 	} else {
 		link_go_live(s->link, FROM_ACTIVE);
+		s->past = history_server_new(&node->loop, s->link, node->history, node->store);
 		if (take_lineage(s, theirs) == 0)
 			session_start_receiver(s);
 	}

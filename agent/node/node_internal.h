@@ -19,6 +19,7 @@
 #include "agent/store/store.h"
 #include "agent/sync/compare.h"
 #include "agent/sync/deep.h"
+#include "agent/sync/history_server.h"
 #include "agent/sync/receiver.h"
 #include "agent/sync/sender.h"
 #include "agent/watch/watcher.h"
@@ -44,6 +45,7 @@ struct session {
 	struct sender *sender;
 	struct receiver *receiver;
 	struct range_server *ranges;
+	struct history_server *past; /* on the receiving side */
 	struct compare *reconcile;
 	struct deep *deep; /* the peer asked us to read everything */
 	uint32_t deep_id;
@@ -132,6 +134,7 @@ struct node {
 	struct session *sessions;
 	struct request *requests;
 	struct restore_job *restores;
+	struct rewind *rewind; /* at most one */
 	struct fingerprint *fingerprints;
 	bool fingerprints_changed;
 	uv_timer_t tick;

@@ -2,6 +2,7 @@
  * `verify` become a request that goes from phase to phase until it is answered or its time is up.
  */
 #include "agent/node/node_internal.h"
+#include "agent/node/rewind.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -322,6 +323,8 @@ void requests_on_request(void *owner, struct control_call *call, const char *ver
 		history_request(node, call, args);
 	else if (strcmp(verb, "restore") == 0)
 		restore_request(node, call, args);
+	else if (strcmp(verb, "rewind") == 0)
+		rewind_request(node, call, args);
 	else
 		control_fail(call, EXIT_USAGE,
 			     "the command and the agent may be of different versions",

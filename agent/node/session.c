@@ -1,5 +1,6 @@
 /* session.c - one peer: who sends and who receives, frames, the clockwork and the orderly end. */
 #include "agent/node/node_internal.h"
+#include "agent/node/rewind.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -264,6 +265,10 @@ static int on_live_frame(struct session *s, const struct frame *frame)
 	case WIRE_FINGERPRINTS: return fingerprints_frame(s, frame);
 	case WIRE_DEEP_ASK: return deep_answer_frame(s, frame);
 	case WIRE_DEEP_REPLY: verify_frame(s, frame); return 0;
+	case WIRE_HISTORY_ASK:
+	case WIRE_CONTENT_ASK: return s->past ? history_server_frame(s->past, frame) : -EPROTO;
+	case WIRE_HISTORY_LIST:
+	case WIRE_CONTENT: return rewind_frame(s, frame);
 	default: break;
 	}
 	if (s->receiver)
@@ -347,7 +352,8 @@ static void close_modules(struct session *s)
 	struct sender *sender = STEAL(s->sender);
 	struct receiver *receiver = STEAL(s->receiver);
 	struct range_server *ranges = STEAL(s->ranges);
-	s->closing = (sender != NULL) + (receiver != NULL) + (ranges != NULL) +
+	struct history_server *past = STEAL(s->past);
+	s->closing = (sender != NULL) + (receiver != NULL) + (ranges != NULL) + (past != NULL) +
 		     (s->reconcile != NULL) + (s->deep != NULL);
 	if (s->closing == 0)
 		return;
@@ -360,6 +366,8 @@ static void close_modules(struct session *s)
 		sender_close(sender);
 	if (receiver)
 		receiver_close(receiver);
+	if (past)
+		history_server_close(past, session_module_closed, s);
 	if (ranges)
 		range_server_close(ranges, ranges_closed, s);
 }
@@ -383,6 +391,7 @@ void session_on_closed(struct node *node, struct link *link, uint16_t reason, co
 	if (s->behind_since_ms == 0)
 		s->behind_since_ms = clock_mono_ms();
 	verify_session_lost(s);
+	rewind_session_lost(s);
 	close_modules(s);
 	requests_tick(node);
 }

@@ -299,7 +299,8 @@ void journal_rows_free(struct journal_row *rows, size_t n);
 
 struct installed {
 	const struct index_entry
-		*entry; /* with the new as-installed stat; kind ABSENT for a deletion */
+		*entry; /* with the new as-installed stat; kind ABSENT for a deletion. On an
+			   active, epoch 0: gets the epoch and the next seq */
 	bool forget;	/* OP_ABSENT: leaves the index without a tombstone */
 	struct keep_order *keep; /* what it displaced, if that is to be kept: store_history.h */
 };

@@ -9,8 +9,9 @@
 
 #include "agent/store/store.h"
 
-#define HISTORY_ROW_BYTES 512 /* what an undo row counts for beside content: about what it takes \
-			       */
+#define HISTORY_ROW_BYTES                                                      \
+	512 /* what an undo row counts for beside content: about what it takes \
+	     */
 
 /* ---- what is there -------------------------------------------------------------------------- */
 
@@ -67,6 +68,12 @@ struct history_range {
  */
 int store_history_page(struct store *store, uint64_t barrier_txn, const struct history_range *range,
 		       struct index_entry *out, size_t max, size_t *n, struct err *err);
+
+/* What the paths that changed since a barrier were at it, kind ABSENT among them; a path may by now
+ * be again what it was. In pages like the above. @param after  the last path of the page before, or
+ * NULL */
+int store_history_changes(struct store *store, uint64_t barrier_txn, const char *after,
+			  struct index_entry *out, size_t max, size_t *n, struct err *err);
 
 /* ---- kept content --------------------------------------------------------------------------- */
 

@@ -264,6 +264,44 @@ int store_history_page(struct store *store, uint64_t barrier_txn, const struct h
 	return r;
 }
 
+static int read_changes(struct conn *conn, uint64_t txn, const char *lo, struct index_entry *out,
+			size_t max, size_t *n, struct err *err)
+{
+	int r = barrier_stands(conn, txn, err);
+	AUTO(sqlite3_stmt) *s = conn_statement(conn, SQL_UNDONE, err);
+	if (r < 0 || !s)
+		return r < 0 ? r : err_wrap(err, "read what changed");
+	bind_path(s, 1, lo);
+	bind_path(s, 2, path_above_all());
+	bind_int(s, 3, (int64_t)txn);
+	while (*n < max && (r = statement_step(s, err)) > 0) {
+		struct history_version view;
+		view_version(&view, s);
+		index_entry_copy(&out[(*n)++], &view.entry);
+	}
+	return r < 0 ? r : 0;
+}
+
+int store_history_changes(struct store *store, uint64_t barrier_txn, const char *after,
+			  struct index_entry *out, size_t max, size_t *n, struct err *err)
+{
+	struct conn *conn;
+	*n = 0;
+	AUTO_FREE char *lo = after ? x_asprintf("%s\x01", after) : x_strdup("");
+	int r = store_take_reader(&conn, store, err);
+	if (r < 0)
+		return r;
+	r = conn_run(conn, SQL_BEGIN_READS, err);
+	if (r == 0) {
+		r = read_changes(conn, barrier_txn, lo, out, max, n, err);
+		conn_run(conn, SQL_COMMIT, NULL);
+	}
+	store_give_reader(store, conn);
+	for (; r < 0 && *n > 0; (*n)--)
+		index_entry_release(&out[*n - 1]);
+	return r;
+}
+
 /* ---- kept content -----------------------------------------------------------------------------
  */
 

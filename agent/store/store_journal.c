@@ -95,9 +95,16 @@ void journal_rows_free(struct journal_row *rows, size_t n)
 /* ---- the end of a batch -----------------------------------------------------------------------
  */
 
+/* What the active itself installs (an earlier state that is made current again, epoch 0) is a
+ * change like any: it gets the next seq in the transaction that makes it current. */
 static int install(struct txn *t, const struct installed *done, struct err *err)
 {
-	const struct index_entry *entry = done->entry;
+	struct index_entry numbered = *done->entry;
+	const struct index_entry *entry = &numbered;
+	if (t->state.role == WIRE_ROLE_ACTIVE && numbered.rec.epoch == 0 && !done->forget) {
+		numbered.rec.epoch = t->epoch;
+		numbered.rec.seq = t->state.last_seq + 1;
+	}
 	sqlite3_stmt *get;
 	struct index_entry view;
 	int r = txn_get(&get, &view, t, entry->rec.path, err);

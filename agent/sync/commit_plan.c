@@ -146,7 +146,18 @@ static int plan_kind(const struct commit_env *env, struct commit_op *op,
 	return 0;
 }
 
-static void fill_row(struct commit_op *op, const struct index_entry *old)
+/* Is what stands there on a peer, which keeps it when it is replaced there? */
+static bool is_proven(const struct commit_env *env, const struct index_entry *old)
+{
+	struct acked acked;
+	if (!env->peer || !old->rec.path || old->rec.kind == RECORD_ABSENT)
+		return true;
+	return store_acked(env->store, env->peer, old->rec.path, &acked, NULL) == 0 &&
+	       acked.seq == old->rec.seq;
+}
+
+static void fill_row(const struct commit_env *env, struct commit_op *op,
+		     const struct index_entry *old)
 {
 	const struct commit_item *item = op->item;
 	op->row.entry = (struct index_entry){.rec = item->entry.rec, .inst = old->inst};
@@ -156,7 +167,7 @@ static void fill_row(struct commit_op *op, const struct index_entry *old)
 	op->must_sync = !staged_is_durable(&item->staged, op->root);
 	memcpy(op->row.temp, item->staged.temp, sizeof(op->row.temp));
 	/* What was never replicated is kept, unless its bytes are those that come. */
-	op->row.keep_foreign = (old->flags & ENTRY_FOREIGN) != 0 &&
+	op->row.keep_foreign = ((old->flags & ENTRY_FOREIGN) != 0 || !is_proven(env, old)) &&
 			       !record_same_content(&old->rec, &item->entry.rec);
 }
 
@@ -187,7 +198,7 @@ static int plan_item(struct batch *b, struct commit_op *op, struct commit_item *
 	int r = store_get(env->store, item->entry.rec.path, &old, err);
 	if (r < 0 && r != -ENOENT)
 		return r;
-	fill_row(op, &old);
+	fill_row(env, op, &old);
 	r = plan_kind(env, op, &old, err);
 	index_entry_release(&old);
 	return r;

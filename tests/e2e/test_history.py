@@ -194,3 +194,94 @@ def test_pruning_by_bytes(make_pair):
     path.write_bytes(b"nor this")
     pair.converge()
     assert pair.passive.status()["history"] == {"versions": 0, "bytes": 0, "oldest": None}
+
+
+def lay_out(tree):
+    (tree / "dir" / "below").mkdir(parents=True)
+    (tree / "dir" / "below" / "same").write_bytes(b"same")
+    (tree / "dir" / "changed").write_bytes(b"before" * 40_000)
+    (tree / "dir" / "moved").write_bytes(b"content that moves")
+    (tree / "deleted").write_bytes(os.urandom(3_000_000))
+    (tree / "empty").write_bytes(b"")
+    (tree / "mode").write_bytes(b"mode")
+    (tree / "becomes-dir").write_bytes(b"a file")
+    (tree / "becomes-file").mkdir()
+    (tree / "becomes-file" / "inside").write_bytes(b"inside")
+    os.symlink("before", tree / "link")
+    for number in range(60):
+        (tree / "dir" / f"many{number}").write_bytes(b"%d" % number)
+
+
+def change(tree):
+    (tree / "dir" / "changed").write_bytes(b"after")
+    (tree / "dir" / "moved").rename(tree / "elsewhere")
+    (tree / "deleted").unlink()
+    (tree / "empty").write_bytes(b"not empty")
+    (tree / "mode").chmod(0o400)
+    (tree / "becomes-dir").unlink()
+    (tree / "becomes-dir").mkdir()
+    (tree / "becomes-dir" / "new").write_bytes(b"new")
+    (tree / "becomes-file" / "inside").unlink()
+    (tree / "becomes-file").rmdir()
+    (tree / "becomes-file").write_bytes(b"a file")
+    (tree / "link").unlink()
+    os.symlink("after", tree / "link")
+    (tree / "created").mkdir()
+    (tree / "created" / "file").write_bytes(b"created")
+    for number in range(60):
+        (tree / "dir" / f"many{number}").unlink()
+
+
+@pytest.mark.short
+def test_rewind(pair, home):
+    lay_out(pair.active.tree)
+    pair.converge()
+    status = pair.passive.wait_for_state("in_sync")
+    when, digest = status["recovery_point"], status["digest"]
+    before = trees.snapshot(pair.active.tree)
+    change(pair.active.tree)
+    pair.converge()
+    after_point = pair.passive.wait_for_state("in_sync")["recovery_point"]
+    after = trees.snapshot(pair.active.tree)
+    answer = pair.active.cli("rewind", "--to", when)
+    assert answer.exit == REFUSED and "--yes" in answer.err, repr(answer)
+    answer = pair.active.cli("rewind", "--json", "--to", when, "--dry-run")
+    assert answer.exit == DONE, repr(answer)
+    listed = {entry["path"]: entry["what"] for entry in answer.json["paths"]}
+    assert listed["deleted"] == "create" and listed["created/file"] == "delete" and listed["mode"] == "metadata"
+    assert listed["dir/changed"] == "replace" and "dir/below/same" not in listed
+    assert trees.snapshot(pair.active.tree) == after and pair.active.staged() == []
+    answer = pair.active.cli("rewind", "--json", "--to", when, "--yes", timeout=120)
+    assert answer.exit == DONE and answer.json["failed"] == 0, repr(answer)
+    assert answer.json["changes"] == len(listed) and answer.json["digest_matches"], repr(answer)
+    back = trees.snapshot(pair.active.tree)
+    assert back == before, trees.describe_difference(before, back)
+    assert pair.converge()["digest"] == digest
+    assert pair.active.staged() == [] and pair.active.salvaged() == [] and pair.passive.salvaged() == []
+    # And forward again: a rewind is a change like any.
+    answer = pair.active.cli("rewind", "--to", after_point, "--yes", timeout=120)
+    assert answer.exit == DONE, repr(answer)
+    pair.converge()
+    back = trees.snapshot(pair.active.tree)
+    assert back == after, trees.describe_difference(after, back)
+    # Nothing to do.
+    answer = pair.active.cli("rewind", "--json", "--to", "now", "--yes")
+    assert answer.exit == DONE and answer.json["changes"] == 0, repr(answer)
+
+
+def test_what_rewind_refuses(pair):
+    (pair.active.tree / "file").write_bytes(b"first")
+    pair.converge()
+    when = pair.passive.wait_for_state("in_sync")["recovery_point"]
+    (pair.active.tree / "file").write_bytes(b"second")
+    pair.converge()
+    answer = pair.passive.cli("rewind", "--to", when, "--yes")
+    assert answer.exit == REFUSED, repr(answer)
+    answer = pair.active.cli("rewind", "--to", later(when, days=-1), "--yes")
+    assert answer.exit == NO and "nothing" in answer.err, repr(answer)
+    entry = versions(pair.passive, "file")[0]
+    place = pair.passive.tree / ".artifact-sync" / "history" / entry["hash"][:2] / entry["hash"]
+    place.unlink()
+    answer = pair.active.cli("rewind", "--to", when, "--yes")
+    assert answer.exit == NO and "file" in answer.err, repr(answer)
+    assert (pair.active.tree / "file").read_bytes() == b"second" and pair.active.staged() == []

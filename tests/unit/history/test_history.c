@@ -701,6 +701,87 @@ static void a_failing_disk_loses_nothing_that_was_promised(void **state)
 	assert_true(nth > 25);
 }
 
+/* ---- on the active -----------------------------------------------------------------------------
+ */
+
+static void become_active(void)
+{
+	const struct epoch_entry first = {.number = 3, .id = {7}, .node = "a"};
+	assert_fine(store_set_lineage(node.store, &first, 1, &node.err), &node.err);
+	assert_fine(store_set_role(node.store, WIRE_ROLE_ACTIVE, &node.err), &node.err);
+}
+
+static void commit_as_active(void)
+{
+	become_active();
+	struct commit_item *items = items_make(&node, after, ARRAY_LEN(after));
+	for (size_t i = 0; i < ARRAY_LEN(after); i++) {
+		items[i].entry.rec.epoch = 0;
+		items[i].entry.rec.seq = 1;
+	}
+	commit_run(&node.env, items, ARRAY_LEN(after), &node.err);
+}
+
+/* What a rewind installs is numbered, also where a crash came between and it was rolled forward. */
+static void what_the_active_installs_is_numbered(void **state)
+{
+	bool fired = true;
+	size_t rolled = 0;
+	for (long nth = 5; fired; nth++) {
+		struct pending pending[20];
+		size_t n;
+		node = (struct node){0};
+		node_make(&node);
+		node_close(&node);
+		die_in(commit_as_active, nth, &fired);
+		open_with(7, PLENTY);
+		assert_fine(commit_recover(&node.env, &node.err), &node.err);
+		assert_consistent(&node);
+		AUTO_FREE char *now = read_local(&node, "d/1");
+		assert_fine(store_pending(node.store, "b", 7, pending, 20, &n, &node.err),
+			    &node.err);
+		bool came = strcmp(now, "ONE") == 0;
+		rolled += came && fired;
+		assert_true(came ? n >= ARRAY_LEN(after) : n == 0);
+		for (size_t i = 0; i < n; i++) {
+			struct index_entry e;
+			assert_fine(store_get(node.store, pending[i].path, &e, &node.err),
+				    &node.err);
+			assert_true(e.rec.kind == RECORD_DIR || e.rec.epoch == 3);
+			index_entry_release(&e);
+			free(pending[i].path);
+		}
+		end(NULL);
+	}
+	assert_true(rolled > 5);
+}
+
+static void what_no_peer_has_goes_to_the_salvage(void **state)
+{
+	open_with(7, PLENTY);
+	put("f", "proven", S(1));
+	put("g", "unproven", S(1));
+	become_active();
+	struct index_entry e;
+	assert_fine(store_get(node.store, "f", &e, &node.err), &node.err);
+	const struct acked ack = {.path = "f", .seq = e.rec.seq, .kind = RECORD_FILE};
+	assert_fine(store_ack(node.store, "b", &ack, 1, &node.err), &node.err);
+	index_entry_release(&e);
+	node.env.peer = "b";
+	put("f", "earlier", S(2));
+	put("g", "earlier", S(2));
+	assert_false(is_in_salvage(&node, "proven"));
+	assert_true(is_in_salvage(&node, "unproven"));
+}
+
+static int begin_closed(void **state)
+{
+	node = (struct node){0};
+	node_make(&node);
+	node_close(&node);
+	return 0;
+}
+
 #define NODE(test) cmocka_unit_test_setup_teardown(test, begin, end)
 
 int main(void)
@@ -718,6 +799,9 @@ int main(void)
 		NODE(content_that_a_younger_version_needs_stays),
 		NODE(what_is_larger_than_all_that_may_be_kept_is_not_kept),
 		NODE(orphans_are_swept),
+		cmocka_unit_test(what_the_active_installs_is_numbered),
+		cmocka_unit_test_setup_teardown(what_no_peer_has_goes_to_the_salvage, begin_closed,
+						end),
 		cmocka_unit_test(a_crash_anywhere_loses_nothing_that_was_promised),
 		cmocka_unit_test(a_crash_while_pruning_leaves_no_orphan_for_ever),
 		cmocka_unit_test(a_failing_disk_loses_nothing_that_was_promised),

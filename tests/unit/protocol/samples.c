@@ -241,6 +241,37 @@ BUILDER(deep_reply)
 	       .entries = list, .entries_len = (uint32_t)wr_len(&entries));
 }
 
+BUILDER(history_ask)
+{
+	ENCODE(history_ask, .id = 3, .flags = HISTORY_AFTER, .barrier = 77, .at_ns = -5,
+	       .after = "a/b");
+}
+
+BUILDER(history_list)
+{
+	uint8_t list[1024];
+	struct wr entries;
+	struct record was_not = {.path = "a", .kind = RECORD_ABSENT};
+	struct record was_dir = {.path = "b", .kind = RECORD_DIR, .mode = 0755};
+	wr_init(&entries, list, sizeof(list));
+	wire_encode_one_record(&entries, &was_not);
+	wire_encode_one_record(&entries, &was_dir);
+	ENCODE(history_list, .id = 3, .flags = HISTORY_LAST, .barrier = 77, .seq = 5,
+	       .first_ns = 10, .last_ns = 11, .digest = {9}, .n = 2, .records = list,
+	       .records_len = (uint32_t)wr_len(&entries));
+}
+
+BUILDER(content_ask)
+{
+	ENCODE(content_ask, .id = 8, .hash = {1, 2}, .size = 100, .offset = 60, .len = 40,
+	       .path = "a/b");
+}
+
+BUILDER(content)
+{
+	ENCODE(content, .id = 8, .offset = 60, .bytes = (const uint8_t *)"bytes", .bytes_len = 5);
+}
+
 const struct sample samples[] = {
 	{"hello", WIRE_HELLO, hello},
 	{"hello_new", WIRE_HELLO, hello_new},
@@ -272,22 +303,26 @@ const struct sample samples[] = {
 	{"fingerprints", WIRE_FINGERPRINTS, fingerprints},
 	{"deep_ask", WIRE_DEEP_ASK, deep_ask},
 	{"deep_reply", WIRE_DEEP_REPLY, deep_reply},
+	{"history_ask", WIRE_HISTORY_ASK, history_ask},
+	{"history_list", WIRE_HISTORY_LIST, history_list},
+	{"content_ask", WIRE_CONTENT_ASK, content_ask},
+	{"content", WIRE_CONTENT, content},
 };
 const size_t n_samples = sizeof(samples) / sizeof(samples[0]);
 
 /* Lists are taken apart and put together again, so that their entries are judged, too. */
-static void recode_records(struct wire_range_list *m, uint8_t *list)
+static void recode_records(const uint8_t **records, uint32_t len, uint8_t *list)
 {
 	struct rd r;
 	struct wr w;
 	struct record record;
-	rd_init(&r, m->records, m->records_len);
+	rd_init(&r, *records, len);
 	wr_init(&w, list, WIRE_FRAME_MAX);
 	while (wire_next_record(&record, &r) == 1)
 		wire_encode_one_record(&w, &record);
 	if (r.error || w.error)
 		abort();
-	m->records = list;
+	*records = list;
 }
 
 static void recode_fingerprints(struct wire_fingerprints *m, uint8_t *list)
@@ -379,10 +414,14 @@ int samples_recode(uint8_t type, const uint8_t *body, size_t len, uint8_t *out, 
 		RECODE(BARRIER_DONE, barrier_done, )
 		RECODE(SIGNATURE, signature, )
 		RECODE(RANGE_ASK, range_ask, )
-		RECODE(RANGE_LIST, range_list, recode_records(&m, list))
+		RECODE(RANGE_LIST, range_list, recode_records(&m.records, m.records_len, list))
 		RECODE(FINGERPRINTS, fingerprints, recode_fingerprints(&m, list))
 		RECODE(DEEP_ASK, deep_ask, )
 		RECODE(DEEP_REPLY, deep_reply, recode_differences(&m, list))
+		RECODE(HISTORY_ASK, history_ask, )
+		RECODE(HISTORY_LIST, history_list, recode_records(&m.records, m.records_len, list))
+		RECODE(CONTENT_ASK, content_ask, )
+		RECODE(CONTENT, content, )
 	default: abort(); /* a message without a sample */
 	}
 	if (result == 0 && w.error)
