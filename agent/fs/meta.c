@@ -122,9 +122,11 @@ static int apply_owner(int fd, const struct stat *st, const struct record *recor
 	return 0;
 }
 
+/* With the access time: inotify tells of a modification time that is set alone as of content that
+ * was written, and whoever watches would wait for a close that never comes. */
 static int apply_mtime(int fd, int64_t mtime_ns, struct err *err)
 {
-	struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, meta_timespec(mtime_ns)};
+	struct timespec times[2] = {{.tv_nsec = UTIME_NOW}, meta_timespec(mtime_ns)};
 	if (futimens(fd, times) < 0)
 		return err_sys(err, errno, "set mtime");
 	return 0;
