@@ -295,7 +295,8 @@ static int restore_barrier(struct restoring *r, struct err *err)
 {
 	const struct restore_order *order = r->order;
 	AUTO_FREE bool *found = r->found = x_calloc(order->n_paths, sizeof(*found));
-	AUTO_FREE uint8_t *scratch = r->scratch = x_calloc(1, RECORD_ELEMENT_MAX);
+	AUTO_FREE uint8_t *scratch = x_calloc(1, RECORD_ELEMENT_MAX);
+	r->scratch = scratch;
 	int result = walk(r, restore_one, false, err);
 	if (result == 0)
 		result = walk(r, finish_dir, true, err);
