@@ -118,7 +118,7 @@ static void store_work(struct job *job)
 		r = stage_stream_write(one->stream, one->window, one->have, &one->err);
 	one->finished = r == 0 && one->offset + one->have == one->record->size;
 	if (one->finished)
-		r = stage_stream_finish(&one->staged, STEAL(one->stream), &one->err);
+		r = stage_stream_finish(&one->staged, one->stream, &one->err);
 	one->result = r;
 }
 
