@@ -10,6 +10,7 @@ void wire_encode_barrier(struct wr *w, const struct wire_barrier *m)
 	wr_u64(w, m->id);
 	wr_u64(w, m->seq);
 	wr_u64(w, (uint64_t)m->clock_ns);
+	wr_u64(w, (uint64_t)m->sent_ns);
 	wr_u64(w, m->records);
 	wr_u32(w, m->denials);
 	wr_raw(w, m->digest, sizeof(m->digest));
@@ -22,6 +23,7 @@ int wire_decode_barrier(struct wire_barrier *out, struct rd *r)
 	rd_check(r, out->id != 0, "id");
 	out->seq = rd_counter(r, "seq");
 	out->clock_ns = (int64_t)rd_u64(r, "clock_ns");
+	out->sent_ns = (int64_t)rd_u64(r, "sent_ns");
 	out->records = rd_counter(r, "records");
 	out->denials = rd_u32(r, "denials");
 	rd_copy(r, out->digest, sizeof(out->digest), "digest");

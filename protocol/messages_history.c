@@ -19,8 +19,7 @@ int wire_decode_history_ask(struct wire_history_ask *out, struct rd *r)
 	out->id = rd_u32(r, "id");
 	out->flags = rd_u8(r, "flags");
 	rd_check(r, !(out->flags & ~HISTORY_AFTER), "flags");
-	out->barrier = rd_u64(r, "barrier");
-	rd_check(r, out->barrier <= INT64_MAX, "barrier");
+	out->barrier = rd_counter(r, "barrier");
 	out->at_ns = (int64_t)rd_u64(r, "at_ns");
 	out->after = rd_path(r, true, "after");
 	rd_check(r, out->flags & HISTORY_AFTER || out->after[0] == '\0', "after");
@@ -64,9 +63,8 @@ int wire_decode_history_list(struct wire_history_list *out, struct rd *r)
 	out->id = rd_u32(r, "id");
 	out->flags = rd_u8(r, "flags");
 	rd_check(r, !(out->flags & ~(HISTORY_LAST | HISTORY_NONE)), "flags");
-	out->barrier = rd_u64(r, "barrier");
-	rd_check(r, out->barrier <= INT64_MAX, "barrier");
-	out->seq = rd_u64(r, "seq");
+	out->barrier = rd_counter(r, "barrier");
+	out->seq = rd_counter(r, "seq");
 	out->first_ns = (int64_t)rd_u64(r, "first_ns");
 	out->last_ns = (int64_t)rd_u64(r, "last_ns");
 	rd_copy(r, out->digest, sizeof(out->digest), "digest");

@@ -217,6 +217,7 @@ struct wire_data {
 struct wire_barrier {
 	uint64_t seq;
 	int64_t clock_ns; /* of the active: everything before it is in the tree at this barrier */
+	int64_t sent_ns;  /* of the active: nothing after it is */
 	uint64_t records;
 	uint64_t id;	  /* counts barriers in a session from 1 */
 	uint32_t denials; /* how many NEED and REFUSED the sender had received in this session;
@@ -333,7 +334,7 @@ struct wire_deep_reply {
 struct wire_history_ask {
 	uint32_t id;
 	uint8_t flags;	   /* HISTORY_AFTER */
-	uint64_t barrier;  /* as HISTORY_LIST named it; 0: the last one not after at_ns */
+	uint64_t barrier;  /* as HISTORY_LIST named it; 0: the last one sent not after at_ns */
 	int64_t at_ns;	   /* of the active's clock */
 	const char *after; /* HISTORY_AFTER: only what is behind this path; else "" */
 };
@@ -345,7 +346,7 @@ struct wire_history_list {
 	uint8_t flags;		   /* HISTORY_LAST; HISTORY_NONE: not kept, and n is 0 */
 	uint64_t barrier;	   /* the passive's name for it */
 	uint64_t seq;		   /* of it */
-	int64_t first_ns, last_ns; /* its clock, and that of the last with the same digest */
+	int64_t first_ns, last_ns; /* when it and the last with the same digest were sent */
 	uint8_t digest[32];
 	uint16_t n;
 	const uint8_t *records; /* n encoded records; read with wire_next_record() */

@@ -79,7 +79,7 @@ const struct cmd cmd_history = {
 	.summary = "The earlier versions of a path that are kept",
 	.help = "A passive node keeps what it replaces and deletes, as long as history.keep_days "
 		"and history.keep_bytes allow. The newest comes first; UNTIL says when it was "
-		"replaced. CONTENT is kept, current (a file of the tree has it) or missing. Works "
+		"replaced. CONTENT is kept, current (the file there has it) or missing. Works "
 		"also while the agent does not run.\n\n"
 		"Examples:\n"
 		"  artifact-sync history conf/deployment.toml\n"

@@ -13,8 +13,9 @@
 #include "agent/fs/copy.h"
 #include "agent/fs/publish.h"
 
-#define SETTLE_AT 4096 /* objects whose place is not known to be durable: what a start looks for \
-			*/
+#define SETTLE_AT                                                                      \
+	4096 /* objects whose place is not known to be durable: what a start looks for \
+	      */
 
 struct history *history_new(struct store *store, const struct tree *tree,
 			    const struct history_keep *keep)
@@ -245,23 +246,12 @@ static int open_live(struct history *h, const char *path, const uint8_t hash[HAS
 	return fd >= 0 && is_content(fd, hash, size, err) > 0 ? STEAL_FD(fd) : -ENOENT;
 }
 
-static int open_any_live(struct history *h, const uint8_t hash[HASH_LEN], uint64_t size,
-			 struct err *err)
-{
-	AUTO_FREE char *path = NULL;
-	if (store_find_content(h->store, hash, &path, NULL) < 0)
-		return -ENOENT;
-	return open_live(h, path, hash, size, err);
-}
-
 int history_open_content(struct history *h, const uint8_t hash[HASH_LEN], uint64_t size,
 			 const char *path, struct err *err)
 {
 	int fd = path ? open_live(h, path, hash, size, err) : -ENOENT;
 	if (fd < 0)
 		fd = open_object(h, hash, size, err);
-	if (fd < 0)
-		fd = open_any_live(h, hash, size, err);
 	/* A commit may have moved it from the one to the other in between. */
 	if (fd < 0)
 		fd = open_object(h, hash, size, err);
@@ -270,7 +260,7 @@ int history_open_content(struct history *h, const uint8_t hash[HASH_LEN], uint64
 
 const char *history_where(struct history *h, const struct record *record)
 {
-	AUTO_FREE char *path = NULL;
+	struct index_entry now;
 	if (record->kind != RECORD_FILE)
 		return "kept";
 	for (size_t i = 0; i < h->tree->n; i++) {
@@ -278,5 +268,9 @@ const char *history_where(struct history *h, const struct record *record)
 		if (root->healthy && objects_have(root, record->hash) > 0)
 			return "kept";
 	}
-	return store_find_content(h->store, record->hash, &path, NULL) == 0 ? "current" : "missing";
+	if (store_get(h->store, record->path, &now, NULL) < 0)
+		return "missing";
+	bool current = record_same_content(&now.rec, record);
+	index_entry_release(&now);
+	return current ? "current" : "missing";
 }

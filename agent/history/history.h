@@ -60,15 +60,16 @@ bool history_claims(const char *temp, void *history); /* for stage_clean() */
  */
 
 /**
- * Opens content that is kept, wherever: an object in history/, else a live file with these bytes.
+ * Opens content that is kept, wherever: the live file at `path`, or an object in history/.
  * It is read and compared with the hash; an object that fails is reported in the log and not given.
- * @param path  where it may be live, or NULL
+ * @param path  where it may be live (it is, when only metadata has changed since), or NULL
  * @return a descriptor for reading, at the beginning; -ENOENT when nothing here has these bytes;
  * errno
  */
 int history_open_content(struct history *history, const uint8_t hash[HASH_LEN], uint64_t size,
 			 const char *path, struct err *err);
-/* "kept", "current" (a live file has it) or "missing", by name and catalogue; nothing is read. */
+/* "kept", "current" (the live file there has it) or "missing", by name and catalogue; nothing is
+ * read. */
 const char *history_where(struct history *history, const struct record *record);
 
 /* ---- pruning ----------------------------------------------------------------------------------

@@ -242,11 +242,11 @@ static void fetch_missing(struct rewind *r)
 	}
 }
 
-/* A file of this node may have the bytes under another name. */
+/* What is on the peer under another name came from here: it was moved since. */
 static int stage_file(const struct rewind *r, const struct stage_env *env, struct commit_item *item)
 {
 	AUTO_FREE char *path = NULL;
-	if (store_find_content(r->node->store, item->entry.rec.hash, &path, NULL) < 0)
+	if (store_acked_content(r->node->store, r->peer, item->entry.rec.hash, &path, NULL) < 0)
 		return -ENOENT;
 	return stage_ref(&item->staged, env, &item->entry.rec, path, NULL);
 }

@@ -82,6 +82,10 @@ int store_raise_seq(struct store *store, uint64_t seq, struct err *err);
 int store_set_populated_checked(struct store *store, struct err *err); /* the first scan has run */
 int store_set_barrier(struct store *store, uint64_t seq, int64_t clock_ns,
 		      const uint8_t digest[HASH_LEN], struct err *err);
+/* The same, and, where history is recorded, the state is noted as that of sent_ns: nothing that
+ * happened later is in it. */
+int store_note_barrier(struct store *store, uint64_t seq, int64_t clock_ns, int64_t sent_ns,
+		       const uint8_t digest[HASH_LEN], struct err *err);
 /* Owners come into or leave the digest: recomputes it when the setting changed. At start. */
 int store_set_preserve_ownership(struct store *store, bool preserve, struct err *err);
 

@@ -69,7 +69,7 @@ static int same_as_last(uint64_t *txn, struct txn *t, struct err *err)
 
 /* The tree is still, or again, the one of the barrier before: that one moves up, so that less is
  * needed to get back to it. */
-static int extend_barrier(struct txn *t, uint64_t was, uint64_t seq, int64_t clock_ns,
+static int extend_barrier(struct txn *t, uint64_t was, uint64_t seq, int64_t sent_ns,
 			  struct err *err)
 {
 	AUTO(sqlite3_stmt) *s = conn_statement(t->conn, SQL_BARRIER_AGAIN, err);
@@ -78,19 +78,19 @@ static int extend_barrier(struct txn *t, uint64_t was, uint64_t seq, int64_t clo
 	bind_int(s, 1, (int64_t)was);
 	bind_int(s, 2, (int64_t)t->state.chain_n);
 	bind_int(s, 3, (int64_t)seq);
-	bind_int(s, 4, clock_ns);
+	bind_int(s, 4, sent_ns);
 	return statement_run(s, err);
 }
 
-static int add_barrier(struct txn *t, uint64_t seq, int64_t clock_ns, struct err *err)
+static int add_barrier(struct txn *t, uint64_t seq, int64_t sent_ns, struct err *err)
 {
 	AUTO(sqlite3_stmt) *s = conn_statement(t->conn, SQL_BARRIER_ADD, err);
 	if (!s)
 		return err_wrap(err, "note a barrier");
 	bind_int(s, 1, (int64_t)t->state.chain_n);
 	bind_int(s, 2, (int64_t)seq);
-	bind_int(s, 3, clock_ns);
-	bind_int(s, 4, clock_ns);
+	bind_int(s, 3, sent_ns);
+	bind_int(s, 4, sent_ns);
 	bind_hash(s, 5, t->state.digest);
 	bind_int(s, 6, (int64_t)t->state.records);
 	bind_int(s, 7, t->state.preserve_ownership);
@@ -98,7 +98,7 @@ static int add_barrier(struct txn *t, uint64_t seq, int64_t clock_ns, struct err
 	return statement_run(s, err);
 }
 
-int txn_note_barrier(struct txn *t, uint64_t seq, int64_t clock_ns, struct err *err)
+int txn_note_barrier(struct txn *t, uint64_t seq, int64_t sent_ns, struct err *err)
 {
 	uint64_t was = 0;
 	/* A batch may have ended since the barrier was judged; the next one is not far. */
@@ -107,8 +107,8 @@ int txn_note_barrier(struct txn *t, uint64_t seq, int64_t clock_ns, struct err *
 	int r = same_as_last(&was, t, err);
 	if (r < 0)
 		return r;
-	return r > 0 ? extend_barrier(t, was, seq, clock_ns, err)
-		     : add_barrier(t, seq, clock_ns, err);
+	return r > 0 ? extend_barrier(t, was, seq, sent_ns, err)
+		     : add_barrier(t, seq, sent_ns, err);
 }
 
 /* ---- undo -------------------------------------------------------------------------------------

@@ -29,12 +29,13 @@ void store_history_record(struct store *store, bool on);
 struct history_barrier {
 	uint64_t txn; /* the tree is what it was after this transaction */
 	uint64_t seq;
-	int64_t first_ns, last_ns; /* clocks of the first and last barrier with this digest */
+	int64_t first_ns, last_ns; /* when the first and last barrier with this digest were sent,
+				      by the active's clock: the tree was this one then */
 	uint8_t digest[HASH_LEN];
 	uint64_t records;
 	bool with_owner; /* owners are in the digest */
 };
-/* The last barrier whose first clock is not after at_ns. @return 0, -ENOENT */
+/* The last barrier that was first sent not after at_ns. @return 0, -ENOENT */
 int store_history_barrier(struct store *store, int64_t at_ns, struct history_barrier *out,
 			  struct err *err);
 int store_history_oldest(struct store *store, struct history_barrier *out,

@@ -346,7 +346,7 @@ int txn_recount(struct txn *t, struct err *err);
 int txn_remember(struct txn *t, const char *path, const struct index_entry *old,
 		 const struct index_entry *now, struct err *err);
 /* The tree as it is now equals the active's. */
-int txn_note_barrier(struct txn *t, uint64_t seq, int64_t clock_ns, struct err *err);
+int txn_note_barrier(struct txn *t, uint64_t seq, int64_t sent_ns, struct err *err);
 /* The version that goes was what `order` says is in stage/: it will be kept, unless the one that
  * comes has the same bytes. */
 int txn_promise(struct txn *t, struct keep_order *order, const struct index_entry *old,

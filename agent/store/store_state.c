@@ -70,6 +70,15 @@ int store_set_populated_checked(struct store *store, struct err *err)
 	return txn_end(&t, 0, err);
 }
 
+static void set_barrier(struct txn *t, uint64_t seq, int64_t clock_ns,
+			const uint8_t digest[HASH_LEN])
+{
+	t->state.barrier_seq = seq;
+	t->state.barrier_clock_ns = clock_ns;
+	memcpy(t->state.barrier_digest, digest, HASH_LEN);
+	t->state_changed = true;
+}
+
 int store_set_barrier(struct store *store, uint64_t seq, int64_t clock_ns,
 		      const uint8_t digest[HASH_LEN], struct err *err)
 {
@@ -77,11 +86,19 @@ int store_set_barrier(struct store *store, uint64_t seq, int64_t clock_ns,
 	int r = txn_begin(&t, store, NULL, err);
 	if (r < 0)
 		return r;
-	t.state.barrier_seq = seq;
-	t.state.barrier_clock_ns = clock_ns;
-	memcpy(t.state.barrier_digest, digest, HASH_LEN);
-	t.state_changed = true;
-	return txn_end(&t, txn_note_barrier(&t, seq, clock_ns, err), err);
+	set_barrier(&t, seq, clock_ns, digest);
+	return txn_end(&t, 0, err);
+}
+
+int store_note_barrier(struct store *store, uint64_t seq, int64_t clock_ns, int64_t sent_ns,
+		       const uint8_t digest[HASH_LEN], struct err *err)
+{
+	struct txn t;
+	int r = txn_begin(&t, store, NULL, err);
+	if (r < 0)
+		return r;
+	set_barrier(&t, seq, clock_ns, digest);
+	return txn_end(&t, txn_note_barrier(&t, seq, sent_ns, err), err);
 }
 
 int store_set_preserve_ownership(struct store *store, bool preserve, struct err *err)

@@ -312,8 +312,8 @@ static void send_barrier_done(struct receiver *rx, const struct wire_barrier *ba
 static void barrier_work(struct job *job)
 {
 	struct barrier_job *b = container_of(job, struct barrier_job, job);
-	b->result = store_set_barrier(b->rx->setup.env.store, b->barrier.seq, b->barrier.clock_ns,
-				      b->barrier.digest, &b->err);
+	b->result = store_note_barrier(b->rx->setup.env.store, b->barrier.seq, b->barrier.clock_ns,
+				       b->barrier.sent_ns, b->barrier.digest, &b->err);
 }
 
 static void barrier_done(struct job *job)

@@ -244,6 +244,7 @@ static void send_barrier_if_drained(struct sender *sd)
 	struct wire_barrier barrier = {
 		.seq = state.last_seq,
 		.clock_ns = sd->setup.events.barrier_clock(sd->setup.events.owner),
+		.sent_ns = clock_real_ns(),
 		.records = state.records,
 		.id = ++sd->barrier_id,
 		.denials = outbound_denials(sd->outbound)};

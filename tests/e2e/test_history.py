@@ -22,6 +22,15 @@ def restore(node, to, *arguments, timeout=120):
     return node.cli("restore", "--json", "--to", to, *arguments, timeout=timeout)
 
 
+def moment(pair):
+    """A time at which the tree is what it is now, and its digest. What comes next is later."""
+    pair.converge()
+    status = pair.passive.wait_for("all is proven", lambda s: s["state"] == "in_sync"
+                                   and s["digest"] == pair.active.status()["digest"])
+    now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="microseconds")
+    return now, status["digest"]
+
+
 def later(when, **span):
     moment = datetime.datetime.fromisoformat(when.replace("Z", "+00:00"))
     return (moment + datetime.timedelta(**span)).isoformat()
@@ -68,10 +77,7 @@ def test_the_tree_of_random_barriers_is_rebuilt(make_pair, home, seed):
     for number in range(25):
         for _ in range(chooser.randrange(1, 12)):
             changer.step()
-        pair.converge()
-        status = pair.passive.wait_for("the barrier is known", lambda s: s["digest"] == pair.active.status()["digest"]
-                                       and s["state"] == "in_sync")
-        moments.append((status["recovery_point"], status["digest"], trees.snapshot(pair.passive.tree)))
+        moments.append((*moment(pair), trees.snapshot(pair.passive.tree)))
     for number, (when, digest, tree) in enumerate(chooser.sample(moments, 10)):
         answer = restore(pair.passive, home / f"t{number}", "--at", when)
         assert answer.exit == DONE, repr(answer)
@@ -127,8 +133,7 @@ def test_what_is_refused(pair, home):
 
 def test_a_damaged_object_is_reported_and_not_restored(pair, home):
     (pair.active.tree / "file").write_bytes(b"first")
-    pair.converge()
-    when = pair.passive.wait_for_state("in_sync")["recovery_point"]
+    when, _ = moment(pair)
     (pair.active.tree / "file").write_bytes(b"second")
     pair.converge()
     entry = versions(pair.passive, "file")[0]
@@ -160,9 +165,8 @@ def test_crashes_lose_no_version(make_pair, home, seed):
             pass
         pair.passive.kill()
         pair.passive.start()
-        pair.converge()
-        status = pair.passive.wait_for_state("in_sync")
-        digests[status["recovery_point"]] = status["digest"]
+        when, digest = moment(pair)
+        digests[when] = digest
     for number, (when, digest) in enumerate(digests.items()):
         answer = restore(pair.passive, home / f"t{number}", "--at", when)
         assert answer.exit == DONE and answer.json["digest"] == digest, repr(answer)
@@ -236,13 +240,10 @@ def change(tree):
 @pytest.mark.short
 def test_rewind(pair, home):
     lay_out(pair.active.tree)
-    pair.converge()
-    status = pair.passive.wait_for_state("in_sync")
-    when, digest = status["recovery_point"], status["digest"]
+    when, digest = moment(pair)
     before = trees.snapshot(pair.active.tree)
     change(pair.active.tree)
-    pair.converge()
-    after_point = pair.passive.wait_for_state("in_sync")["recovery_point"]
+    after_point, _ = moment(pair)
     after = trees.snapshot(pair.active.tree)
     answer = pair.active.cli("rewind", "--to", when)
     assert answer.exit == REFUSED and "--yes" in answer.err, repr(answer)
@@ -272,8 +273,7 @@ def test_rewind(pair, home):
 
 def test_what_rewind_refuses(pair):
     (pair.active.tree / "file").write_bytes(b"first")
-    pair.converge()
-    when = pair.passive.wait_for_state("in_sync")["recovery_point"]
+    when, _ = moment(pair)
     (pair.active.tree / "file").write_bytes(b"second")
     pair.converge()
     answer = pair.passive.cli("rewind", "--to", when, "--yes")

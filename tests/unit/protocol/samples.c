@@ -148,7 +148,7 @@ BUILDER(data_abort)
 
 BUILDER(barrier)
 {
-	ENCODE(barrier, .id = 1, .seq = 2, .clock_ns = 3, .records = 4, .denials = 5,
+	ENCODE(barrier, .id = 1, .seq = 2, .clock_ns = 3, .sent_ns = 9, .records = 4, .denials = 5,
 	       .digest = "digest");
 }
 
