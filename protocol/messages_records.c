@@ -283,3 +283,15 @@ int wire_decode_signature(struct wire_signature *out, struct rd *r)
 	rd_check(r, !(out->flags & SIGNATURE_NONE) || out->bytes_len == 0, "bytes");
 	return rd_end(r);
 }
+
+void wire_encode_resend(struct wr *w, const struct wire_resend *m)
+{
+	wr_text(w, m->path);
+}
+
+int wire_decode_resend(struct wire_resend *out, struct rd *r)
+{
+	memset(out, 0, sizeof(*out));
+	out->path = rd_path(r, false, "path");
+	return rd_end(r);
+}

@@ -31,6 +31,7 @@
 #define WIRE_STREAMS_MAX 16   /* streams open; likewise */
 #define WIRE_QUESTIONS_MAX 64 /* RANGE_ASKs without their whole answer */
 #define WIRE_BARRIERS_MAX 16  /* BARRIERs without BARRIER_DONE; the sender keeps to it */
+#define WIRE_RESENDS_MAX 64   /* RESENDs whose record has not come yet */
 #define WIRE_CONTENTS_MAX 16  /* contents that are fetched at the same time */
 #define WIRE_WINDOW_MAX (1024u * 1024) /* bytes that one CONTENT_ASK may ask for */
 #define WIRE_ID_LEN 16
@@ -61,6 +62,7 @@ enum wire_sender { FROM_ACTIVE = 1, FROM_PASSIVE = 2, FROM_EITHER = 3 };
 	X(REFUSED,      0x22, PHASE_LIVE,  FROM_PASSIVE, 512)                                      \
 	X(BARRIER_DONE, 0x23, PHASE_LIVE,  FROM_PASSIVE, 256)                                      \
 	X(SIGNATURE,    0x24, PHASE_LIVE,  FROM_PASSIVE, WIRE_CHUNK_MAX + 64)                      \
+	X(RESEND,       0x25, PHASE_LIVE,  FROM_PASSIVE, WIRE_PATH_MAX + 64)                       \
 	X(RANGE_ASK,    0x30, PHASE_LIVE,  FROM_EITHER,  2 * WIRE_PATH_MAX + 128)                  \
 	X(RANGE_SPLIT,  0x31, PHASE_LIVE,  FROM_EITHER,  WIRE_FRAME_MAX)                           \
 	X(RANGE_LIST,   0x32, PHASE_LIVE,  FROM_EITHER,  WIRE_FRAME_MAX)                           \
@@ -275,6 +277,12 @@ struct wire_signature {
 };
 #define SIGNATURE_LAST 0x01
 #define SIGNATURE_NONE 0x02 /* no such version here, or it cannot be read */
+
+/* RESEND: what the sender acknowledged of this path is not there any longer, and the bytes cannot
+ * be had there. */
+struct wire_resend {
+	const char *path;
+};
 
 /* RANGE_ASK: is what you hold in lo <= path < hi this? hi "" = to the end. Order is memcmp's. */
 struct wire_range_ask {

@@ -122,6 +122,10 @@ int store_find_inode(struct store *store, const struct file_stat *st, struct ind
  * only one name is reported. @param paths  receives at most max heap strings */
 int store_linked_paths(struct store *store, const struct index_entry *entry, char **paths,
 		       size_t max, size_t *n, struct err *err);
+/* Live files of at least STORE_SIGNED_MIN bytes with these bytes, as the index has it; smaller ones
+ * are not found by their hash. @param paths  receives at most max heap strings */
+int store_content_paths(struct store *store, const uint8_t hash[HASH_LEN], char **paths, size_t max,
+			size_t *n, struct err *err);
 
 /* Walks entries with lo <= path < hi in memcmp order ("" = no bound), tombstones included. The
  * cursor sees one snapshot. It has a connection of its own: use it from one thread, close it soon.
@@ -259,9 +263,13 @@ struct note {
 	char *reason;
 	int64_t since_ns;
 };
-enum note_kind { NOTE_HELD = 1, NOTE_REFUSED = 2, NOTE_RECONCILE = 3, NOTE_UNREADABLE = 4 };
-/* NOTE_HELD: gates; NOTE_REFUSED: a peer will not take it; NOTE_RECONCILE: must be compared and
- * answered. */
+enum note_kind {
+	NOTE_HELD = 1,	     /* gates */
+	NOTE_REFUSED = 2,    /* a peer will not take it */
+	NOTE_RECONCILE = 3,  /* must be compared and answered */
+	NOTE_UNREADABLE = 4, /* by capture */
+	NOTE_DRIFT = 6,	     /* changed on the passive by somebody else, and not put back (yet) */
+};
 int store_note(struct store *store, enum note_kind kind, const char *path, const char *reason,
 	       struct err *err); /* an equal note keeps its `since` */
 int store_note_many(struct store *store, enum note_kind kind, const char *const *paths, size_t n,

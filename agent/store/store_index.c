@@ -103,6 +103,30 @@ int store_linked_paths(struct store *store, const struct index_entry *entry, cha
 	return r;
 }
 
+static int content_paths(struct store *store, const uint8_t hash[HASH_LEN], char **paths, size_t max,
+			 size_t *n, struct err *err)
+{
+	AUTO(sqlite3_stmt) *s = conn_statement(store->reader, SQL_BY_HASH, err);
+	if (!s)
+		return err_wrap(err, "look up content");
+	bind_hash(s, 1, hash);
+	bind_int(s, 2, (int64_t)max);
+	int r;
+	while ((r = statement_step(s, err)) > 0)
+		paths[(*n)++] = x_strdup(column_path(s, 0));
+	return r;
+}
+
+int store_content_paths(struct store *store, const uint8_t hash[HASH_LEN], char **paths, size_t max,
+			size_t *n, struct err *err)
+{
+	*n = 0;
+	pthread_mutex_lock(&store->read_lock);
+	int r = content_paths(store, hash, paths, max, n, err);
+	pthread_mutex_unlock(&store->read_lock);
+	return r;
+}
+
 /* ---- walks ------------------------------------------------------------------------------------
  */
 

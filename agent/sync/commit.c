@@ -106,7 +106,7 @@ static int carry_out(struct batch *b, struct err *err)
 	return r < 0 ? r : batch_record(b, err);
 }
 
-int commit_run(const struct commit_env *env, struct commit_item *items, size_t n, struct err *err)
+static int run(const struct commit_env *env, struct commit_item *items, size_t n, struct err *err)
 {
 	struct batch b = {.env = env};
 	for (size_t i = 0; i < n; i++) {
@@ -129,5 +129,47 @@ int commit_run(const struct commit_env *env, struct commit_item *items, size_t n
 	if (r < 0)
 		need_all(items, n);
 	batch_release(&b);
+	return r;
+}
+
+/* ---- turns ------------------------------------------------------------------------------------
+ */
+
+void commit_turn_init(struct commit_turn *turn)
+{
+	BUG_ON(pthread_mutex_init(&turn->lock, NULL) != 0);
+}
+
+void commit_turn_release(struct commit_turn *turn)
+{
+	pthread_mutex_destroy(&turn->lock);
+}
+
+static void take_turn(const struct commit_env *env)
+{
+	if (env->turn)
+		pthread_mutex_lock(&env->turn->lock);
+}
+
+void commit_leave(const struct commit_env *env)
+{
+	if (env->turn)
+		pthread_mutex_unlock(&env->turn->lock);
+}
+
+int commit_enter(const struct commit_env *env, struct err *err)
+{
+	take_turn(env);
+	int r = commit_roll_forward(env, err);
+	if (r < 0)
+		commit_leave(env);
+	return r;
+}
+
+int commit_run(const struct commit_env *env, struct commit_item *items, size_t n, struct err *err)
+{
+	take_turn(env);
+	int r = run(env, items, n, err);
+	commit_leave(env);
 	return r;
 }

@@ -4,6 +4,8 @@
 #ifndef SYNC_COMMIT_H
 #define SYNC_COMMIT_H
 
+#include <pthread.h>
+
 #include "agent/conf/profile.h"
 #include "agent/fs/meta.h"
 #include "agent/fs/tree.h"
@@ -18,8 +20,18 @@ enum commit_result {
 	COMMIT_REFUSED, /* reason and text */
 };
 
+/* Drift is put right: entry is the index's own. Such an item is answered COMMIT_NEED with NEED_LOOK
+ * when index or disk do not ask for it any longer: somebody has to look again. */
+enum commit_mend {
+	COMMIT_ORDINARY,
+	COMMIT_PUT_BACK,  /* a directory, or what is staged, stands there again */
+	COMMIT_TAKE_AWAY, /* what stands there has no live record: to the salvage, whatever it is */
+};
+#define NEED_LOOK 0 /* beside NEED_*; never on the wire */
+
 struct commit_item {
 	uint8_t op; /* enum wire_op */
+	enum commit_mend mend;
 	struct index_entry
 		entry; /* entry.rec is the record to install (owned); inst is filled in */
 	struct staged staged;
@@ -29,7 +41,16 @@ struct commit_item {
 };
 void commit_item_release(struct commit_item *item);
 
+/* One executor at a time: a commit, or somebody who compares tree and index and must not do so
+ * between the two. */
+struct commit_turn {
+	pthread_mutex_t lock;
+};
+void commit_turn_init(struct commit_turn *turn);
+void commit_turn_release(struct commit_turn *turn);
+
 struct commit_env {
+	struct commit_turn *turn; /* NULL where nobody else commits */
 	struct tree *tree;
 	struct store *store;
 	const struct profile *profile;
@@ -59,5 +80,13 @@ int commit_run(const struct commit_env *env, struct commit_item *items, size_t n
  * @return 0; -EAGAIN while such a root is unhealthy
  */
 int commit_recover(const struct commit_env *env, struct err *err);
+
+/**
+ * Waits for the turn and makes sure that no batch is journaled: until commit_leave() tree and index
+ * are what the last commit left, and whatever differs is somebody else's doing.
+ * @return 0; negative errno when a journaled batch cannot be ended: the turn is not taken
+ */
+int commit_enter(const struct commit_env *env, struct err *err);
+void commit_leave(const struct commit_env *env);
 
 #endif

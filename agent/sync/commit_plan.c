@@ -14,8 +14,8 @@
 
 #define NS_PER_S 1000000000
 
-static void refuse(struct commit_item *item, enum commit_result result, uint8_t reason,
-		   const char *text)
+void plan_refuse(struct commit_item *item, enum commit_result result, uint8_t reason,
+		 const char *text)
 {
 	item->result = result;
 	item->reason = reason;
@@ -48,10 +48,10 @@ static bool needs_mtime_step(const struct commit_env *env, const struct index_en
 	return profile_judge(env->profile, rec->path, false).attributes & RULE_MTIME_STEP;
 }
 
-static int step_mtime(struct commit_op *op, struct err *err)
+int plan_set_mtime(struct commit_op *op, int64_t mtime_ns, struct err *err)
 {
 	struct stat st;
-	op->row.install_mtime_ns += NS_PER_S;
+	op->row.install_mtime_ns = mtime_ns;
 	struct timespec times[2] = {{.tv_nsec = UTIME_OMIT},
 				    meta_timespec(op->row.install_mtime_ns)};
 	int fault = fault_point("step mtime");
@@ -63,9 +63,8 @@ static int step_mtime(struct commit_op *op, struct err *err)
 	return 0;
 }
 
-/* @return 1 when it can go on, 0 when the item is answered, negative errno */
-static int plan_publish(const struct commit_env *env, struct commit_op *op,
-			const struct index_entry *old, struct err *err)
+int plan_publish(const struct commit_env *env, struct commit_op *op, const struct index_entry *old,
+		 struct err *err)
 {
 	struct commit_item *item = op->item;
 	op->row.op = JOURNAL_PUBLISH;
@@ -75,19 +74,19 @@ static int plan_publish(const struct commit_env *env, struct commit_op *op,
 		op->order_class =
 			profile_judge(env->profile, item->entry.rec.path, false).order_class;
 	if (!*op->sub) {
-		refuse(item, COMMIT_REFUSED, REFUSED_KIND, "a root of this node stands there");
+		plan_refuse(item, COMMIT_REFUSED, REFUSED_KIND, "a root of this node stands there");
 		return 0;
 	}
 	if (!*op->row.temp) {
-		refuse(item, COMMIT_NEED, NEED_CONTENT, "nothing was staged");
+		plan_refuse(item, COMMIT_NEED, NEED_CONTENT, "nothing was staged");
 		return 0;
 	}
 	if (staged_is_spoilt(&item->staged, op->root)) {
-		refuse(item, COMMIT_NEED, NEED_VERIFY, "a sync of the file system failed since");
+		plan_refuse(item, COMMIT_NEED, NEED_VERIFY, "a sync of the file system failed since");
 		return 0;
 	}
 	if (needs_mtime_step(env, old, &item->entry.rec)) {
-		int r = step_mtime(op, err);
+		int r = plan_set_mtime(op, op->row.install_mtime_ns + NS_PER_S, err);
 		if (r < 0)
 			return r;
 	}
@@ -106,7 +105,7 @@ static int plan_meta(struct commit_op *op, const struct index_entry *old)
 	    file_stat_equal(&now, &old->inst) &&
 	    record_same_content(&old->rec, &op->item->entry.rec))
 		return 1;
-	refuse(op->item, COMMIT_NEED, NEED_CONTENT, "the file here has other content");
+	plan_refuse(op->item, COMMIT_NEED, NEED_CONTENT, "the file here has other content");
 	return 0;
 }
 
@@ -128,6 +127,8 @@ static int plan_kind(const struct commit_env *env, struct commit_op *op,
 		     const struct index_entry *old, struct err *err)
 {
 	struct record *rec = &op->row.entry.rec;
+	if (op->item->mend)
+		return plan_mend(env, op, old, err);
 	if (is_removal(op->item->op)) {
 		rec->kind = RECORD_ABSENT;
 		return plan_removal(op, old);
@@ -142,7 +143,8 @@ static int plan_kind(const struct commit_env *env, struct commit_op *op,
 		return plan_meta(op, old);
 	if (rec->kind == RECORD_FILE || rec->kind == RECORD_SYMLINK)
 		return plan_publish(env, op, old, err);
-	refuse(op->item, COMMIT_REFUSED, REFUSED_KIND, "a kind of object this node does not know");
+	plan_refuse(op->item, COMMIT_REFUSED, REFUSED_KIND,
+		    "a kind of object this node does not know");
 	return 0;
 }
 
@@ -182,7 +184,7 @@ static bool root_is_good(struct batch *b, struct commit_op *op)
 	if (*verified)
 		return true;
 	snprintf(text, sizeof(text), "the root \"%.60s\" is not there: %s", op->root->at, why);
-	refuse(op->item, COMMIT_REFUSED, REFUSED_FAILED, text);
+	plan_refuse(op->item, COMMIT_REFUSED, REFUSED_FAILED, text);
 	return false;
 }
 

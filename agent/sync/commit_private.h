@@ -90,6 +90,18 @@ void op_fail_with(struct commit_op *op, const struct err *err); /* by its code *
  * go on have their result and no operation. */
 int batch_plan(struct batch *b, struct commit_item *items, size_t n, struct err *err);
 
+/* commit_plan.c. What an item that publishes displaces, and in which order.
+ * @return 1 when it can go on, 0 when the item is answered, negative errno */
+int plan_publish(const struct commit_env *env, struct commit_op *op, const struct index_entry *old,
+		 struct err *err);
+int plan_set_mtime(struct commit_op *op, int64_t mtime_ns, struct err *err);
+void plan_refuse(struct commit_item *item, enum commit_result result, uint8_t reason,
+		 const char *text);
+
+/* commit_mend.c: an item that puts drift right. @return as plan_publish() */
+int plan_mend(const struct commit_env *env, struct commit_op *op, const struct index_entry *old,
+	      struct err *err);
+
 /* commit_durable.c */
 int batch_sync_staged(const struct batch *b, struct err *err);
 int batch_sync_touched(const struct batch *b, struct err *err);

@@ -2,6 +2,9 @@
 
 #include <sys/stat.h>
 
+#define NS_PER_S 1000000000
+#define STEPS_MAX 3600 /* by how many seconds an installed mtime may have been moved on */
+
 enum record_kind current_kind(uint32_t mode)
 {
 	switch (mode & S_IFMT) {
@@ -27,4 +30,12 @@ bool entry_is_current(const struct index_entry *entry, const struct file_stat *n
 	if (verdict == PROFILE_PASSAGE)
 		return is_same_passage(&entry->inst, now);
 	return file_stat_equal(&entry->inst, now);
+}
+
+int64_t entry_installed_mtime(const struct index_entry *entry)
+{
+	int64_t moved = entry->inst.mtime_ns - entry->rec.mtime_ns;
+	bool was_moved_on = entry->inst.mode != 0 && moved > 0 && moved % NS_PER_S == 0 &&
+			    moved / NS_PER_S <= STEPS_MAX;
+	return was_moved_on ? entry->inst.mtime_ns : entry->rec.mtime_ns;
 }

@@ -24,4 +24,8 @@ enum record_kind current_kind(uint32_t mode);
 bool entry_is_current(const struct index_entry *entry, const struct file_stat *now,
 		      enum profile_verdict verdict);
 
+/* The mtime with which it was installed: the source's, or some whole seconds after it (see
+ * RULE_MTIME_STEP). */
+int64_t entry_installed_mtime(const struct index_entry *entry);
+
 #endif

@@ -167,6 +167,11 @@ BUILDER(signature)
 	ENCODE(signature, .id = 1, .flags = SIGNATURE_LAST, .bytes = HASH, .bytes_len = 32);
 }
 
+BUILDER(resend)
+{
+	ENCODE(resend, .path = "a/b");
+}
+
 BUILDER(ack)
 {
 	static const uint32_t tickets[] = {1, 2, 70000};
@@ -293,6 +298,7 @@ const struct sample samples[] = {
 	{"barrier_done", WIRE_BARRIER_DONE, barrier_done},
 	{"signature_ask", WIRE_SIGNATURE_ASK, signature_ask},
 	{"signature", WIRE_SIGNATURE, signature},
+	{"resend", WIRE_RESEND, resend},
 	{"ack", WIRE_ACK, ack},
 	{"need", WIRE_NEED, need},
 	{"refused", WIRE_REFUSED, refused},
@@ -413,6 +419,7 @@ int samples_recode(uint8_t type, const uint8_t *body, size_t len, uint8_t *out, 
 		RECODE(REFUSED, refused, )
 		RECODE(BARRIER_DONE, barrier_done, )
 		RECODE(SIGNATURE, signature, )
+		RECODE(RESEND, resend, )
 		RECODE(RANGE_ASK, range_ask, )
 		RECODE(RANGE_LIST, range_list, recode_records(&m.records, m.records_len, list))
 		RECODE(FINGERPRINTS, fingerprints, recode_fingerprints(&m, list))
