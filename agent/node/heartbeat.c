@@ -33,6 +33,7 @@ void heartbeat_send(struct session *s)
 		.clock_ns = clock_real_ns(),
 		.recovery_ns = node->recovery_ns,
 		.held = (uint32_t)store_note_count(node->store, NOTE_HELD),
+		.drift = (uint32_t)drift_guard_count(node),
 		.salvage = (uint32_t)store_salvage_count(node->store),
 	};
 	beat.flags = (node_is_healthy(node) ? BEAT_HEALTHY : 0) | (node->paused ? BEAT_PAUSED : 0);

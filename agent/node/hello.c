@@ -159,8 +159,10 @@ static void go_live(struct session *s, const struct wire_hello *theirs)
 	} else {
 		link_go_live(s->link, FROM_ACTIVE);
 		s->past = history_server_new(&node->loop, s->link, node->history, node->store);
-		if (take_lineage(s, theirs) == 0)
+		if (take_lineage(s, theirs) == 0) {
 			session_start_receiver(s);
+			drift_guard_session(node, s->outcome == HANDSHAKE_RECEIVE);
+		}
 	}
 	/* What we saw of the peer's state now, it must not fall behind later. While positions are
 	 * not to be trusted it is not remembered, so that a restart compares again. */

@@ -9,6 +9,7 @@
 #include "agent/base/log.h"
 #include "agent/base/quote.h"
 #include "agent/sync/job.h"
+#include "agent/sync/suspect.h"
 #include "agent/watch/dirty_set.h"
 #include "protocol/relpath.h"
 
@@ -129,9 +130,16 @@ static uint64_t oldest_path(struct path_entry *set)
 
 /* ---- hints ---------------------------------------------------------------------------------- */
 
+void intake_set_mode(struct intake *in, enum intake_mode mode)
+{
+	in->setup.mode = mode;
+}
+
+/* On a passive nobody else has anything to finish. */
 void intake_changed(struct intake *in, const char *path, enum watch_hint hint)
 {
-	dirty_set_add(in->dirty, path, hint == WATCH_OPEN, clock_mono_ms());
+	bool open = hint == WATCH_OPEN && in->setup.mode != INTAKE_GUARD;
+	dirty_set_add(in->dirty, path, open, clock_mono_ms());
 	intake_run(in);
 }
 
@@ -174,13 +182,15 @@ void intake_hold(struct intake *in, bool hold)
 struct capture_job {
 	struct job job;
 	struct intake *in;
+	enum intake_mode mode;
 	uint64_t oldest_ms;
 	bool apply_gone; /* deletions are applied, too */
 	bool from_scan;
 	size_t n;
 	struct capture_item items[CAPTURE_PATHS];
 	bool orphan[CAPTURE_PATHS]; /* its directory is not indexed yet */
-	char *linked[LINKED_MAX];   /* other names of files that changed */
+	bool suspect[CAPTURE_PATHS];
+	char *linked[LINKED_MAX]; /* other names of files that changed */
 	size_t n_linked;
 	size_t changed;
 	int result;
@@ -220,28 +230,32 @@ static bool is_orphan(struct capture_job *c, size_t i, char **last, bool *verdic
 	return *verdict;
 }
 
+static bool is_indexing(enum intake_mode mode)
+{
+	return mode == INTAKE_INDEX || mode == INTAKE_FOREIGN;
+}
+
 /* worker */
 static size_t collect(struct capture_job *c, struct captured *out)
 {
 	size_t n = 0;
 	AUTO_FREE char *last = NULL;
-	bool verdict = false;
+	bool verdict = false, indexes = is_indexing(c->mode);
 	for (size_t i = 0; i < c->n; i++) {
 		struct capture_item *item = &c->items[i];
-		bool changed =
-			item->outcome == CAPTURE_CHANGED && c->in->setup.mode != INTAKE_COMPARE;
+		bool changed = item->outcome == CAPTURE_CHANGED && indexes;
 		c->orphan[i] = changed && is_orphan(c, i, &last, &verdict);
 		if (c->orphan[i])
 			continue;
 		if (changed)
 			out[n++] =
 				(struct captured){.kind = CAPTURED_VERSION, .entry = &item->entry};
-		else if (item->outcome == CAPTURE_SAME && c->in->setup.mode != INTAKE_COMPARE)
+		else if (item->outcome == CAPTURE_SAME && indexes)
 			out[n++] = (struct captured){.kind = CAPTURED_SAME, .entry = &item->entry};
 		else if (item->outcome == CAPTURE_DROPPED)
 			out[n++] = (struct captured){.kind = CAPTURED_DROPPED, .path = item->path};
 	}
-	for (size_t i = 0; i < c->n && c->apply_gone && c->in->setup.mode != INTAKE_COMPARE; i++) {
+	for (size_t i = 0; i < c->n && c->apply_gone && indexes; i++) {
 		if (c->items[i].outcome == CAPTURE_GONE)
 			out[n++] =
 				(struct captured){.kind = CAPTURED_GONE, .path = c->items[i].path};
@@ -249,21 +263,31 @@ static size_t collect(struct capture_job *c, struct captured *out)
 	return n;
 }
 
+static void log_note_failed(const char *path, const struct err *err)
+{
+	char q[QUOTED_MAX];
+	log_error("capture", "path=%s action=\"status does not show it as it is\" err=\"%s\"",
+		  quote_path(q, path), err->msg);
+}
+
+static void write_note(struct capture_job *c, enum note_kind kind, const struct capture_item *item,
+		       bool applies)
+{
+	struct err err = {0};
+	struct store *store = c->in->setup.env.store;
+	int r = applies ? store_note(store, kind, item->path, item->why, &err)
+			: store_unnote(store, kind, item->path, &err);
+	if (r < 0)
+		log_note_failed(item->path, &err);
+}
+
 /* worker: paths that cannot go on are noted, and the notes of those that went on are withdrawn. */
 static void write_notes(struct capture_job *c)
 {
-	struct store *store = c->in->setup.env.store;
 	for (size_t i = 0; i < c->n; i++) {
 		const struct capture_item *item = &c->items[i];
-		if (item->outcome == CAPTURE_HELD)
-			store_note(store, NOTE_HELD, item->path, item->why, NULL);
-		else if (item->outcome == CAPTURE_UNREADABLE)
-			store_note(store, NOTE_UNREADABLE, item->path, item->why, NULL);
-		if (item->outcome != CAPTURE_HELD && store_note_count(store, NOTE_HELD) > 0)
-			store_unnote(store, NOTE_HELD, item->path, NULL);
-		if (item->outcome != CAPTURE_UNREADABLE &&
-		    store_note_count(store, NOTE_UNREADABLE) > 0)
-			store_unnote(store, NOTE_UNREADABLE, item->path, NULL);
+		write_note(c, NOTE_HELD, item, item->outcome == CAPTURE_HELD);
+		write_note(c, NOTE_UNREADABLE, item, item->outcome == CAPTURE_UNREADABLE);
 	}
 }
 
@@ -282,17 +306,55 @@ static void find_links(struct capture_job *c)
 	}
 }
 
+/* worker: a passive reads nothing of its own tree but what it only compares. A path that was noted
+ * and is as installed by now is no drift any longer. */
+static void guard_one(struct capture_job *c, size_t i, const struct index_entry *entry)
+{
+	struct file_stat now;
+	struct capture_item *item = &c->items[i];
+	const struct capture_env *env = &c->in->setup.env;
+	struct err err = {0};
+	item->outcome = CAPTURE_NOTHING;
+	switch (suspect_judge(&now, env->tree, env->profile, item->path, entry)) {
+	case SUSPECT_DRIFT: c->suspect[i] = true; break;
+	case SUSPECT_CAPTURE: capture_run(env, item, 1); break;
+	case SUSPECT_NOT:
+		if (store_unnote(env->store, NOTE_DRIFT, item->path, &err) < 0)
+			log_note_failed(item->path, &err);
+		break;
+	case SUSPECT_UNKNOWN: break; /* the scan raises the alarm */
+	}
+}
+
+static void guard(struct capture_job *c)
+{
+	struct index_entry entries[CAPTURE_PATHS] = {0};
+	bool known[CAPTURE_PATHS];
+	struct store *store = c->in->setup.env.store;
+	store_begin_reads(store);
+	for (size_t i = 0; i < c->n; i++)
+		known[i] = store_get(store, c->items[i].path, &entries[i], NULL) == 0;
+	store_end_reads(store);
+	for (size_t i = 0; i < c->n; i++) {
+		guard_one(c, i, known[i] ? &entries[i] : NULL);
+		if (known[i])
+			index_entry_release(&entries[i]);
+	}
+}
+
 static void capture_work(struct job *job)
 {
 	struct capture_job *c = container_of(job, struct capture_job, job);
 	struct captured captured[CAPTURE_PATHS];
-	capture_run(&c->in->setup.env, c->items, c->n);
+	if (c->mode == INTAKE_GUARD)
+		guard(c);
+	else
+		capture_run(&c->in->setup.env, c->items, c->n);
 	size_t n = collect(c, captured);
 	if (n > 0)
-		c->result =
-			store_capture(c->in->setup.env.store, captured, n,
-				      c->in->setup.mode == INTAKE_FOREIGN, &c->changed, &c->err);
-	if (c->in->setup.mode == INTAKE_INDEX) {
+		c->result = store_capture(c->in->setup.env.store, captured, n,
+					  c->mode == INTAKE_FOREIGN, &c->changed, &c->err);
+	if (c->mode == INTAKE_INDEX) {
 		write_notes(c);
 		find_links(c);
 	}
@@ -316,6 +378,8 @@ static void take_outcome(struct capture_job *c, size_t i)
 	uint64_t now = clock_mono_ms();
 	char q[QUOTED_MAX];
 	struct path_entry *gone = find_path(in->gone, item->path);
+	if (c->suspect[i])
+		in->setup.events.suspect(in->setup.events.owner, item->path);
 	if (gone && (item->outcome != CAPTURE_GONE || c->apply_gone))
 		drop_path(&in->gone, gone);
 	switch (item->outcome) {
@@ -503,6 +567,7 @@ static bool start_capture(struct intake *in)
 	bool quiet = is_quiet(in);
 	struct capture_job *c = x_calloc(1, sizeof(*c));
 	c->in = in;
+	c->mode = in->setup.mode;
 	c->oldest_ms = dirty_set_oldest(in->dirty);
 	if (in->gone)
 		take_gone(c, now, quiet);

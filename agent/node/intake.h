@@ -27,13 +27,17 @@ struct intake_events {
 	void (*fence_wanted)(void *owner);
 	/* A compare-only path and its fingerprint (all zero: it is gone). */
 	void (*compared)(void *owner, const char *path, const uint8_t hash[HASH_LEN]);
+	/* INTAKE_GUARD: this path may not be as installed. */
+	void (*suspect)(void *owner, const char *path);
 	void (*closed)(void *owner);
 };
 
 enum intake_mode {
 	INTAKE_INDEX,	/* the active: changes get a seq */
 	INTAKE_FOREIGN, /* a new passive looks at what it holds already: nothing gets a seq */
-	INTAKE_COMPARE, /* a passive: only the fingerprints of compare-only paths */
+	INTAKE_COMPARE, /* a passive that is not guarded (yet): only the fingerprints of
+			   compare-only paths */
+	INTAKE_GUARD,	/* a passive: those, and what is not as installed is a suspect */
 };
 
 struct intake_setup {
@@ -56,6 +60,7 @@ struct intake_counts {
 
 struct intake *intake_new(const struct intake_setup *setup);
 void intake_configure(struct intake *in, uint32_t settle_ms, uint32_t settle_max_ms);
+void intake_set_mode(struct intake *in, enum intake_mode mode); /* for what is begun from now on */
 void intake_changed(struct intake *in, const char *path, enum watch_hint hint);
 void intake_subtree(struct intake *in, const char *path);
 /* A scan of the whole tree, now. What is open for writing keeps its time. */

@@ -128,7 +128,7 @@ static void on_module_closed(void *owner)
 	node_closed_one(owner);
 }
 
-static void start_watcher(struct node *node)
+void node_start_watcher(struct node *node)
 {
 	struct err err = {0};
 	struct watcher_events events = {.owner = node,
@@ -185,6 +185,11 @@ static void on_fence_wanted(void *owner)
 		intake_fenced(node->intake);
 }
 
+static void on_suspect(void *owner, const char *path)
+{
+	drift_guard_suspect(owner, path);
+}
+
 static void on_compared(void *owner, const char *path, const uint8_t hash[HASH_LEN])
 {
 	fingerprints_set_ours(owner, path, hash);
@@ -206,18 +211,22 @@ void node_start_intake(struct node *node)
 		.settle_max_ms = conf->settle_max_ms,
 		.mode = state.role == WIRE_ROLE_ACTIVE ? INTAKE_INDEX
 			: n_lineage == 0	       ? INTAKE_FOREIGN
+			: drift_guard_applies(node)    ? INTAKE_GUARD
 						       : INTAKE_COMPARE,
 		.events = {.owner = node,
 			   .indexed = on_indexed,
 			   .scanned = on_scanned,
 			   .fence_wanted = on_fence_wanted,
 			   .compared = on_compared,
+			   .suspect = on_suspect,
 			   .closed = on_module_closed},
 	};
 	node->intake = intake_new(&setup);
 	intake_hold(node->intake, !node_is_healthy(node));
-	if (state.role == WIRE_ROLE_ACTIVE)
-		start_watcher(node);
+	if (setup.mode == INTAKE_GUARD)
+		drift_guard_start(node);
+	if (setup.mode == INTAKE_INDEX || setup.mode == INTAKE_GUARD)
+		node_start_watcher(node);
 	/* The watcher asks for a scan when it watches: one before would see less and cost the same.
 	 */
 	if (!node->watcher)
@@ -390,6 +399,7 @@ static void on_tick(uv_timer_t *timer)
 	node->fingerprints_changed = false;
 	if (node->intake)
 		make_room_for_barrier(node);
+	drift_guard_tick(node);
 	if (!node->pruning && node->sessions &&
 	    (clock_mono_ms() >= node->prune_due_ms || history_exceeds(node->history)))
 		prune(node);
@@ -440,6 +450,7 @@ static void reload(struct node *node)
 		if (node->intake)
 			intake_configure(node->intake, node->reloaded->settle_ms,
 					 node->reloaded->settle_max_ms);
+		drift_guard_configure(node);
 		log_info("node", "configuration reloaded");
 	} else {
 		log_error("node", "configuration not reloaded action=go-on-with-the-old err=\"%s\"",
@@ -512,6 +523,7 @@ void node_stop(struct node *node)
 		node->closing++;
 		watcher_close(STEAL(node->watcher));
 	}
+	drift_guard_stop(node);
 	node->closing++;
 	if (node->peers)
 		peers_close(node->peers, on_peers_closed, node);
@@ -563,12 +575,14 @@ static void release_node(struct node *node)
 	store_close(node->store);
 	profile_free(node->profile);
 	conf_free(node->reloaded);
+	commit_turn_release(&node->turn);
 }
 
 int node_run(const struct conf *conf, struct err *err)
 {
 	struct node *node = x_calloc(1, sizeof(*node));
 	node->conf = conf;
+	commit_turn_init(&node->turn);
 	/* Two for hashing, one for staging, one for the index, and some that wait for the disk. */
 	setenv("UV_THREADPOOL_SIZE", "8", 0);
 	fault_arm_from_environment();

@@ -1,7 +1,7 @@
 /* node_internal.h - the agent's parts, for the files of node/ only: node.c (start, stop,
  * clockwork), open.c and roots.c (what it works with), session.c, hello.c and heartbeat.c (one
- * peer), requests.c and verify.c (commands that take time), status.c (what is shown). Thread: the
- * loop. */
+ * peer), drift_guard.c (the passive's own tree), requests.c and verify.c (commands that take time),
+ * status.c (what is shown). Thread: the loop. */
 #ifndef NODE_NODE_INTERNAL_H
 #define NODE_NODE_INTERNAL_H
 
@@ -19,6 +19,7 @@
 #include "agent/store/store.h"
 #include "agent/sync/compare.h"
 #include "agent/sync/deep.h"
+#include "agent/sync/drift.h"
 #include "agent/sync/history_server.h"
 #include "agent/sync/receiver.h"
 #include "agent/sync/sender.h"
@@ -130,6 +131,9 @@ struct node {
 	struct peers *peers;
 	struct watcher *watcher;
 	struct intake *intake;
+	struct drift *drift;	 /* a passive whose tree is guarded; else NULL */
+	bool distrusted;	 /* its index is to be compared first */
+	struct commit_turn turn; /* who commits, or mends */
 	struct control_server *control;
 	struct session *sessions;
 	struct request *requests;
@@ -176,6 +180,7 @@ uint32_t node_scan_interval_s(const struct node *node);
 /* The key, certificate and peers of a configuration. @return 0 or negative errno */
 int node_load_identity(struct tls_identity **out, const struct conf *conf, struct err *err);
 void node_start_intake(struct node *node); /* after what a crash left behind is settled */
+void node_start_watcher(struct node *node);
 
 /* open.c: fills in everything up to the first job. @return 0 or negative errno */
 int node_open(struct node *node, struct err *err);
@@ -220,6 +225,19 @@ int fingerprints_frame(struct session *s, const struct frame *frame);
 void fingerprints_send(struct session *s);
 void fingerprints_add_problems(const struct node *node, json_t *problems);
 void fingerprints_free(struct node *node);
+
+/* drift_guard.c: all of them do nothing on a node that guards nothing */
+bool drift_guard_applies(const struct node *node); /* what it holds was received, all of it */
+void drift_guard_start(struct node *node);
+void drift_guard_suspect(struct node *node, const char *path);
+/* It follows an active; trusted: by the handshake its index is what that one sent. */
+void drift_guard_session(struct node *node, bool trusted);
+void drift_guard_barrier(struct node *node, bool matched); /* one was judged */
+void drift_guard_arrived(struct node *node);		   /* records were committed */
+void drift_guard_configure(struct node *node);
+void drift_guard_tick(struct node *node);
+uint64_t drift_guard_count(const struct node *node);
+void drift_guard_stop(struct node *node);
 
 /* requests.c (wait and the short ones), verify.c, salvage_requests.c */
 void requests_on_request(void *owner, struct control_call *call, const char *verb,

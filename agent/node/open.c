@@ -71,7 +71,8 @@ int node_open(struct node *node, struct err *err)
 					     .policy = policy};
 	struct store_state state;
 	store_state(node->store, &state);
-	node->commit = (struct commit_env){.tree = node->tree,
+	node->commit = (struct commit_env){.turn = &node->turn,
+					   .tree = node->tree,
 					   .store = node->store,
 					   .profile = node->profile,
 					   .policy = policy,

@@ -193,6 +193,17 @@ static void start_reconcile(struct session *s)
 			      s->node->profile, session_compare_id(s), &events);
 }
 
+/* What comes to the salvage from now on is no leftover of before. */
+static void end_adoption(struct node *node)
+{
+	struct err err = {0};
+	if (store_clear_adopt(node->store, &err) < 0)
+		log_error(MODULE_SESSION,
+			  "action=\"adoption ends with the next barrier\" err=\"%s\"", err.msg);
+	else
+		node->commit.salvage_why = "drift";
+}
+
 static void on_barrier(void *owner, const struct wire_barrier *barrier, uint8_t outcome)
 {
 	struct session *s = owner;
@@ -210,8 +221,10 @@ static void on_barrier(void *owner, const struct wire_barrier *barrier, uint8_t 
 		/* Equal to the active in every record: the first sync is over, adoption is
 		 * consumed. */
 		if (state.adopt)
-			store_clear_adopt(node->store, NULL);
+			end_adoption(node);
 	}
+	if (outcome != BARRIER_DROPPED)
+		drift_guard_barrier(node, outcome == BARRIER_MATCHED);
 	requests_tick(node);
 }
 
@@ -220,6 +233,7 @@ static void on_committed(void *owner, uint64_t records, uint64_t bytes)
 	struct session *s = owner;
 	(void)records;
 	s->rate_bytes += bytes;
+	drift_guard_arrived(s->node);
 }
 
 void session_start_receiver(struct session *s)
@@ -442,6 +456,8 @@ bool session_is_in_sync(const struct session *s)
 	struct store_state state;
 	if (!s->live || s->reconciling || s->reconcile || s->mismatch || s->matched_ms == 0 ||
 	    s->profile_differs)
+		return false;
+	if (drift_guard_count(s->node) > 0 || (s->have_theirs && s->theirs.drift > 0))
 		return false;
 	store_state(s->node->store, &state);
 	if (s->sender)

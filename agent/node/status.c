@@ -74,7 +74,7 @@ static bool tree_is_known(const struct node *node)
 		return false;
 	intake_counts(node->intake, &counts);
 	if (!node_is_active(node))
-		return true;
+		return counts.scanned_ms != 0;
 	return counts.scanned_ms != 0 && !counts.scanning;
 }
 
@@ -187,6 +187,11 @@ static void add_session_problems(struct node *node, const struct session *s, jso
 		add_problem(problems,
 			    "mismatch: the digests of this node and %s differ; reconciling",
 			    s->peer);
+	if (s->live && s->have_theirs && s->theirs.drift > 0)
+		add_problem(problems,
+			    "peer-drift: %" PRIu32 " replicated paths were changed on %s by "
+			    "somebody else; its status names them",
+			    s->theirs.drift, s->peer);
 	if (s->live && s->have_theirs && !(s->theirs.flags & BEAT_HEALTHY))
 		add_problem(problems,
 			    "peer-unhealthy: %s says that a directory of its tree is not there",
@@ -239,6 +244,7 @@ static json_t *problems_json(struct node *node)
 	add_notes(node, problems, NOTE_HELD, "held");
 	add_notes(node, problems, NOTE_UNREADABLE, "unreadable");
 	add_notes(node, problems, NOTE_REFUSED, "refused");
+	add_notes(node, problems, NOTE_DRIFT, "drift");
 	add_watch_problems(node, problems);
 	fingerprints_add_problems(node, problems);
 	return problems;
@@ -430,7 +436,7 @@ json_t *status_json(struct node *node)
 	json_object_set_new(out, "watch", watch_json(node));
 	json_object_set_new(out, "held", held_json(node));
 	json_object_set_new(out, "roots", roots_json(node));
-	json_object_set_new(out, "drift", json_integer(0));
+	json_object_set_new(out, "drift", json_integer((json_int_t)drift_guard_count(node)));
 	json_object_set_new(out, "salvage",
 			    json_integer((json_int_t)store_salvage_count(node->store)));
 	json_object_set_new(out, "history", history_json(node));

@@ -103,8 +103,8 @@ int store_linked_paths(struct store *store, const struct index_entry *entry, cha
 	return r;
 }
 
-static int content_paths(struct store *store, const uint8_t hash[HASH_LEN], char **paths, size_t max,
-			 size_t *n, struct err *err)
+static int content_paths(struct store *store, const uint8_t hash[HASH_LEN], char **paths,
+			 size_t max, size_t *n, struct err *err)
 {
 	AUTO(sqlite3_stmt) *s = conn_statement(store->reader, SQL_BY_HASH, err);
 	if (!s)

@@ -14,8 +14,9 @@
 #include "agent/sync/capture.h" /* RACY_* */
 #include "agent/sync/current.h"
 
-#define BENEATH_MAX 20000 /* entries of a directory that are looked at before it is moved as one \
-			   */
+#define BENEATH_MAX                                                                  \
+	20000 /* entries of a directory that are looked at before it is moved as one \
+	       */
 #define DEPTH_MAX 64
 
 static void is_drift(struct mend *m, enum mend_way way, const char *what)

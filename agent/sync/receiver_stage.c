@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "agent/sync/compress.h"
 #include "agent/sync/delta.h"
@@ -36,6 +37,21 @@ static void slot_failed(struct slot *slot, int error, const struct err *err)
 		slot_refuse(slot, REFUSED_FAILED, err->msg);
 }
 
+/* It may be sent again just because somebody changed it here. */
+static bool is_in_place(const struct slot *slot, const struct index_entry *have)
+{
+	struct stat st;
+	struct file_stat now;
+	const char *sub;
+	const struct root *root = tree_resolve(slot->rx->setup.env.tree, have->rec.path, &sub);
+	if (have->rec.kind == RECORD_ABSENT)
+		return true;
+	if (root_stat(root, sub, &st) < 0)
+		return false;
+	file_stat_from(&now, &st);
+	return file_stat_equal(&now, &have->inst);
+}
+
 /* After a cut the active sends again what it has no acknowledgement for; what is installed already
  * is not installed twice, or a hot deployer would see a change that is none. */
 static bool slot_is_installed(const struct slot *slot)
@@ -46,7 +62,8 @@ static bool slot_is_installed(const struct slot *slot)
 	    store_get(slot->rx->setup.env.store, want->path, &have, NULL) < 0)
 		return false;
 	bool same = have.rec.seq == want->seq && have.rec.epoch == want->epoch &&
-		    !(have.flags & ENTRY_FOREIGN) && record_equal(&have.rec, want, true);
+		    !(have.flags & ENTRY_FOREIGN) && record_equal(&have.rec, want, true) &&
+		    is_in_place(slot, &have);
 	index_entry_release(&have);
 	return same;
 }

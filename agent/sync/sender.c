@@ -479,7 +479,11 @@ static void on_refused(struct sender *sd, const struct frame *frame)
 		 (int)strlen(quoted) - 2 > WIRE_TEXT_MAX ? WIRE_TEXT_MAX : (int)strlen(quoted) - 2,
 		 quoted + 1);
 	log_warn("sender", "path=%s action=retry-later err=\"%s\"", quote_path(q, p->path), reason);
-	store_note(sd->setup.store, NOTE_REFUSED, p->path, reason, NULL);
+	struct err err = {0};
+	if (store_note(sd->setup.store, NOTE_REFUSED, p->path, reason, &err) < 0)
+		log_error("sender",
+			  "path=%s action=\"status does not show the refusal\" err=\"%s\"",
+			  quote_path(q, p->path), err.msg);
 	parcel_end(p);
 	sender_retry_later(sd);
 	sender_pump(sd);
@@ -494,6 +498,17 @@ static void on_signature(struct sender *sd, const struct frame *frame)
 		violated(sd, BYE_MALFORMED, "SIGNATURE: malformed, or nothing asked for it");
 }
 
+static void on_resend(struct sender *sd, const struct frame *frame)
+{
+	struct wire_resend m;
+	struct rd r;
+	rd_init(&r, frame->body, frame->len);
+	if (wire_decode_resend(&m, &r) < 0)
+		violated(sd, BYE_MALFORMED, "RESEND is malformed");
+	else if (sender_on_resend(sd, &m) < 0)
+		violated(sd, BYE_OVERSIZED, "RESEND: too many at once");
+}
+
 void sender_frame(struct sender *sd, const struct frame *frame)
 {
 	if (sd->violated || sd->closing)
@@ -504,6 +519,7 @@ void sender_frame(struct sender *sd, const struct frame *frame)
 	case WIRE_REFUSED: on_refused(sd, frame); break;
 	case WIRE_BARRIER_DONE: on_barrier_done(sd, frame); break;
 	case WIRE_SIGNATURE: on_signature(sd, frame); break;
+	case WIRE_RESEND: on_resend(sd, frame); break;
 	default: violated(sd, BYE_OUT_OF_PHASE, "not expected while sending");
 	}
 }
@@ -526,6 +542,8 @@ static void on_timer_closed(uv_handle_t *handle)
 	}
 	for (size_t i = 0; i < sd->n_acks; i++)
 		free(sd->acks[i].path);
+	for (size_t i = 0; i < sd->n_resends; i++)
+		free(sd->resends[i]);
 	for (size_t i = 0; i < sd->n_unsigned; i++)
 		free(sd->unsigned_[i].path);
 	free(sd->frame);

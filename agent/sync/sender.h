@@ -67,7 +67,7 @@ uint64_t sender_barrier_starved_ms(const struct sender *sd);
 /* A paused sender begins nothing; what is under way ends. */
 void sender_pause(struct sender *sd, bool pause);
 
-/* ACK, NEED, REFUSED, BARRIER_DONE, SIGNATURE. A violation is reported through events. */
+/* ACK, NEED, REFUSED, BARRIER_DONE, SIGNATURE, RESEND. A violation is reported through events. */
 void sender_frame(struct sender *sd, const struct frame *frame);
 void sender_writable(struct sender *sd);
 void sender_counts(const struct sender *sd, struct sender_counts *out);

@@ -14,10 +14,11 @@
 #include "agent/sync/source.h"
 #include "protocol/outbound.h"
 
-#define GROUP_RECORDS 64		 /* small records one worker prepares at a time */
-#define PAGE_RECORDS 1024		 /* records read from the index at a time */
-#define STREAMS_MAX 4			 /* large files under way at once */
-#define STREAM_STEP (4 * WIRE_CHUNK_MAX) /* bytes of content read per step */
+#define GROUP_RECORDS 64		   /* small records one worker prepares at a time */
+#define PAGE_RECORDS 1024		   /* records read from the index at a time */
+#define STREAMS_MAX 4			   /* large files under way at once */
+#define RESENDS_MAX (4 * WIRE_RESENDS_MAX) /* asked for while the ones before are forgotten */
+#define STREAM_STEP (4 * WIRE_CHUNK_MAX)   /* bytes of content read per step */
 
 enum parcel_result {
 	PARCEL_READY,
@@ -109,6 +110,10 @@ struct sender {
 	struct ack_item *unsigned_;
 	size_t n_unsigned, cap_unsigned;
 	bool signing;
+	/* what the peer lost: acknowledgements to be forgotten */
+	char *resends[RESENDS_MAX];
+	size_t n_resends;
+	bool resending;
 	/* pacing */
 	uv_timer_t timer;
 	bool timer_open;
@@ -144,6 +149,10 @@ int sender_on_signature(struct sender *sd, const struct wire_signature *m);
 void sender_ack(struct sender *sd, struct parcel *p);
 void sender_store_acks(struct sender *sd);
 void sender_sign_next(struct sender *sd);
+
+/* @return 0, or -EMSGSIZE when the peer asks for too many at once */
+int sender_on_resend(struct sender *sd, const struct wire_resend *m);
+void sender_resend_next(struct sender *sd);
 
 bool sender_may_send(struct sender *sd);
 void sender_spend(struct sender *sd, size_t bytes);
