@@ -168,8 +168,13 @@ static void take_outcome(struct drift *d, const struct mend_job *job, size_t i)
 {
 	const struct mend_item *item = &job->items[i];
 	uint64_t now = clock_mono_ms();
+	char q[QUOTED_MAX];
 	switch (item->result) {
-	case MEND_MATCHES: drift_book_matches(d->book, item->path, now); break;
+	case MEND_MATCHES:
+		if (drift_book_matches(d->book, item->path, now))
+			log_warn("drift", "path=%s action=put-back with=\"what the active sent\"",
+				 quote_path(q, item->path));
+		break;
 	case MEND_QUIET: drift_book_quiet(d->book, item->path, now); break;
 	case MEND_DONE:
 		drift_book_put_back(d->book, item->path, now);

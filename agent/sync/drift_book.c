@@ -172,16 +172,6 @@ static void has_its_bytes(struct path *p)
 	p->wanted_ms = p->asked_ms = 0;
 }
 
-void drift_book_matches(struct drift_book *book, const char *path, uint64_t now_ms)
-{
-	struct path *p = give_back(book, path, NEVER, now_ms);
-	has_its_bytes(p);
-	if (p->left_until_ms != 0) {
-		p->left_until_ms = 0;
-		p->n_put_back = 0;
-	}
-}
-
 void drift_book_quiet(struct drift_book *book, const char *path, uint64_t now_ms)
 {
 	struct path *p = give_back(book, path, NEVER, now_ms);
@@ -201,16 +191,35 @@ static bool was_too_often(const struct path *p, uint64_t now_ms)
 	return p->n_put_back == DRIFT_REVERTS_MAX && now_ms - p->put_back_ms[0] < DRIFT_REVERTS_MS;
 }
 
-void drift_book_put_back(struct drift_book *book, const char *path, uint64_t now_ms)
+static void count_put_back(struct path *p, uint64_t now_ms)
 {
-	struct path *p = give_back(book, path, NEVER, now_ms);
-	has_its_bytes(p);
 	if (p->n_put_back == DRIFT_REVERTS_MAX)
 		memmove(&p->put_back_ms[0], &p->put_back_ms[1],
 			--p->n_put_back * sizeof(p->put_back_ms[0]));
 	p->put_back_ms[p->n_put_back++] = now_ms;
 	if (was_too_often(p, now_ms))
 		p->left_until_ms = now_ms + DRIFT_LEFT_MS;
+}
+
+void drift_book_put_back(struct drift_book *book, const char *path, uint64_t now_ms)
+{
+	struct path *p = give_back(book, path, NEVER, now_ms);
+	has_its_bytes(p);
+	count_put_back(p, now_ms);
+}
+
+bool drift_book_matches(struct drift_book *book, const char *path, uint64_t now_ms)
+{
+	struct path *p = give_back(book, path, NEVER, now_ms);
+	bool was_sent = p->wanted_ms != 0;
+	if (p->left_until_ms != 0) {
+		p->left_until_ms = 0;
+		p->n_put_back = 0;
+	}
+	has_its_bytes(p);
+	if (was_sent)
+		count_put_back(p, now_ms);
+	return was_sent;
 }
 
 void drift_book_reported(struct drift_book *book, const char *path, uint64_t now_ms)

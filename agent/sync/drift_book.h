@@ -46,7 +46,8 @@ size_t drift_book_take(struct drift_book *book, struct drift_taken *out, size_t 
 uint64_t drift_book_next(const struct drift_book *book);
 
 /* Verdicts on a path that was taken. One that was suspected again meanwhile is due at once. */
-void drift_book_matches(struct drift_book *book, const char *path, uint64_t now_ms);
+/* @return true when it waited for its bytes, which have come: it counts as put back */
+bool drift_book_matches(struct drift_book *book, const char *path, uint64_t now_ms);
 void drift_book_quiet(struct drift_book *book, const char *path, uint64_t now_ms);
 void drift_book_put_back(struct drift_book *book, const char *path, uint64_t now_ms);
 void drift_book_reported(struct drift_book *book, const char *path, uint64_t now_ms);

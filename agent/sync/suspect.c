@@ -35,9 +35,9 @@ static enum suspicion judge_unknown(const struct profile *profile, const char *p
 		return SUSPECT_NOT;
 	if (verdict == PROFILE_COMPARE)
 		return is_dir ? SUSPECT_NOT : SUSPECT_CAPTURE;
-	if (is_dir && entry && entry->flags & ENTRY_KEPT)
-		return SUSPECT_NOT;
-	return verdict == PROFILE_REPLICATE ? SUSPECT_DRIFT : SUSPECT_NOT;
+	/* A deleted directory that something local kept: perhaps nothing does any longer. */
+	bool kept = is_dir && entry && entry->flags & ENTRY_KEPT;
+	return kept || verdict == PROFILE_REPLICATE ? SUSPECT_DRIFT : SUSPECT_NOT;
 }
 
 enum suspicion suspect_judge(struct file_stat *now, const struct tree *tree,

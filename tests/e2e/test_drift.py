@@ -149,20 +149,26 @@ def by_a_hard_link(top):
     return {"conf/a.xml": CONTENT["conf/b.xml"]}
 
 
+def take_away(top, path):
+    """At once: what is removed bit by bit is put back meanwhile."""
+    (top / path).rename(top / ".." / "gone")
+    shutil.rmtree(top / ".." / "gone")
+
+
 def directory_by_a_file(top):
-    shutil.rmtree(top / "deep/er")
+    take_away(top, "deep/er")
     (top / "deep/er").write_bytes(b"a foreign file")
     return {"deep/er": b"a foreign file"}
 
 
 def directory_by_a_link(top):
-    shutil.rmtree(top / "deep/er")
+    take_away(top, "deep/er")
     (top / "deep/er").symlink_to("/etc")
     return {}
 
 
 def remove_a_directory(top):
-    shutil.rmtree(top / "deep")
+    take_away(top, "deep")
     return {}
 
 
@@ -237,3 +243,338 @@ def test_it_is_put_back(guarded, change):
     assert_mended(pair, change.__name__)
     assert_saved(pair.passive, foreign)
     assert pair.active.status()["salvage"] == 0
+
+
+# ---- what is none of its business ----------------------------------------------------------------
+
+def test_files_outside_the_profile_are_not_touched(guarded):
+    """Also when they come and go in a replicated directory, whose time is put back without a word."""
+    pair = guarded(settings={"rules": ["- **/*.log", "- logs/**"]})
+    top = pair.passive.tree
+    for path in ("conf/own.log", "logs/deep/own", "fresh/own.log"):
+        (top / path).parent.mkdir(parents=True, exist_ok=True)
+        (top / path).write_bytes(b"the server's own")
+    (top / "fresh" / "foreign").write_bytes(b"this one is not")
+    wait_until("the foreign file is gone", lambda: not (top / "fresh/foreign").exists())
+    wait_until("the time of the directory is the active's", lambda:
+               (top / "conf").stat().st_mtime_ns == (pair.active.tree / "conf").stat().st_mtime_ns)
+    pair.passive.wait_for_state("in_sync")
+    assert saved(pair.passive) == {"fresh/foreign": [b"this one is not"]}
+    for path in ("conf/own.log", "logs/deep/own", "fresh/own.log"):
+        assert (top / path).read_bytes() == b"the server's own"
+    assert pair.passive.status()["drift"] == 0
+
+
+def test_publishing_is_not_mistaken_for_drift(guarded, seed):
+    pair = guarded()
+    changer = trees.Changer(pair.active.tree, seed)
+    for _ in range(400):
+        changer.step()
+    pair.converge()
+    for node in pair.nodes:
+        node.wait_for_state("in_sync")
+    assert pair.passive.status()["salvage"] == 0
+    assert "drift path=" not in pair.passive.log(), pair.passive.log_tail()
+
+
+# ---- only reporting ------------------------------------------------------------------------------
+
+def test_report_leaves_everything_and_says_so(guarded):
+    pair = guarded(settings={"drift": "report"})
+    top = pair.passive.tree
+    edit(top)
+    delete(top)
+    new_file(top)
+    change_mode_of_a_directory(top)
+    before = trees.snapshot(top)
+    wrong = {"conf/a.xml": "content changed", "conf/b.xml": "missing", "conf/foreign.xml": "nobody",
+             "deep/er": "mode 0755 became 0711"}
+    status = pair.passive.wait_for("four paths drift", lambda s: s["drift"] == 4)
+    for path, what in wrong.items():
+        assert any(path in each and what in each for each in status["problems"]), status["problems"]
+    assert status["state"] != "in_sync"
+    told = pair.active.wait_for("the active hears of it", lambda s: "peer-drift" in problem_text(s))
+    assert told["state"] != "in_sync"
+    (pair.active.tree / "still").write_bytes(b"the active goes on")
+    pair.wait()
+    assert (top / "still").read_bytes() == b"the active goes on"
+    (top / "still").read_bytes()
+    after = trees.snapshot(top)
+    for path in (b"conf/a.xml", b"conf/b.xml", b"conf/foreign.xml", b"deep/er"):
+        assert after.get(path) == before.get(path)
+    assert saved(pair.passive) == {}
+
+
+def test_what_is_reported_and_matches_again_is_forgotten(guarded):
+    pair = guarded(settings={"drift": "report"})
+    place = pair.passive.tree / "conf/a.xml"
+    before = place.stat()
+    edit(pair.passive.tree)
+    new_file(pair.passive.tree)
+    pair.passive.wait_for("it is reported", lambda s: s["drift"] == 2)
+    place.write_bytes(CONTENT["conf/a.xml"])
+    os.utime(place, ns=(before.st_atime_ns, before.st_mtime_ns))
+    (pair.passive.tree / "conf/foreign.xml").unlink()
+    for node in pair.nodes:
+        node.wait_for("nothing is reported", lambda s: s["drift"] == 0 and s["state"] == "in_sync")
+
+
+def test_what_is_reported_gives_way_to_the_next_version(guarded):
+    """... and is in the salvage then."""
+    pair = guarded(settings={"drift": "report"})
+    foreign = edit(pair.passive.tree)
+    pair.passive.wait_for("it is reported", lambda s: s["drift"] == 1)
+    (pair.active.tree / "conf/a.xml").write_bytes(b"<a>the next version</a>")
+    pair.wait()
+    assert (pair.passive.tree / "conf/a.xml").read_bytes() == b"<a>the next version</a>"
+    pair.passive.wait_for("nothing is reported", lambda s: s["drift"] == 0)
+    assert_saved(pair.passive, foreign)
+
+
+def test_a_reload_turns_reporting_into_putting_back(guarded):
+    pair = guarded(settings={"drift": "report"})
+    foreign = edit(pair.passive.tree)
+    pair.passive.wait_for("it is reported", lambda s: s["drift"] == 1)
+    pair.passive.configure(drift="revert")
+    os.kill(pair.passive.pid, signal.SIGHUP)
+    assert_mended(pair, "after the reload")
+    assert_saved(pair.passive, foreign)
+
+
+# ---- somebody who does not give up ---------------------------------------------------------------
+
+def test_no_ping_pong(guarded):
+    pair = guarded()
+    place = pair.passive.tree / "conf/a.xml"
+    for number in range(3):
+        place.write_bytes(b"again %d" % number)
+        wait_until("it is put back", lambda: place.read_bytes() == CONTENT["conf/a.xml"])
+        pair.passive.wait_for("it is calm", lambda s: s["drift"] == 0)
+    place.write_bytes(b"again and again")
+    status = pair.passive.wait_for("it is left", lambda s: s["drift"] == 1 and any(
+        "conf/a.xml" in each and "3 times" in each for each in s["problems"]))
+    assert status["state"] != "in_sync"
+    new_file(pair.passive.tree)
+    wait_until("others are put right all the same", lambda: not (pair.passive.tree / "conf/foreign.xml").exists())
+    assert place.read_bytes() == b"again and again"
+    assert_saved(pair.passive, {"conf/a.xml": b"again 2"})
+    pair.passive.stop()
+    pair.passive.start()
+    assert_mended(pair, "after a restart")
+    assert_saved(pair.passive, {"conf/a.xml": b"again and again"})
+
+
+def test_left_until_it_matches(guarded):
+    pair = guarded()
+    place = pair.passive.tree / "conf/a.xml"
+    for number in range(3):
+        place.write_bytes(b"again %d" % number)
+        wait_until("it is put back", lambda: place.read_bytes() == CONTENT["conf/a.xml"])
+        pair.passive.wait_for("it is calm", lambda s: s["drift"] == 0)
+    place.write_bytes(b"again and again")
+    pair.passive.wait_for("it is left", lambda s: s["drift"] == 1 and "3 times" in problem_text(s))
+    trees_time = (pair.active.tree / "conf/a.xml").stat().st_mtime_ns
+    place.write_bytes(CONTENT["conf/a.xml"])
+    os.utime(place, ns=(trees_time, trees_time))
+    pair.passive.wait_for("it matches", lambda s: s["drift"] == 0 and s["state"] == "in_sync")
+    place.write_bytes(b"and once more")
+    assert_mended(pair, "it is put back again")
+
+
+# ---- both sides at once --------------------------------------------------------------------------
+
+def some_files(top):
+    found = []
+    for directory, below, names in os.walk(top):
+        below[:] = [name for name in below if name != ".artifact-sync"]
+        found += [os.path.join(directory, name) for name in names]
+    return sorted(found)
+
+
+class Intruder:
+    """Writes into a passive's tree, so that no content of his is lost by his own doing: each comes by a
+    rename from outside, and no name is used twice."""
+
+    def __init__(self, node, seed):
+        self.node, self.chooser, self.number = node, random.Random(seed), 0
+        self.contents, self.used = set(), set()
+
+    def step(self):
+        files = [path for path in some_files(self.node.tree) if path not in self.used]
+        if not files:
+            return
+        if self.chooser.random() < 0.2:
+            self._try(os.unlink, self.chooser.choice(files))
+            return
+        self.number += 1
+        outside = self.node.home / "outside"
+        content = b"foreign %d" % self.number
+        outside.write_bytes(content)
+        target = self.chooser.choice(files)
+        if self.chooser.random() < 0.4:
+            target = os.path.join(os.path.dirname(target), f"foreign-{self.number}")
+        self.used.add(target)
+        if self._try(os.rename, outside, target):
+            self.contents.add(content)
+
+    @staticmethod
+    def _try(action, *arguments):
+        try:
+            action(*arguments)
+            return True
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return False
+
+    def assert_nothing_lost(self):
+        kept = {content for contents in saved(self.node).values() for content in contents}
+        lost = self.contents - kept
+        assert not lost, f"{len(lost)} of {len(self.contents)} are lost: {sorted(lost)[:5]}"
+
+
+@pytest.mark.short
+def test_a_storm_on_both_sides(guarded, seed):
+    pair = guarded()
+    chooser = random.Random(seed)
+    changer = trees.Changer(pair.active.tree, seed)
+    trees.make_many(pair.active.tree / "more", 200, 100, per_directory=50, seed=seed)
+    pair.converge()
+    intruder = Intruder(pair.passive, seed)
+    for _ in range(150):
+        for _ in range(chooser.choice((1, 3, 8))):
+            changer.step()
+        intruder.step()
+    pair.wait(120)
+    print(f"{len(intruder.contents)} foreign contents, calm after {wait_until_mended(pair, 90):.3f} s")
+    for node in pair.nodes:
+        node.wait_for_state("in_sync", timeout=60)
+    pair.assert_tidy()
+    intruder.assert_nothing_lost()
+    pair.assert_verified("--deep")
+
+
+# ---- down, killed, unwatched, alone --------------------------------------------------------------
+
+@pytest.mark.short
+def test_what_happened_while_it_was_down(guarded):
+    pair = guarded()
+    pair.passive.stop()
+    foreign = {}
+    for change in (edit, delete, new_directories, change_mode_of_a_directory, rename_a_file, change_a_link):
+        foreign.update(change(pair.passive.tree))
+    (pair.active.tree / "meanwhile").write_bytes(b"1")
+    pair.passive.start()
+    assert_mended(pair, "after the start")
+    assert_saved(pair.passive, foreign)
+
+
+@pytest.mark.short
+def test_killed_while_it_mends(guarded, seed):
+    """Wherever it dies: in the end the tree is the active's, and what was foreign is saved."""
+    pair = guarded()
+    chooser = random.Random(seed)
+    many = pair.active.tree / "many"
+    many.mkdir()
+    for number in range(60):
+        (many / f"f{number:02d}").write_bytes(b"replicated %d" % number)
+    pair.converge()
+    intruder = Intruder(pair.passive, seed)
+    for _ in range(10):
+        for _ in range(12):
+            intruder.step()
+        before = len(some_files(pair.passive.tree / ".artifact-sync" / "salvage"))
+        how = chooser.randrange(3)
+        wait_until("it is at it", lambda: how == 0 or pair.passive.staged() or len(
+            some_files(pair.passive.tree / ".artifact-sync" / "salvage")) > before, step=0.001)
+        pair.passive.kill()
+        pair.passive.start()
+        pair.passive.wait_for("it is guarded", lambda s: s["watch"]["running"])
+    wait_until_mended(pair, 60)
+    for node in pair.nodes:
+        node.wait_for_state("in_sync", timeout=60)
+    pair.assert_tidy()
+    intruder.assert_nothing_lost()
+    pair.assert_verified("--deep")
+
+
+def test_a_watching_child_that_dies(guarded):
+    pair = guarded()
+    children = processes.children(pair.passive.pid)
+    assert children
+    for child in children:
+        os.kill(child, signal.SIGSTOP)
+    foreign = {**edit(pair.passive.tree), **new_file(pair.passive.tree)}
+    for child in children:
+        os.kill(child, signal.SIGKILL)
+    assert_mended(pair, "after the death of the watching child")
+    assert_saved(pair.passive, foreign)
+    assert pair.passive.status()["watch"]["restarts"] == 1
+
+
+@pytest.mark.short
+def test_link_down(make_pair):
+    """What can be had here is put back at once, the rest is reported and put back when it can be had."""
+    pair = make_pair(proxied=True)
+    fill(pair)
+    pair.start()
+    settle(pair)
+    pair.cut()
+    pair.passive.wait_for_state("disconnected")
+    top = pair.passive.tree
+    foreign = edit(top)
+    delete_one_of_twins(top)
+    change_mode(top)
+    change_a_link(top)
+    (top / "empty").rmdir()
+    new = new_file(top)
+    wait_until("what can be had here is put right", lambda:
+               (top / "deep/twin").exists() and (top / "empty").is_dir() and
+               os.readlink(top / "link") == "conf/a.xml" and not (top / "conf/foreign.xml").exists())
+    assert (top / "deep/twin").read_bytes() == CONTENT["deep/twin"]
+    status = pair.passive.wait_for("the rest is reported", lambda s: s["drift"] == 1 and
+                                   "conf/a.xml" in problem_text(s))
+    assert any("conf/a.xml" in each and "waits for the active" in each for each in status["problems"])
+    pair.restore()
+    assert_mended(pair, "when the link is back")
+    assert_saved(pair.passive, {**foreign, **new})
+
+
+def test_a_start_without_a_link(make_pair):
+    """A node that nobody speaks to guards what it has, after a while."""
+    pair = make_pair()
+    fill(pair)
+    pair.start()
+    settle(pair)
+    for node in pair.nodes:
+        node.stop()
+    delete_one_of_twins(pair.passive.tree)
+    pair.passive.start()
+    wait_until("it is put back", lambda: (pair.passive.tree / "deep/twin").exists(), 30)
+
+
+def test_a_large_tree_removed(guarded):
+    """More paths than are asked for at a time, each with bytes of its own."""
+    pair = guarded()
+    trees.make_many(pair.active.tree / "many", 1500, 900, per_directory=300)
+    pair.converge()
+    take_away(pair.passive.tree, "many")
+    seconds = wait_until_mended(pair, 60)
+    print(f"1500 files put back after {seconds:.3f} s")
+    for node in pair.nodes:
+        node.wait_for_state("in_sync", timeout=60)
+    assert pair.passive.status()["drift"] == 0
+
+
+def test_adoption_is_not_drift(make_pair):
+    """What stands in the tree before the first sync goes by the rules of adoption, and then it is guarded."""
+    pair = make_pair(init=False)
+    fill(pair)
+    (pair.passive.tree / "conf").mkdir()
+    (pair.passive.tree / "conf/a.xml").write_bytes(b"older")
+    (pair.passive.tree / "local").write_bytes(b"local")
+    pair.init(adopt=True)
+    pair.start()
+    settle(pair)
+    assert {entry["why"] for entry in pair.passive.salvaged()} == {"adopt"}
+    foreign = edit(pair.passive.tree)
+    assert_mended(pair, "after adoption")
+    assert_saved(pair.passive, {**foreign, "local": b"local"})
