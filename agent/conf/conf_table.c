@@ -159,11 +159,14 @@ const struct conf_key conf_keys[] = {
 	 .def_text = "revert",
 	 .choices = drift_choices,
 	 .example = "\"report\"",
-	 .help = "What a passive node does with a local change of a replicated file: \"revert\" "
-		 "puts the replicated "
-		 "version back and moves the local one to the salvage, \"report\" only reports it "
-		 "(for a passive "
-		 "server that is running)."},
+	 .help = "What a passive node does with a local change of a replicated path, or with a "
+		 "new file within the profile: \"revert\" puts the replicated version back and "
+		 "moves "
+		 "the local one to the salvage (a path that is changed again after three times "
+		 "within "
+		 "a minute is then only reported), \"report\" only reports it (for a passive "
+		 "server "
+		 "that is running)."},
 	{.name = "gates",
 	 .type = CONF_BOOL,
 	 .off = AT(gates),

@@ -194,14 +194,17 @@ static void start_reconcile(struct session *s)
 }
 
 /* What comes to the salvage from now on is no leftover of before. */
-static void end_adoption(struct node *node)
+static void end_adoption(struct session *s)
 {
+	struct node *node = s->node;
 	struct err err = {0};
 	if (store_clear_adopt(node->store, &err) < 0)
 		log_error(MODULE_SESSION,
 			  "action=\"adoption ends with the next barrier\" err=\"%s\"", err.msg);
 	else
 		node->commit.salvage_why = "drift";
+	if (s->receiver)
+		receiver_set_salvage_why(s->receiver, node->commit.salvage_why);
 }
 
 static void on_barrier(void *owner, const struct wire_barrier *barrier, uint8_t outcome)
@@ -221,7 +224,7 @@ static void on_barrier(void *owner, const struct wire_barrier *barrier, uint8_t 
 		/* Equal to the active in every record: the first sync is over, adoption is
 		 * consumed. */
 		if (state.adopt)
-			end_adoption(node);
+			end_adoption(s);
 	}
 	if (outcome != BARRIER_DROPPED)
 		drift_guard_barrier(node, outcome == BARRIER_MATCHED);

@@ -30,6 +30,11 @@ struct receiver *receiver_new(const struct receiver_setup *setup)
 	return rx;
 }
 
+void receiver_set_salvage_why(struct receiver *rx, const char *why)
+{
+	rx->setup.env.salvage_why = why;
+}
+
 size_t receiver_unanswered(const struct receiver *rx)
 {
 	return inbound_unanswered(rx->inbound);
@@ -177,6 +182,7 @@ void receiver_slot_finished(struct slot *slot)
 struct commit_job {
 	struct job job;
 	struct receiver *rx;
+	struct commit_env env;
 	size_t n;
 	uint32_t *tickets;
 	struct commit_item *items;
@@ -188,7 +194,7 @@ struct commit_job {
 static void commit_work(struct job *job)
 {
 	struct commit_job *commit = container_of(job, struct commit_job, job);
-	commit->result = commit_run(&commit->rx->setup.env, commit->items, commit->n, &commit->err);
+	commit->result = commit_run(&commit->env, commit->items, commit->n, &commit->err);
 }
 
 static void answer_item(struct receiver *rx, struct commit_job *commit, size_t i)
@@ -269,6 +275,7 @@ static void start_commit(struct receiver *rx)
 		return;
 	struct commit_job *commit = x_calloc(1, sizeof(*commit));
 	commit->rx = rx;
+	commit->env = rx->setup.env;
 	commit->n = n;
 	commit->tickets = x_memdup(tickets, n * sizeof(*tickets));
 	commit->items = x_calloc(n, sizeof(*commit->items));

@@ -48,6 +48,9 @@ void receiver_frame(struct receiver *rx, const struct frame *frame);
 /* The link is gone: staged objects are discarded, running jobs are awaited, then events.closed. */
 void receiver_close(struct receiver *rx);
 
+/* What the salvage notes of what is displaced from now on; a literal. */
+void receiver_set_salvage_why(struct receiver *rx, const char *why);
+
 /* Records received and not yet answered. */
 size_t receiver_unanswered(const struct receiver *rx);
 

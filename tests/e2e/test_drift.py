@@ -510,6 +510,25 @@ def test_a_watching_child_that_dies(guarded):
     assert pair.passive.status()["watch"]["restarts"] == 1
 
 
+def test_events_that_are_lost(guarded):
+    """The kernel's queue overflows while the watching child stands still: a scan finds all."""
+    pair = guarded()
+    children = processes.children(pair.passive.pid)
+    for child in children:
+        os.kill(child, signal.SIGSTOP)
+    places = [pair.passive.tree / path for path in ("conf/a.xml", "conf/b.xml")]
+    limit = int(open("/proc/sys/fs/inotify/max_queued_events").read())
+    for number in range(limit + 1000):
+        os.utime(places[number % 2], (number, number))
+    foreign = {**append(pair.passive.tree), **new_directories(pair.passive.tree)}
+    rename_a_directory(pair.passive.tree)
+    for child in children:
+        os.kill(child, signal.SIGCONT)
+    assert_mended(pair, "after the overflow")
+    assert_saved(pair.passive, foreign)
+    assert pair.passive.status()["watch"]["overflows"] > 0
+
+
 @pytest.mark.short
 def test_link_down(make_pair):
     """What can be had here is put back at once, the rest is reported and put back when it can be had."""
@@ -578,3 +597,4 @@ def test_adoption_is_not_drift(make_pair):
     foreign = edit(pair.passive.tree)
     assert_mended(pair, "after adoption")
     assert_saved(pair.passive, {**foreign, "local": b"local"})
+    assert {entry["why"] for entry in pair.passive.salvaged()} == {"adopt", "drift"}
