@@ -83,19 +83,39 @@ void drift_guard_start(struct node *node)
 		node->drift = drift_new(&setup);
 }
 
-void drift_guard_suspect(struct node *node, const char *path)
+void drift_guard_suspect(struct node *node, const char *path, bool hurry)
 {
 	if (node->drift)
-		drift_suspect(node->drift, path);
+		drift_suspect(node->drift, path, hurry);
+}
+
+/* By other rules than the active's, what the index does not have may be what it will never have. */
+static bool profile_differs(const struct node *node)
+{
+	for (const struct session *s = node->sessions; s; s = s->next) {
+		if (s->live && s->profile_differs)
+			return true;
+	}
+	return false;
+}
+
+static void go_on(struct node *node)
+{
+	drift_spare_added(node->drift, profile_differs(node));
+	drift_hold(node->drift, node->distrusted);
 }
 
 void drift_guard_session(struct node *node, bool trusted)
 {
 	node->distrusted |= !trusted;
+	node->met = true;
 	if (!node->drift)
 		return;
-	drift_hold(node->drift, node->distrusted);
+	go_on(node);
 	drift_connected(node->drift);
+	if (node->guarded_alone && node->intake)
+		intake_scan(node->intake); /* for what was spared */
+	node->guarded_alone = false;
 }
 
 /* Its watcher begins with a scan. */
@@ -117,7 +137,7 @@ void drift_guard_barrier(struct node *node, bool matched)
 	if (matched && !node->drift)
 		begin(node);
 	if (node->drift)
-		drift_hold(node->drift, node->distrusted);
+		go_on(node);
 }
 
 /* ---- going on ------------------------------------------------------------------------------- */
@@ -143,10 +163,16 @@ static bool is_alone(const struct node *node)
 	return true;
 }
 
+/* Once per run: after a session is lost the guard stays as it was. */
 void drift_guard_tick(struct node *node)
 {
-	if (node->drift && is_alone(node) && clock_mono_ms() - node->started_ms > ALONE_MS)
-		drift_hold(node->drift, node->distrusted);
+	if (!node->drift || node->met || node->guarded_alone || !is_alone(node) ||
+	    clock_mono_ms() - node->started_ms < ALONE_MS)
+		return;
+	log_info("drift", "nobody speaks to this node: what it holds is guarded all the same");
+	node->guarded_alone = true;
+	drift_spare_added(node->drift, true);
+	drift_hold(node->drift, node->distrusted);
 }
 
 uint64_t drift_guard_count(const struct node *node)

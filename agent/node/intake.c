@@ -189,7 +189,7 @@ struct capture_job {
 	size_t n;
 	struct capture_item items[CAPTURE_PATHS];
 	bool orphan[CAPTURE_PATHS]; /* its directory is not indexed yet */
-	bool suspect[CAPTURE_PATHS];
+	enum suspicion suspicion[CAPTURE_PATHS];
 	char *linked[LINKED_MAX]; /* other names of files that changed */
 	size_t n_linked;
 	size_t changed;
@@ -315,14 +315,16 @@ static void guard_one(struct capture_job *c, size_t i, const struct index_entry 
 	const struct capture_env *env = &c->in->setup.env;
 	struct err err = {0};
 	item->outcome = CAPTURE_NOTHING;
-	switch (suspect_judge(&now, env->tree, env->profile, item->path, entry)) {
-	case SUSPECT_DRIFT: c->suspect[i] = true; break;
+	c->suspicion[i] = suspect_judge(&now, env->tree, env->profile, item->path, entry);
+	switch (c->suspicion[i]) {
 	case SUSPECT_CAPTURE: capture_run(env, item, 1); break;
 	case SUSPECT_NOT:
 		if (store_unnote(env->store, NOTE_DRIFT, item->path, &err) < 0)
 			log_note_failed(item->path, &err);
 		break;
-	case SUSPECT_UNKNOWN: break; /* the scan raises the alarm */
+	case SUSPECT_UNKNOWN: /* the scan raises the alarm */
+	case SUSPECT_TIME:
+	case SUSPECT_DRIFT: break;
 	}
 }
 
@@ -378,8 +380,9 @@ static void take_outcome(struct capture_job *c, size_t i)
 	uint64_t now = clock_mono_ms();
 	char q[QUOTED_MAX];
 	struct path_entry *gone = find_path(in->gone, item->path);
-	if (c->suspect[i])
-		in->setup.events.suspect(in->setup.events.owner, item->path);
+	if (c->suspicion[i] == SUSPECT_DRIFT || c->suspicion[i] == SUSPECT_TIME)
+		in->setup.events.suspect(in->setup.events.owner, item->path,
+					 c->suspicion[i] == SUSPECT_DRIFT);
 	if (gone && (item->outcome != CAPTURE_GONE || c->apply_gone))
 		drop_path(&in->gone, gone);
 	switch (item->outcome) {

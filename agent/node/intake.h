@@ -27,8 +27,9 @@ struct intake_events {
 	void (*fence_wanted)(void *owner);
 	/* A compare-only path and its fingerprint (all zero: it is gone). */
 	void (*compared)(void *owner, const char *path, const uint8_t hash[HASH_LEN]);
-	/* INTAKE_GUARD: this path may not be as installed. */
-	void (*suspect)(void *owner, const char *path);
+	/* INTAKE_GUARD: this path may not be as installed; without hurry: it may be nothing but the
+	 * time of a directory. */
+	void (*suspect)(void *owner, const char *path, bool hurry);
 	void (*closed)(void *owner);
 };
 

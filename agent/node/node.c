@@ -185,9 +185,9 @@ static void on_fence_wanted(void *owner)
 		intake_fenced(node->intake);
 }
 
-static void on_suspect(void *owner, const char *path)
+static void on_suspect(void *owner, const char *path, bool hurry)
 {
-	drift_guard_suspect(owner, path);
+	drift_guard_suspect(owner, path, hurry);
 }
 
 static void on_compared(void *owner, const char *path, const uint8_t hash[HASH_LEN])

@@ -133,6 +133,8 @@ struct node {
 	struct intake *intake;
 	struct drift *drift;	 /* a passive whose tree is guarded; else NULL */
 	bool distrusted;	 /* its index is to be compared first */
+	bool met;		 /* an active has spoken to it in this run */
+	bool guarded_alone;	 /* nobody has, and it guards all the same */
 	struct commit_turn turn; /* who commits, or mends */
 	struct control_server *control;
 	struct session *sessions;
@@ -229,7 +231,7 @@ void fingerprints_free(struct node *node);
 /* drift_guard.c: all of them do nothing on a node that guards nothing */
 bool drift_guard_applies(const struct node *node); /* what it holds was received, all of it */
 void drift_guard_start(struct node *node);
-void drift_guard_suspect(struct node *node, const char *path);
+void drift_guard_suspect(struct node *node, const char *path, bool hurry);
 /* It follows an active; trusted: by the handshake its index is what that one sent. */
 void drift_guard_session(struct node *node, bool trusted);
 void drift_guard_barrier(struct node *node, bool matched); /* one was judged */

@@ -15,7 +15,6 @@
 #include "protocol/wire.h"
 
 #define GROUP_PATHS 256	     /* judged in one job */
-#define AGAIN_MS 30	     /* past the granularity of timestamps */
 #define TIDY_MS 10000	     /* the book is tidied, and ... */
 #define NOTED_MS 60000	     /* ... what is noted is looked at again: it may match by now */
 #define NOTED_MAX 1000	     /* so many of them */
@@ -26,7 +25,7 @@ struct drift {
 	struct drift_book *book;
 	uv_timer_t timer;
 	bool timer_open;
-	bool held, closing;
+	bool held, spare_added, closing;
 	bool mending; /* one job at a time */
 	uint64_t tidy_ms, noted_ms;
 };
@@ -141,6 +140,7 @@ static void log_outcome(const struct mend_job *job, size_t i)
 	case MEND_MATCHES:
 	case MEND_QUIET:
 	case MEND_AGAIN:
+	case MEND_AWAY:
 	case MEND_PARENT: break;
 	}
 }
@@ -148,13 +148,15 @@ static void log_outcome(const struct mend_job *job, size_t i)
 static void suspect_parent(struct drift *d, const char *path)
 {
 	AUTO_FREE char *parent = x_strndup(path, relpath_parent_len(path));
-	drift_book_suspect(d->book, parent, clock_mono_ms());
+	drift_book_suspect(d->book, parent, true, clock_mono_ms());
 }
 
 /* A bounded number at a time. */
 static void ask_for_bytes(struct drift *d)
 {
 	const char *paths[WIRE_RESENDS_MAX];
+	if (d->held)
+		return;
 	size_t n = drift_book_ask(d->book, paths, ARRAY_LEN(paths), clock_mono_ms());
 	for (size_t i = 0; i < n; i++) {
 		if (!d->setup.events.resend(d->setup.events.owner, paths[i])) {
@@ -186,8 +188,9 @@ static void take_outcome(struct drift *d, const struct mend_job *job, size_t i)
 	case MEND_REPORTED: drift_book_reported(d->book, item->path, now); break;
 	case MEND_CONTENT: drift_book_wants(d->book, item->path, now); break;
 	case MEND_PARENT: suspect_parent(d, item->path); __attribute__((fallthrough));
-	case MEND_AGAIN: drift_book_again(d->book, item->path, now + AGAIN_MS); break;
-	case MEND_FAILED: drift_book_again(d->book, item->path, now + DRIFT_FAILED_MS); break;
+	case MEND_AGAIN: drift_book_again(d->book, item->path, now); break;
+	case MEND_AWAY:
+	case MEND_FAILED: drift_book_failed(d->book, item->path, now); break;
 	}
 }
 
@@ -234,6 +237,7 @@ static void start_mending(struct drift *d, uint64_t now)
 	for (size_t i = 0; i < n; i++) {
 		job->items[i].path = x_strdup(taken[i].path);
 		job->items[i].report_only = d->setup.report_only || taken[i].left;
+		job->items[i].spare_added = d->spare_added;
 		job->left[i] = taken[i].left;
 		job->shown[i] = taken[i].waiting_ms > WAITING_NOTE_MS;
 	}
@@ -258,7 +262,7 @@ static void suspect_noted(struct drift *d, uint64_t now)
 	if (store_notes(d->setup.env.store, NOTE_DRIFT, &notes, &n, &err) < 0)
 		log_error("drift", "action=retry err=\"%s\"", err.msg);
 	for (size_t i = 0; i < n && i < NOTED_MAX; i++)
-		drift_book_suspect(d->book, notes[i].path, now);
+		drift_book_suspect(d->book, notes[i].path, true, now);
 	notes_free(notes, n);
 }
 
@@ -286,10 +290,10 @@ static void drift_run(struct drift *d)
 	uv_timer_start(&d->timer, on_timer, due > now ? due - now : 1, 0);
 }
 
-void drift_suspect(struct drift *d, const char *path)
+void drift_suspect(struct drift *d, const char *path, bool hurry)
 {
 	char q[QUOTED_MAX];
-	if (!drift_book_suspect(d->book, path, clock_mono_ms()))
+	if (!drift_book_suspect(d->book, path, hurry, clock_mono_ms()))
 		log_debug("drift", "path=%s action=scan-later why=\"too many at once\"",
 			  quote_path(q, path));
 	/* A group of suspects comes in one turn of the loop: they are taken together. */
@@ -313,6 +317,11 @@ void drift_hold(struct drift *d, bool hold)
 		drift_run(d);
 }
 
+void drift_spare_added(struct drift *d, bool spare)
+{
+	d->spare_added = spare;
+}
+
 void drift_arrived(struct drift *d)
 {
 	if (drift_book_open(d->book) == 0)
@@ -324,8 +333,7 @@ void drift_arrived(struct drift *d)
 void drift_connected(struct drift *d)
 {
 	drift_book_forget_asked(d->book);
-	if (!d->held)
-		ask_for_bytes(d);
+	ask_for_bytes(d);
 }
 
 /* Those that wait for their bytes are noted only when they have waited for a while. */

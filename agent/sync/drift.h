@@ -36,10 +36,15 @@ struct drift_setup {
 struct drift *drift_new(const struct drift_setup *setup);
 void drift_configure(struct drift *d, bool report_only);
 
-/* A path may not be as installed: it will be looked at. */
-void drift_suspect(struct drift *d, const char *path);
+/* A path may not be as installed: it will be looked at.
+ * @param hurry  false: it may be nothing but the time of a directory */
+void drift_suspect(struct drift *d, const char *path, bool hurry);
 /* While held nothing is judged; suspects wait. For a node whose index is not to be trusted. */
 void drift_hold(struct drift *d, bool hold);
+/* What the index does not have is left alone: nobody has said yet that the active's profile is
+ * ours.
+ */
+void drift_spare_added(struct drift *d, bool spare);
 void drift_arrived(struct drift *d);   /* records became durable */
 void drift_connected(struct drift *d); /* the active can be asked; what was asked before is void */
 

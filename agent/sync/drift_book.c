@@ -8,7 +8,8 @@
 struct path {
 	UT_hash_handle hh;
 	uint64_t due_ms; /* NEVER: only remembered */
-	bool taken, again;
+	bool taken;
+	bool again, in_hurry; /* suspected again while it was taken */
 	/* how often it was put back, the newest last */
 	uint64_t put_back_ms[DRIFT_REVERTS_MAX];
 	unsigned n_put_back;
@@ -16,6 +17,8 @@ struct path {
 	/* its bytes are not here */
 	uint64_t wanted_ms; /* since when; 0: it is not so */
 	uint64_t asked_ms;  /* 0: not asked for */
+	uint32_t again_wait_ms;
+	uint64_t shown_until_ms; /* reported; reading it at every change may be much */
 	/* the time of a directory */
 	uint64_t quiet_until_ms;
 	uint32_t quiet_wait_ms;
@@ -71,7 +74,8 @@ static bool is_forgettable(const struct path *p, uint64_t now_ms)
 		return false;
 	uint64_t newest = p->n_put_back ? p->put_back_ms[p->n_put_back - 1] : 0;
 	bool counted = newest != 0 && now_ms - newest < DRIFT_REVERTS_MS;
-	return !counted && p->quiet_until_ms + DRIFT_QUIET_MAX_MS <= now_ms;
+	return !counted && p->shown_until_ms <= now_ms &&
+	       p->quiet_until_ms + DRIFT_QUIET_MAX_MS <= now_ms;
 }
 
 static void forget_old(struct drift_book *book, uint64_t now_ms)
@@ -104,7 +108,13 @@ static struct path *add(struct drift_book *book, const char *path)
 	return p;
 }
 
-bool drift_book_suspect(struct drift_book *book, const char *path, uint64_t now_ms)
+static void again(struct path *p, bool hurry)
+{
+	p->in_hurry = hurry || (p->again && p->in_hurry);
+	p->again = true;
+}
+
+bool drift_book_suspect(struct drift_book *book, const char *path, bool hurry, uint64_t now_ms)
 {
 	struct path *p = find(book, path);
 	if (!p && HASH_COUNT(book->paths) >= DRIFT_PATHS_MAX) {
@@ -113,9 +123,10 @@ bool drift_book_suspect(struct drift_book *book, const char *path, uint64_t now_
 	}
 	if (!p)
 		p = add(book, path);
-	uint64_t due = p->quiet_until_ms > now_ms ? p->quiet_until_ms : now_ms;
+	uint64_t since = hurry ? p->shown_until_ms : p->quiet_until_ms;
+	uint64_t due = since > now_ms ? since : now_ms;
 	if (p->taken)
-		p->again = true;
+		again(p, hurry);
 	else if (due < p->due_ms)
 		p->due_ms = due;
 	return true;
@@ -164,6 +175,8 @@ static struct path *give_back(struct drift_book *book, const char *path, uint64_
 	struct path *p = taken(book, path);
 	p->taken = false;
 	p->due_ms = p->again ? now_ms : due_ms;
+	p->again_wait_ms = 0;
+	p->shown_until_ms = 0;
 	return p;
 }
 
@@ -181,7 +194,7 @@ void drift_book_quiet(struct drift_book *book, const char *path, uint64_t now_ms
 		wait = DRIFT_QUIET_MS;
 	p->quiet_wait_ms = wait < DRIFT_QUIET_MAX_MS ? wait : DRIFT_QUIET_MAX_MS;
 	p->quiet_until_ms = now_ms + p->quiet_wait_ms;
-	if (p->due_ms < p->quiet_until_ms)
+	if (p->due_ms < p->quiet_until_ms && !(p->again && p->in_hurry))
 		p->due_ms = p->quiet_until_ms;
 }
 
@@ -226,13 +239,27 @@ void drift_book_reported(struct drift_book *book, const char *path, uint64_t now
 {
 	struct path *p = give_back(book, path, NEVER, now_ms);
 	has_its_bytes(p);
+	p->shown_until_ms = now_ms + DRIFT_SHOWN_MS;
+	if (p->due_ms < p->shown_until_ms)
+		p->due_ms = p->shown_until_ms;
 	if (p->left_until_ms != 0 && p->left_until_ms < p->due_ms)
 		p->due_ms = p->left_until_ms;
 }
 
-void drift_book_again(struct drift_book *book, const char *path, uint64_t due_ms)
+void drift_book_again(struct drift_book *book, const char *path, uint64_t now_ms)
 {
-	give_back(book, path, due_ms, due_ms);
+	uint32_t wait = 2 * taken(book, path)->again_wait_ms;
+	wait = wait < DRIFT_AGAIN_MS ? DRIFT_AGAIN_MS
+				     : (wait < DRIFT_AGAIN_MAX_MS ? wait : DRIFT_AGAIN_MAX_MS);
+	struct path *p = give_back(book, path, NEVER, now_ms);
+	p->due_ms = now_ms + wait;
+	p->again_wait_ms = wait;
+}
+
+void drift_book_failed(struct drift_book *book, const char *path, uint64_t now_ms)
+{
+	struct path *p = give_back(book, path, NEVER, now_ms);
+	p->due_ms = now_ms + DRIFT_FAILED_MS;
 }
 
 void drift_book_wants(struct drift_book *book, const char *path, uint64_t now_ms)
@@ -276,7 +303,7 @@ void drift_book_arrived(struct drift_book *book, uint64_t now_ms)
 		if (p->wanted_ms == 0 || p->asked_ms == 0)
 			continue;
 		if (p->taken)
-			p->again = true;
+			again(p, true);
 		else
 			p->due_ms = now_ms;
 	}

@@ -12,13 +12,16 @@
 
 #include "agent/base/alloc.h"
 
-#define DRIFT_PATHS_MAX 8192	 /* paths remembered; what does not fit is found by a scan */
-#define DRIFT_REVERTS_MAX 3	 /* times a path is put back ... */
-#define DRIFT_REVERTS_MS 60000	 /* ... within so long */
-#define DRIFT_LEFT_MS 3600000	 /* and then it is left alone for so long */
-#define DRIFT_ASK_MS 5000	 /* until its bytes are asked for again */
-#define DRIFT_WANT_MS 2000	 /* until one that waits for its bytes is looked at again ... */
-#define DRIFT_WANT_MAX_MS 30000	 /* ... growing with the wait to this */
+#define DRIFT_PATHS_MAX 8192	/* paths remembered; what does not fit is found by a scan */
+#define DRIFT_REVERTS_MAX 3	/* times a path is put back ... */
+#define DRIFT_REVERTS_MS 60000	/* ... within so long */
+#define DRIFT_LEFT_MS 3600000	/* and then it is left alone for so long */
+#define DRIFT_ASK_MS 5000	/* until its bytes are asked for again */
+#define DRIFT_WANT_MS 2000	/* until one that waits for its bytes is looked at again ... */
+#define DRIFT_WANT_MAX_MS 30000 /* ... growing with the wait to this */
+#define DRIFT_AGAIN_MS 30	/* past the granularity of timestamps */
+#define DRIFT_AGAIN_MAX_MS 2000
+#define DRIFT_SHOWN_MS 5000	 /* until one that is only reported is read again */
 #define DRIFT_FAILED_MS 10000	 /* until what failed is tried again */
 #define DRIFT_QUIET_MS 1000	 /* a directory's time is put back no sooner than this again */
 #define DRIFT_QUIET_MAX_MS 60000 /* growing to this while others go on working in it */
@@ -29,8 +32,9 @@ struct drift_book *drift_book_new(void);
 void drift_book_free(struct drift_book *book);
 DEFINE_AUTO(drift_book)
 
-/* @return false when the book is full: a scan must find it later */
-bool drift_book_suspect(struct drift_book *book, const char *path, uint64_t now_ms);
+/* @param hurry  false: it may be nothing but the time of a directory in which others work
+ * @return false when the book is full: a scan must find it later */
+bool drift_book_suspect(struct drift_book *book, const char *path, bool hurry, uint64_t now_ms);
 
 struct drift_taken {
 	const char *path;    /* the book's, until it is told what became of it */
@@ -51,7 +55,9 @@ bool drift_book_matches(struct drift_book *book, const char *path, uint64_t now_
 void drift_book_quiet(struct drift_book *book, const char *path, uint64_t now_ms);
 void drift_book_put_back(struct drift_book *book, const char *path, uint64_t now_ms);
 void drift_book_reported(struct drift_book *book, const char *path, uint64_t now_ms);
-void drift_book_again(struct drift_book *book, const char *path, uint64_t due_ms);
+/* It is changing: soon, and then less and less often. */
+void drift_book_again(struct drift_book *book, const char *path, uint64_t now_ms);
+void drift_book_failed(struct drift_book *book, const char *path, uint64_t now_ms);
 void drift_book_wants(struct drift_book *book, const char *path, uint64_t now_ms);
 
 /* Whose bytes are to be asked for now: so many that at most `max` are asked for at a time. The

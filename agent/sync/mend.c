@@ -39,7 +39,7 @@ static bool root_is_good(struct mend *m, bool *verified)
 	if (!*known)
 		*known = root_verify(m->root, why) == 0;
 	if (!*known)
-		mend_end(m, MEND_AGAIN, "its root is not there: %.100s", why);
+		mend_end(m, MEND_AWAY, "its root is not there: %.100s", why);
 	return *known;
 }
 
@@ -57,7 +57,8 @@ static void judge(struct mend *m, bool *verified)
 	m->live = r == 0 && entry_is_live(&m->entry);
 	enum suspicion suspicion = suspect_judge(&m->now, m->env->tree, m->env->profile,
 						 m->item->path, r == 0 ? &m->entry : NULL);
-	if (suspicion == SUSPECT_DRIFT)
+	bool spared = !m->live && m->item->spare_added;
+	if ((suspicion == SUSPECT_DRIFT || suspicion == SUSPECT_TIME) && !spared)
 		m->way = WAY_COMMIT; /* mend_look() says how */
 	else if (suspicion == SUSPECT_UNKNOWN)
 		mend_end(m, MEND_FAILED, "it cannot be looked at");

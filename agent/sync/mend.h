@@ -18,6 +18,7 @@ enum mend_result {
 	MEND_REPORTED, /* it is drift, and was to be reported only */
 	MEND_CONTENT,  /* its bytes are nowhere here */
 	MEND_AGAIN,    /* it is changing, or so is the index */
+	MEND_AWAY,     /* its root is not there */
 	MEND_PARENT,   /* the directory it is in is not there */
 	MEND_FAILED,   /* `why` says what the system said */
 };
@@ -25,6 +26,7 @@ enum mend_result {
 struct mend_item {
 	char *path; /* heap, owned by the item */
 	bool report_only;
+	bool spare_added; /* what has no record is left alone, without a word */
 	/* filled in */
 	enum mend_result result;
 	char what[80]; /* in words: "content changed"; "" unless it is drift */

@@ -9,6 +9,13 @@ static bool is_replicated(enum profile_verdict verdict)
 	return verdict == PROFILE_REPLICATE || verdict == PROFILE_PASSAGE;
 }
 
+static bool is_only_time(const struct index_entry *entry, const struct file_stat *now)
+{
+	const struct file_stat *then = &entry->inst;
+	return entry->rec.kind == RECORD_DIR && then->mode == now->mode && then->uid == now->uid &&
+	       then->gid == now->gid;
+}
+
 /* @param verdict  on what the index has, not on what took its place */
 static enum suspicion judge_known(const struct tree *tree, const struct index_entry *entry,
 				  const struct file_stat *now, enum profile_verdict verdict)
@@ -21,7 +28,9 @@ static enum suspicion judge_known(const struct tree *tree, const struct index_en
 			return SUSPECT_UNKNOWN;
 		return SUSPECT_DRIFT;
 	}
-	return entry_is_current(entry, now, verdict) ? SUSPECT_NOT : SUSPECT_DRIFT;
+	if (entry_is_current(entry, now, verdict))
+		return SUSPECT_NOT;
+	return is_only_time(entry, now) ? SUSPECT_TIME : SUSPECT_DRIFT;
 }
 
 /* A passage that nothing leads through is no business of ours, nor is what no record can describe.

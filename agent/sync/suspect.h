@@ -10,6 +10,7 @@
 
 enum suspicion {
 	SUSPECT_NOT,	 /* as installed, or nobody's business */
+	SUSPECT_TIME,	 /* a directory in which names changed, or its attributes */
 	SUSPECT_DRIFT,	 /* a replicated path is not as installed, or there is one too many */
 	SUSPECT_CAPTURE, /* only compared, or no longer in the profile: for capture */
 	SUSPECT_UNKNOWN, /* it cannot be looked at */

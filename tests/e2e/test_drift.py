@@ -567,7 +567,27 @@ def test_a_start_without_a_link(make_pair):
         node.stop()
     delete_one_of_twins(pair.passive.tree)
     pair.passive.start()
+    new = new_file(pair.passive.tree)
     wait_until("it is put back", lambda: (pair.passive.tree / "deep/twin").exists(), 30)
+    assert (pair.passive.tree / "conf/foreign.xml").exists(), "by whose rules?"
+    pair.active.start()
+    assert_mended(pair, "when the active is there")
+    assert_saved(pair.passive, new)
+
+
+def test_other_rules_than_the_active_s(guarded):
+    """Rules that only the passive has make none of its own files a foreign one."""
+    pair = guarded(settings={"rules": ["- local/**"]})
+    (pair.passive.tree / "local").mkdir()
+    (pair.passive.tree / "local" / "own").write_bytes(b"its own")
+    pair.passive.stop()
+    pair.passive.configure(rules=[])
+    foreign = edit(pair.passive.tree)
+    pair.passive.start()
+    wait_until("what is replicated is put back", lambda:
+               (pair.passive.tree / "conf/a.xml").read_bytes() == CONTENT["conf/a.xml"])
+    assert (pair.passive.tree / "local" / "own").read_bytes() == b"its own"
+    assert_saved(pair.passive, foreign)
 
 
 def test_a_large_tree_removed(guarded):

@@ -29,7 +29,7 @@ static int teardown(void **state)
 static struct drift_taken take(const char *path, uint64_t now)
 {
 	struct drift_taken taken[4];
-	assert_true(drift_book_suspect(book, path, now));
+	assert_true(drift_book_suspect(book, path, true, now));
 	assert_int_equal(drift_book_take(book, taken, 4, now), 1);
 	assert_string_equal(taken[0].path, path);
 	return taken[0];
@@ -50,6 +50,11 @@ static void three_times_within_a_minute_and_then_it_is_left(void **state)
 	}
 	assert_true(take("f", 4000).left);
 	drift_book_reported(book, "f", 4000);
+	/* However often it changes, it is not read all the time. */
+	assert_true(drift_book_suspect(book, "f", true, 4001));
+	assert_int_equal(drift_book_next(book), 4000 + DRIFT_SHOWN_MS);
+	assert_int_equal(count_due(4000 + DRIFT_SHOWN_MS), 1);
+	drift_book_reported(book, "f", 9001);
 	assert_int_equal(count_due(3000 + DRIFT_LEFT_MS - 1), 0);
 	assert_int_equal(drift_book_next(book), 3000 + DRIFT_LEFT_MS);
 	/* The hour is over: it begins anew, without anybody's suspicion. */
@@ -102,10 +107,26 @@ static void one_that_is_suspected_while_it_is_judged_is_judged_again(void **stat
 {
 	(void)state;
 	take("f", 1000);
-	assert_true(drift_book_suspect(book, "f", 1001));
+	assert_true(drift_book_suspect(book, "f", true, 1001));
 	assert_int_equal(count_due(1001), 0);
 	drift_book_matches(book, "f", 1002);
 	assert_int_equal(count_due(1002), 1);
+}
+
+static void one_that_changes_all_the_time_is_read_less_and_less_often(void **state)
+{
+	(void)state;
+	struct drift_taken taken;
+	uint64_t now = 1000, wait = DRIFT_AGAIN_MS;
+	take("f", now);
+	for (int i = 0; i < 12; i++) {
+		assert_true(drift_book_suspect(book, "f", true, now));
+		drift_book_again(book, "f", now);
+		assert_int_equal(drift_book_next(book), now + wait);
+		now += wait;
+		wait = 2 * wait < DRIFT_AGAIN_MAX_MS ? 2 * wait : DRIFT_AGAIN_MAX_MS;
+		assert_int_equal(drift_book_take(book, &taken, 1, now), 1);
+	}
 }
 
 static void few_are_asked_for_at_a_time(void **state)
@@ -150,18 +171,22 @@ static void the_time_of_a_busy_directory_is_put_back_less_and_less_often(void **
 	take("d", now);
 	for (int i = 0; i < 4; i++) {
 		drift_book_quiet(book, "d", now);
-		assert_true(drift_book_suspect(book, "d", now + 1));
+		assert_true(drift_book_suspect(book, "d", false, now + 1));
 		assert_int_equal(drift_book_next(book), now + wait);
 		now += wait;
 		wait *= 2;
 		assert_int_equal(drift_book_take(book, &taken, 1, now), 1);
 	}
 	drift_book_quiet(book, "d", now);
+	assert_true(drift_book_suspect(book, "d", true, now + 1));
+	assert_int_equal(drift_book_next(book), now + 1);
+	assert_int_equal(drift_book_take(book, &taken, 1, now + 1), 1);
+	drift_book_matches(book, "d", now + 1);
 	/* A quiet time later it is put back at once. */
 	now += 10 * DRIFT_QUIET_MAX_MS;
 	take("d", now);
 	drift_book_quiet(book, "d", now);
-	assert_true(drift_book_suspect(book, "d", now));
+	assert_true(drift_book_suspect(book, "d", false, now));
 	assert_int_equal(drift_book_next(book), now + DRIFT_QUIET_MS);
 }
 
@@ -171,9 +196,9 @@ static void what_does_not_fit_is_scanned_for(void **state)
 	char name[16];
 	for (int i = 0; i < DRIFT_PATHS_MAX; i++) {
 		snprintf(name, sizeof(name), "f%d", i);
-		assert_true(drift_book_suspect(book, name, 1000));
+		assert_true(drift_book_suspect(book, name, true, 1000));
 	}
-	assert_false(drift_book_suspect(book, "one more", 1000));
+	assert_false(drift_book_suspect(book, "one more", true, 1000));
 	assert_false(drift_book_tidy(book, 1000));
 	assert_int_equal(count_due(1000), DRIFT_PATHS_MAX);
 	for (int i = 0; i < DRIFT_PATHS_MAX; i++) {
@@ -183,7 +208,7 @@ static void what_does_not_fit_is_scanned_for(void **state)
 	uint64_t later = 1000 + DRIFT_QUIET_MAX_MS;
 	assert_true(drift_book_tidy(book, later));
 	assert_false(drift_book_tidy(book, later));
-	assert_true(drift_book_suspect(book, "one more", later));
+	assert_true(drift_book_suspect(book, "one more", true, later));
 }
 
 static void what_was_put_back_is_remembered_for_a_minute(void **state)
@@ -210,6 +235,7 @@ int main(void)
 		BOOK(left_until_it_matches),
 		BOOK(what_the_active_sends_counts_as_put_back),
 		BOOK(one_that_is_suspected_while_it_is_judged_is_judged_again),
+		BOOK(one_that_changes_all_the_time_is_read_less_and_less_often),
 		BOOK(few_are_asked_for_at_a_time),
 		BOOK(one_that_waits_is_looked_at_less_and_less_often),
 		BOOK(the_time_of_a_busy_directory_is_put_back_less_and_less_often),

@@ -2,6 +2,7 @@
  * fails: in the end it is what the index says, and what was foreign is in the salvage. */
 #include "commit_help.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -273,6 +274,43 @@ static void a_kept_directory_goes_with_what_kept_it(void **state)
 	end();
 }
 
+static _Atomic bool stop;
+
+static void *mend_all_the_time(void *arg)
+{
+	(void)arg;
+	while (!stop)
+		mend_once();
+	return NULL;
+}
+
+/* Between a batch's journal and its index everything in it looks like drift, and both versions'
+ * bytes are here to be put back. */
+static void publishing_is_never_drift(void **state)
+{
+	(void)state;
+	struct commit_turn turn;
+	pthread_t thread;
+	const struct line versions[2][3] = {
+		{FILE_LINE("a", "content b"), FILE_LINE("b", "content c"),
+		 FILE_LINE("c", "content a")},
+		{FILE_LINE("a", "content a"), FILE_LINE("b", "content b"),
+		 FILE_LINE("c", "content c")}};
+	begin(false);
+	commit_turn_init(&turn);
+	node.env.turn = &turn;
+	stop = false;
+	assert_int_equal(pthread_create(&thread, NULL, mend_all_the_time, NULL), 0);
+	for (int i = 0; i < 100; i++)
+		commit_lines(&node, versions[i % 2], 3);
+	stop = true;
+	pthread_join(thread, NULL);
+	assert_int_equal(store_salvage_count(node.store), 0);
+	assert_consistent(&node);
+	commit_turn_release(&turn);
+	end();
+}
+
 static void die_at(long nth, bool *fired)
 {
 	node_close(&node);
@@ -346,6 +384,7 @@ int main(void)
 		cmocka_unit_test(an_older_version_is_never_put_back),
 		cmocka_unit_test(a_tombstone_stays_one),
 		cmocka_unit_test(a_kept_directory_goes_with_what_kept_it),
+		cmocka_unit_test(publishing_is_never_drift),
 		cmocka_unit_test(it_may_die_anywhere),
 		cmocka_unit_test(any_disk_call_may_fail),
 	};
