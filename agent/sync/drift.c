@@ -304,6 +304,7 @@ void drift_suspect(struct drift *d, const char *path, bool hurry)
 void drift_configure(struct drift *d, bool report_only)
 {
 	d->setup.report_only = report_only;
+	drift_book_show_again(d->book);
 	d->noted_ms = 0;
 	drift_run(d);
 }

@@ -34,7 +34,7 @@ struct drift_setup {
 
 /* It begins held: see drift_hold(). */
 struct drift *drift_new(const struct drift_setup *setup);
-void drift_configure(struct drift *d, bool report_only);
+void drift_configure(struct drift *d, bool report_only); /* what is noted is looked at again */
 
 /* A path may not be as installed: it will be looked at.
  * @param hurry  false: it may be nothing but the time of a directory */

@@ -318,6 +318,12 @@ void drift_book_forget_asked(struct drift_book *book)
 /* ---- questions ---------------------------------------------------------------------------------
  */
 
+void drift_book_show_again(struct drift_book *book)
+{
+	for (struct path *p = book->paths; p; p = p->hh.next)
+		p->shown_until_ms = 0;
+}
+
 size_t drift_book_open(const struct drift_book *book)
 {
 	size_t n = 0;

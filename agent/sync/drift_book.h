@@ -68,6 +68,8 @@ void drift_book_arrived(struct drift_book *book, uint64_t now_ms);
 /* Who was asked is gone. */
 void drift_book_forget_asked(struct drift_book *book);
 
+/* What was only reported may be put back now: it is not waited with. */
+void drift_book_show_again(struct drift_book *book);
 /* Paths known to differ that will be mended without anybody's doing. */
 size_t drift_book_open(const struct drift_book *book);
 /* Forgets what needs no memory any longer. @return true when there was no room at some time since
