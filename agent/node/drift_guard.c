@@ -29,21 +29,31 @@ bool drift_guard_applies(const struct node *node)
 
 /* ---- what the drift module says ------------------------------------------------------------- */
 
+static struct session *find_active(const struct node *node)
+{
+	struct session *s = node->sessions;
+	while (s && !(s->live && s->link && s->receiver))
+		s = s->next;
+	return s;
+}
+
+static bool on_reachable(void *owner)
+{
+	return find_active(owner) != NULL;
+}
+
 static bool on_resend(void *owner, const char *path)
 {
-	struct node *node = owner;
 	uint8_t body[WIRE_PATH_MAX + 64];
 	const struct wire_resend m = {.path = path};
-	for (struct session *s = node->sessions; s; s = s->next) {
-		if (!s->live || !s->link || !s->receiver)
-			continue;
-		struct wr w;
-		wr_init(&w, body, sizeof(body));
-		wire_encode_resend(&w, &m);
-		link_send(s->link, WIRE_RESEND, body, wr_len(&w));
-		return true;
-	}
-	return false;
+	struct session *s = find_active(owner);
+	if (!s)
+		return false;
+	struct wr w;
+	wr_init(&w, body, sizeof(body));
+	wire_encode_resend(&w, &m);
+	link_send(s->link, WIRE_RESEND, body, wr_len(&w));
+	return true;
 }
 
 static void on_look(void *owner, const char *path)
@@ -75,6 +85,7 @@ void drift_guard_start(struct node *node)
 		.report_only = reports_only(node),
 		.events = {.owner = node,
 			   .resend = on_resend,
+			   .reachable = on_reachable,
 			   .look = on_look,
 			   .counted = on_counted,
 			   .closed = on_closed},

@@ -110,7 +110,8 @@ extern const char store_schema[];
 		    " AND inst_size=?3 AND inst_mtime_ns=?4 AND inst_ctime_ns=?5"                  \
 		    " AND hash IS NOT NULL")                                                       \
 	X(LINKED, "SELECT path FROM records WHERE inst_ino=?1 AND kind=1 AND path<>?2 LIMIT ?3")   \
-	X(BY_HASH, "SELECT path FROM records WHERE hash=?1 AND " STORE_SIGNED " LIMIT ?2")         \
+	X(BY_HASH,                                                                                 \
+	  "SELECT path FROM records WHERE hash=?1 AND kind=1 AND " STORE_SIGNED " LIMIT ?2")       \
 	X(RANGE, "SELECT " ENTRY_COLUMNS " FROM records WHERE path>=?1 AND path<?2 ORDER BY path") \
 	X(BENEATH, "SELECT path FROM records WHERE path>=?1 AND path<?2 AND kind<>4"               \
 		   " ORDER BY path DESC LIMIT ?3")                                                 \

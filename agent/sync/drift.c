@@ -234,10 +234,12 @@ static void start_mending(struct drift *d, uint64_t now)
 	if (n == 0)
 		return;
 	struct mend_job *job = x_calloc(1, sizeof(*job));
+	bool nobody = !d->setup.events.reachable(d->setup.events.owner);
 	for (size_t i = 0; i < n; i++) {
 		job->items[i].path = x_strdup(taken[i].path);
 		job->items[i].report_only = d->setup.report_only || taken[i].left;
 		job->items[i].spare_added = d->spare_added;
+		job->items[i].nobody_to_ask = nobody;
 		job->left[i] = taken[i].left;
 		job->shown[i] = taken[i].waiting_ms > WAITING_NOTE_MS;
 	}

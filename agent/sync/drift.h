@@ -17,6 +17,7 @@ struct drift_events {
 	void *owner;
 	/* The active shall send this path again. @return false when there is nobody to ask now */
 	bool (*resend)(void *owner, const char *path);
+	bool (*reachable)(void *owner); /* could it be asked now? */
 	/* Everything beneath is to be looked at: "" is the tree. */
 	void (*look)(void *owner, const char *path);
 	/* The number of paths that differ may be another now. */

@@ -11,8 +11,6 @@
 #include "agent/sync/current.h"
 #include "agent/sync/suspect.h"
 
-#define SOURCES_MAX 8 /* local files with the same hash that are tried */
-
 void mend_end(struct mend *m, enum mend_result result, const char *fmt, ...)
 {
 	va_list ap;
@@ -88,30 +86,11 @@ static int judge_all(const struct commit_env *env, struct mend *mends, size_t n,
 /* ---- between the turns: reading and staging, which may take long ------------------------------
  */
 
-/* Where the replicated bytes can be had on this node. */
-static int stage_from_here(struct mend *m, const struct stage_env *env, struct err *err)
-{
-	char *paths[SOURCES_MAX];
-	size_t n = 0;
-	const struct record *rec = &m->entry.rec;
-	int r = store_content_paths(m->env->store, rec->hash, paths, SOURCES_MAX, &n, err);
-	bool found = false;
-	for (size_t i = 0; i < n; i++) {
-		bool other = strcmp(paths[i], rec->path) != 0;
-		if (r == 0 && !found && other)
-			found = stage_ref(&m->commit.staged, env, rec, paths[i], NULL) == 0;
-		free(paths[i]);
-	}
-	if (r == 0 && !found)
-		r = err_set(err, -ENOENT, "the replicated bytes are nowhere on this node");
-	return r;
-}
-
 static int stage(struct mend *m, struct err *err)
 {
 	const struct stage_env env = {.tree = m->env->tree, .policy = m->env->policy};
 	switch (m->entry.rec.kind) {
-	case RECORD_FILE: return stage_from_here(m, &env, err);
+	case RECORD_FILE: return mend_stage_content(m, err);
 	case RECORD_SYMLINK: return stage_symlink(&m->commit.staged, &env, &m->entry.rec, err);
 	default: return 0;
 	}
@@ -143,7 +122,6 @@ static void prepare_take_away(struct mend *m)
 
 static void prepare(struct mend *m)
 {
-	mend_look(m);
 	bool harmless = m->way == WAY_TAKE_OVER;
 	if (m->way == WAY_NONE || harmless)
 		return;
@@ -326,6 +304,8 @@ static void release(struct mend *m)
 	if (m->entry.rec.path)
 		index_entry_release(&m->entry);
 	commit_item_release(&m->commit);
+	for (size_t i = 0; i < m->n_copies; i++)
+		free(m->copies[i]);
 }
 
 void mend_run(const struct commit_env *env, struct mend_item *items, size_t n)
@@ -344,8 +324,11 @@ void mend_run(const struct commit_env *env, struct mend_item *items, size_t n)
 	}
 	for (size_t i = 0; i < n; i++) {
 		if (mends[i].way == WAY_COMMIT)
-			prepare(&mends[i]);
+			mend_look(&mends[i]);
 	}
+	mend_find_copies(env, mends, n);
+	for (size_t i = 0; i < n; i++)
+		prepare(&mends[i]);
 	drop_covered(mends, n);
 	commit_all(env, mends, n);
 	settle_all(env, mends, n);

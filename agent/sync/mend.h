@@ -26,7 +26,8 @@ enum mend_result {
 struct mend_item {
 	char *path; /* heap, owned by the item */
 	bool report_only;
-	bool spare_added; /* what has no record is left alone, without a word */
+	bool nobody_to_ask; /* copies of small files are looked for, too: a walk of the index */
+	bool spare_added;   /* what has no record is left alone, without a word */
 	/* filled in */
 	enum mend_result result;
 	char what[80]; /* in words: "content changed"; "" unless it is drift */

@@ -100,7 +100,7 @@ static size_t mend_once(void)
 	struct mend_item items[ARRAY_LEN(suspects)] = {0};
 	size_t open = 0;
 	for (size_t i = 0; i < ARRAY_LEN(suspects); i++)
-		items[i].path = x_strdup(suspects[i]);
+		items[i] = (struct mend_item){.path = x_strdup(suspects[i]), .nobody_to_ask = true};
 	mend_run(&node.env, items, ARRAY_LEN(suspects));
 	for (size_t i = 0; i < ARRAY_LEN(suspects); i++) {
 		open += items[i].result != MEND_MATCHES;
@@ -150,7 +150,8 @@ static void it_is_put_right(void **state)
 
 static enum mend_result mend_path(const char *path, bool report_only, char what[80])
 {
-	struct mend_item item = {.path = x_strdup(path), .report_only = report_only};
+	struct mend_item item = {
+		.path = x_strdup(path), .report_only = report_only, .nobody_to_ask = true};
 	let_age();
 	mend_run(&node.env, &item, 1);
 	enum mend_result result = item.result;
