@@ -130,23 +130,20 @@ def add_attribute_to_a_directory(top):
     return {}
 
 
-def by_a_link(top):
-    (top / "conf/a.xml").unlink()
-    (top / "conf/a.xml").symlink_to("/etc/hostname")
-    return {}
+def put_instead(top, path):
+    """top/../new takes the place of a path, however fast that is put back in between."""
+    gone = top / ".." / "gone"
+    gone.mkdir()
 
-
-def by_a_directory(top):
-    (top / "conf/a.xml").unlink()
-    (top / "conf/a.xml").mkdir()
-    (top / "conf/a.xml/inside").write_bytes(b"foreign inside")
-    return {"conf/a.xml/inside": b"foreign inside"}
-
-
-def by_a_hard_link(top):
-    (top / "conf/a.xml").unlink()
-    os.link(top / "conf/b.xml", top / "conf/a.xml")
-    return {"conf/a.xml": CONTENT["conf/b.xml"]}
+    def done():
+        if os.path.lexists(top / path):
+            os.rename(top / path, gone / str(time.monotonic_ns()))
+        try:
+            os.rename(top / ".." / "new", top / path)
+            return True
+        except (IsADirectoryError, NotADirectoryError, FileExistsError):
+            return False
+    wait_until("it takes the place", done)
 
 
 def take_away(top, path):
@@ -155,15 +152,34 @@ def take_away(top, path):
     shutil.rmtree(top / ".." / "gone")
 
 
+def by_a_link(top):
+    (top / "../new").symlink_to("/etc/hostname")
+    put_instead(top, "conf/a.xml")
+    return {}
+
+
+def by_a_directory(top):
+    (top / "../new").mkdir()
+    (top / "../new/inside").write_bytes(b"foreign inside")
+    put_instead(top, "conf/a.xml")
+    return {"conf/a.xml/inside": b"foreign inside"}
+
+
+def by_a_hard_link(top):
+    os.link(top / "conf/b.xml", top / "../new")
+    put_instead(top, "conf/a.xml")
+    return {"conf/a.xml": CONTENT["conf/b.xml"]}
+
+
 def directory_by_a_file(top):
-    take_away(top, "deep/er")
-    (top / "deep/er").write_bytes(b"a foreign file")
+    (top / "../new").write_bytes(b"a foreign file")
+    put_instead(top, "deep/er")
     return {"deep/er": b"a foreign file"}
 
 
 def directory_by_a_link(top):
-    take_away(top, "deep/er")
-    (top / "deep/er").symlink_to("/etc")
+    (top / "../new").symlink_to("/etc")
+    put_instead(top, "deep/er")
     return {}
 
 
@@ -188,9 +204,10 @@ def new_file(top):
 
 
 def new_directories(top):
-    (top / "conf/x/y").mkdir(parents=True)
-    (top / "conf/x/y/z").write_bytes(b"foreign z")
-    (top / "conf/x/w").write_bytes(b"foreign w")
+    (top / "../new/y").mkdir(parents=True)
+    (top / "../new/y/z").write_bytes(b"foreign z")
+    (top / "../new/w").write_bytes(b"foreign w")
+    os.rename(top / "../new", top / "conf/x")
     (top / "conf/none").mkdir()
     return {"conf/x/y/z": b"foreign z", "conf/x/w": b"foreign w"}
 
@@ -201,8 +218,8 @@ def new_link(top):
 
 
 def change_a_link(top):
-    (top / "link").unlink()
-    (top / "link").symlink_to("conf/b.xml")
+    (top / "../new").symlink_to("conf/b.xml")
+    os.replace(top / "../new", top / "link")
     return {}
 
 
@@ -231,9 +248,13 @@ def saved(node):
 
 
 def assert_saved(node, foreign):
-    kept = saved(node)
-    for path, content in foreign.items():
-        assert content in kept.get(path, []), f"{path} is not in the salvage: {sorted(kept)}"
+    """The name is right a moment before the salvage's catalogue is."""
+    def are():
+        kept = saved(node)
+        for path, content in foreign.items():
+            assert content in kept.get(path, []), f"{path} is not in the salvage: {sorted(kept)}"
+        return True
+    wait_until("the foreign contents are in the salvage", are)
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
@@ -259,7 +280,8 @@ def test_files_outside_the_profile_are_not_touched(guarded):
     wait_until("the time of the directory is the active's", lambda:
                (top / "conf").stat().st_mtime_ns == (pair.active.tree / "conf").stat().st_mtime_ns)
     pair.passive.wait_for_state("in_sync")
-    assert saved(pair.passive) == {"fresh/foreign": [b"this one is not"]}
+    wait_until("it is in the salvage, and nothing else", lambda:
+               saved(pair.passive) == {"fresh/foreign": [b"this one is not"]})
     for path in ("conf/own.log", "logs/deep/own", "fresh/own.log"):
         assert (top / path).read_bytes() == b"the server's own"
     assert pair.passive.status()["drift"] == 0
@@ -434,9 +456,12 @@ class Intruder:
             return False
 
     def assert_nothing_lost(self):
-        kept = {content for contents in saved(self.node).values() for content in contents}
-        lost = self.contents - kept
-        assert not lost, f"{len(lost)} of {len(self.contents)} are lost: {sorted(lost)[:5]}"
+        def kept():
+            found = {content for contents in saved(self.node).values() for content in contents}
+            lost = self.contents - found
+            assert not lost, f"{len(lost)} of {len(self.contents)} are lost: {sorted(lost)[:5]}"
+            return True
+        wait_until("the foreign contents are in the salvage", kept)
 
 
 @pytest.mark.short
