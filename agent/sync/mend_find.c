@@ -1,11 +1,14 @@
 /* mend_find.c - where the replicated bytes of a drifted path can be had on this node: in other
  * files of the tree. Large ones are indexed by their hash. For small ones the whole index is
  * walked, once for all paths of a job, and only where nobody else can be asked: that is dearer than
- * to have them sent. */
+ * to have them sent. And among
+ * the earlier versions that are kept. */
 #include "agent/sync/mend_private.h"
 
 #include <errno.h>
 #include <string.h>
+
+#include "agent/history/history.h"
 
 static bool is_small(const struct record *rec)
 {
@@ -83,6 +86,18 @@ static int add_large(struct mend *m, struct err *err)
 					     MEND_COPIES_MAX, &m->n_copies, err);
 }
 
+/* A version that came back was kept when it was replaced. */
+static int stage_from_history(struct mend *m, const struct stage_env *env, struct err *err)
+{
+	const struct record *rec = &m->entry.rec;
+	struct history *history = m->env->history;
+	AUTO_CLOSE int fd =
+		history ? history_open_content(history, rec->hash, rec->size, NULL, NULL) : -ENOENT;
+	if (fd < 0 || stage_copy(&m->commit.staged, env, rec, fd, NULL) < 0)
+		return err_set(err, -ENOENT, "the replicated bytes are nowhere on this node");
+	return 0;
+}
+
 int mend_stage_content(struct mend *m, struct err *err)
 {
 	const struct stage_env env = {.tree = m->env->tree, .policy = m->env->policy};
@@ -95,5 +110,5 @@ int mend_stage_content(struct mend *m, struct err *err)
 		    stage_ref(&m->commit.staged, &env, &m->entry.rec, m->copies[i], NULL) == 0)
 			return 0;
 	}
-	return err_set(err, -ENOENT, "the replicated bytes are nowhere on this node");
+	return stage_from_history(m, &env, err);
 }

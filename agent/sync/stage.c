@@ -121,10 +121,14 @@ static int copy_hint(struct staged *out, struct stage_output *o, const struct st
 int stage_ref(struct staged *out, const struct stage_env *env, const struct record *record,
 	      const char *hint, struct err *err)
 {
-	struct stage_output o;
 	AUTO_CLOSE int fd = open_hint(env, record, hint, err);
-	if (fd < 0)
-		return fd;
+	return fd < 0 ? fd : stage_copy(out, env, record, fd, err);
+}
+
+int stage_copy(struct staged *out, const struct stage_env *env, const struct record *record, int fd,
+	       struct err *err)
+{
+	struct stage_output o;
 	int r = copy_hint(out, &o, env, record, fd, err);
 	stage_output_release(&o);
 	return r;

@@ -50,6 +50,10 @@ int stage_symlink(struct staged *out, const struct stage_env *env, const struct 
 int stage_ref(struct staged *out, const struct stage_env *env, const struct record *record,
 	      const char *hint, struct err *err);
 
+/* The same, from an open file. @return 0; -ENOENT: not those bytes */
+int stage_copy(struct staged *out, const struct stage_env *env, const struct record *record, int fd,
+	       struct err *err);
+
 /* A file that arrives in pieces. */
 struct stage_stream;
 /**

@@ -591,6 +591,24 @@ def test_link_down(make_pair):
     assert_saved(pair.passive, {**foreign, **new})
 
 
+def test_link_down_and_the_bytes_in_the_history(make_pair):
+    """A version that came back: it was kept when it was replaced."""
+    pair = make_pair(proxied=True)
+    fill(pair)
+    pair.start()
+    settle(pair)
+    for content in (b"<a>another</a>", CONTENT["conf/a.xml"]):
+        (pair.active.tree / "conf/a.xml").write_bytes(content)
+        pair.converge()
+        pair.passive.wait_for_state("in_sync")
+    pair.cut()
+    pair.passive.wait_for_state("disconnected")
+    foreign = edit(pair.passive.tree)
+    wait_until("it is put back", lambda:
+               (pair.passive.tree / "conf/a.xml").read_bytes() == CONTENT["conf/a.xml"])
+    assert_saved(pair.passive, foreign)
+
+
 def test_a_start_without_a_link(make_pair):
     """A node that nobody speaks to guards what it has, after a while."""
     pair = make_pair()
