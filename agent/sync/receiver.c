@@ -16,8 +16,10 @@
 struct receiver *receiver_new(const struct receiver_setup *setup)
 {
 	struct receiver *rx = x_calloc(1, sizeof(*rx));
-	struct inbound_limits limits = {
-		.records = WIRE_RECORDS_MAX, .streams = WIRE_STREAMS_MAX, .batch = BATCH_MAX};
+	struct inbound_limits limits = {.records = WIRE_RECORDS_MAX,
+					.streams = WIRE_STREAMS_MAX,
+					.batch = BATCH_MAX,
+					.sets = WIRE_SETS_MAX};
 	rx->setup = *setup;
 	rx->todo_last = &rx->todo;
 	struct store_state state;
