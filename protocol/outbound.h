@@ -79,9 +79,9 @@ struct outbound_offer {
  * They are begun one after another with a common item.set, when none of them has to wait for
  * anything outside the set. What is offered replaces what was offered before under this key, and by
  * itself under these paths.
- * @param n  at most WIRE_SET_MAX and limits.records
+ * @param n  at most WIRE_SET_MAX and limits.records; 0: nothing is, and what waits for it need not
  * @return 0; -EALREADY when all of it is known; -EBUSY while a set of this key is under way (see
- * outbound_wants_offers()); -EAGAIN when `pending` is full, or a path is in another set under way;
+ * outbound_wanted()); -EAGAIN when `pending` is full, or a path is in another set under way;
  * -E2BIG; -ENOMEM (what was offered under this key is gone then)
  */
 int outbound_offer_set(struct outbound *ob, const char *key, const struct outbound_offer *offers,
@@ -95,9 +95,9 @@ int outbound_offer_set(struct outbound *ob, const char *key, const struct outbou
  */
 const struct outbound_item *outbound_begin(struct outbound *ob);
 
-/* Is there a set that ended after its next version was -EBUSY? Then everything is to be offered
- * from the first seq on. Until it is, what depends on that version waits. */
-bool outbound_wants_offers(const struct outbound *ob);
+/* The key of a set that ended after its next version was -EBUSY, NULL: none. It is to be offered
+ * now, whatever else is: what depends on that version waits, and fills `pending`. */
+const char *outbound_wanted(const struct outbound *ob);
 
 /* Around offering everything from the first seq on: a set that did not go and is not offered again
  * within (its paths are nobody's business any more) is dropped. */

@@ -102,9 +102,12 @@ static int reserve(struct outbound *ob, struct outbound_set *set,
 	return set->reserved ? -EBUSY : -ENOMEM;
 }
 
-bool outbound_wants_offers(const struct outbound *ob)
+const char *outbound_wanted(const struct outbound *ob)
 {
-	return ob->wanted > 0;
+	const struct outbound_set *set = ob->wanted > 0 ? ob->sets : NULL;
+	while (set && !(set->n_reserved > 0 && set->state != SET_OPEN))
+		set = set->next;
+	return set ? set->key : NULL;
 }
 
 void outbound_begin_pass(struct outbound *ob)
@@ -204,7 +207,7 @@ int outbound_offer_set(struct outbound *ob, const char *key, const struct outbou
 		       size_t n)
 {
 	struct outbound_set *set = find_set(ob, key);
-	if (n == 0 || n > WIRE_SET_MAX || n > ob->limits.records || n > ob->limits.pending)
+	if (n > WIRE_SET_MAX || n > ob->limits.records || n > ob->limits.pending)
 		return -E2BIG;
 	if (set && set->state != SET_STALE && is_known(ob, set, offers, n))
 		return -EALREADY;
@@ -212,10 +215,14 @@ int outbound_offer_set(struct outbound *ob, const char *key, const struct outbou
 		return reserve(ob, set, offers, n);
 	if (is_entangled(ob, offers, n))
 		return -EAGAIN;
-	if (n > outbound_room(ob) + (set && set->state != SET_STALE ? set->members_left : 0))
+	/* One that is stale had its room, and may be what all the others wait for. */
+	bool stale = set && set->state == SET_STALE;
+	if (!stale && n > outbound_room(ob) + (set ? set->members_left : 0))
 		return -EAGAIN;
 	if (set)
 		outbound_set_drop(ob, set);
+	if (n == 0)
+		return 0;
 	set = set_new(ob, key);
 	if (!set)
 		return -ENOMEM;

@@ -125,6 +125,7 @@ struct refill_job {
 	uint64_t after, covered;
 	size_t max, n, room;
 	struct pending *page;
+	char *wanted;  /* this set alone, no page */
 	size_t listed; /* of the page, in all: n may be less for want of room */
 	struct set_page *sets;
 	int result;
@@ -135,6 +136,11 @@ static void refill_work(struct job *job)
 {
 	struct refill_job *refill = container_of(job, struct refill_job, job);
 	struct store_state state;
+	if (refill->wanted) {
+		refill->result =
+			set_page_read(&refill->sets, refill->sd, refill->wanted, 0, &refill->err);
+		return;
+	}
 	/* Read before the page: a record indexed in between is in the page or will be in the next.
 	 */
 	store_state(refill->sd->setup.store, &state);
@@ -200,6 +206,14 @@ static void offer_page(struct sender *sd, struct refill_job *refill)
 	}
 }
 
+/* Its rows stand before the cursor: one that is too large is to be met again. */
+static void offer_wanted(struct sender *sd, const struct set_page *set)
+{
+	set_page_offer(sd, set);
+	if (set->too_large)
+		sd->more = sd->restart = true;
+}
+
 static void refill_done(struct job *job)
 {
 	struct refill_job *refill = container_of(job, struct refill_job, job);
@@ -209,13 +223,18 @@ static void refill_done(struct job *job)
 		log_error("sender", "peer=%s action=retry err=\"%s\"", sd->peer, refill->err.msg);
 		sender_retry_later(sd);
 		sd->more = false;
-	} else if (!sd->closing && !sd->restart && !sd->offers_held) {
-		offer_page(sd, refill);
+		sd->wanted_failed = true;
+	} else if (!sd->closing && (refill->wanted || !sd->restart) && !sd->offers_held) {
+		if (refill->wanted)
+			offer_wanted(sd, refill->sets);
+		else
+			offer_page(sd, refill);
 	}
 	for (size_t i = 0; i < refill->listed; i++)
 		free(refill->page[i].path);
 	set_pages_free(refill->sets);
 	free(refill->page);
+	free(refill->wanted);
 	free(refill);
 	sender_job_ended(sd);
 }
@@ -243,10 +262,25 @@ static void refill(struct sender *sd)
 	job_start(sd->setup.loop, &job->job, refill_work, refill_done);
 }
 
+/* Does not wait for room, and goes before the next page. */
+static void refill_wanted(struct sender *sd)
+{
+	const char *wanted = outbound_wanted(sd->outbound);
+	if (!wanted || sd->refilling || sd->offers_held || sd->wanted_failed)
+		return;
+	struct refill_job *job = x_calloc(1, sizeof(*job));
+	job->sd = sd;
+	job->wanted = x_strdup(wanted);
+	sd->refilling = true;
+	sd->jobs++;
+	job_start(sd->setup.loop, &job->job, refill_work, refill_done);
+}
+
 void sender_kick(struct sender *sd, bool from_start)
 {
 	sd->more = true;
 	sd->restart |= from_start;
+	sd->wanted_failed &= !from_start;
 	sender_pump(sd);
 }
 
@@ -281,8 +315,8 @@ static void send_barrier_if_drained(struct sender *sd)
 	uint8_t body[256];
 	/* While something is refused or waits to be read again, the trees are not equal, and a
 	 * barrier would say so as if it were a discovery. */
-	if (!sd->want_barrier || sd->paused || sd->offers_held ||
-	    outbound_wants_offers(sd->outbound) || sd->retry_ms != 0 || sd->more || sd->refilling ||
+	if (!sd->want_barrier || sd->paused || sd->offers_held || outbound_wanted(sd->outbound) ||
+	    sd->retry_ms != 0 || sd->more || sd->refilling ||
 	    sd->n_barriers == ARRAY_LEN(sd->barriers) || !outbound_is_drained(sd->outbound))
 		return;
 	store_state(sd->setup.store, &state);
@@ -411,8 +445,7 @@ void sender_pump(struct sender *sd)
 {
 	if (sd->closing || sd->violated)
 		return;
-	if (outbound_wants_offers(sd->outbound) && !sd->in_pass && !sd->refilling)
-		sd->more = sd->restart = true;
+	refill_wanted(sd);
 	refill(sd);
 	sender_prepare_group(sd);
 	sender_step_streams(sd);

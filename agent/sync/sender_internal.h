@@ -90,10 +90,11 @@ struct sender {
 	/* paging through the index */
 	bool more, refilling, restart;
 	bool offers_held;
-	bool page_blocked; /* no room for what comes next until something is answered */
-	bool in_pass;	   /* the pages began at the first seq */
-	uint64_t cursor;   /* the next page begins behind this seq */
-	uint64_t covered;  /* everything up to this seq has been offered */
+	bool wanted_failed; /* reading a wanted set: again when retry_ms is over */
+	bool page_blocked;  /* no room for what comes next until something is answered */
+	bool in_pass;	    /* the pages began at the first seq */
+	uint64_t cursor;    /* the next page begins behind this seq */
+	uint64_t covered;   /* everything up to this seq has been offered */
 	bool preparing;
 	/* barriers */
 	bool want_barrier;
@@ -137,6 +138,9 @@ struct set_page {
  * @param n  made less where the rest of the page found no room */
 int set_pages_read(struct set_page **out, struct sender *sd, const struct pending *page, size_t *n,
 		   size_t room, struct err *err);
+/* worker: one set, in front of the list. */
+int set_page_read(struct set_page **out, struct sender *sd, const char *key, size_t row,
+		  struct err *err);
 /* The set that row i belongs to, NULL: none. */
 struct set_page *set_page_of(struct sender *sd, struct set_page *pages, const char *path);
 /* @return 0, -EAGAIN without room */

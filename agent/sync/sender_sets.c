@@ -46,6 +46,17 @@ static int read_set(struct set_page *page, struct sender *sd, struct err *err)
 	return 0;
 }
 
+int set_page_read(struct set_page **out, struct sender *sd, const char *key, size_t row,
+		  struct err *err)
+{
+	struct set_page *one = x_calloc(1, sizeof(*one));
+	one->key = x_strdup(key);
+	one->row = row;
+	one->next = *out;
+	*out = one;
+	return read_set(one, sd, err);
+}
+
 int set_pages_read(struct set_page **out, struct sender *sd, const struct pending *page, size_t *n,
 		   size_t room, struct err *err)
 {
@@ -55,15 +66,10 @@ int set_pages_read(struct set_page **out, struct sender *sd, const struct pendin
 		total++;
 		if (!profile_set(sd->setup.profile, page[i].path, key) || find_page(*out, key))
 			continue;
-		struct set_page *one = x_calloc(1, sizeof(*one));
-		one->key = x_strdup(key);
-		one->row = i;
-		one->next = *out;
-		*out = one;
-		int r = read_set(one, sd, err);
+		int r = set_page_read(out, sd, key, i, err);
 		if (r < 0)
 			return r;
-		total += one->n;
+		total += (*out)->n;
 		if (total > room && i > 0) {
 			*n = i; /* the rest when there is room; the page is not its end */
 			return 1;
@@ -108,9 +114,8 @@ int set_page_offer(struct sender *sd, const struct set_page *page)
 	}
 	if (page->too_large)
 		report_too_large(sd, page);
-	if (n == 0)
-		return 0; /* too large, or acknowledged meanwhile */
-	AUTO_FREE struct outbound_offer *offers = x_calloc(n, sizeof(*offers));
+	/* None: too large, or acknowledged meanwhile. */
+	AUTO_FREE struct outbound_offer *offers = x_calloc(n + 1, sizeof(*offers));
 	for (size_t i = 0; i < n; i++) {
 		const struct pending *p = &page->items[page->n_above + i];
 		offers[i] = (struct outbound_offer){.path = p->path,
@@ -120,7 +125,7 @@ int set_page_offer(struct sender *sd, const struct set_page *page)
 	}
 	int r = outbound_offer_set(sd->outbound, page->key, offers, n);
 	BUG_ON(r == -ENOMEM || r == -E2BIG);
-	if (r == 0 && store_note_count(sd->setup.store, NOTE_SET) > 0)
+	if (r == 0 && n > 0 && store_note_count(sd->setup.store, NOTE_SET) > 0)
 		store_unnote(sd->setup.store, NOTE_SET, page->key, NULL);
 	return r == -EAGAIN ? r : 0;
 }

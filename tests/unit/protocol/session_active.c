@@ -168,6 +168,9 @@ static size_t next_by_seq(const struct world *w, uint64_t after)
 void active_offer_pending(struct world *w)
 {
 	size_t next;
+	const char *wanted = outbound_wanted(w->ob);
+	if (wanted)
+		assert_true(offer_set(w, (uint32_t)atoi(wanted + 1)));
 	outbound_begin_pass(w->ob);
 	for (uint64_t after = 0; (next = next_by_seq(w, after)) < N_PATHS;
 	     after = w->tree[next].seq) {

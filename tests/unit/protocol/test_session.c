@@ -50,7 +50,7 @@ static void run(struct world *w, uint64_t seed, size_t steps)
 	const struct outbound_limits out = {.records = N_RECORDS,
 					    .bytes = 1000,
 					    .streams = N_STREAMS,
-					    .pending = 4 + seed % 12,
+					    .pending = 10 + seed % 6, /* all sets, stale */
 					    .sets = 2};
 	const struct inbound_limits in = {
 		.records = N_RECORDS, .streams = N_STREAMS, .batch = 4 + seed % 5, .sets = 2};
