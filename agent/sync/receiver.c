@@ -258,7 +258,8 @@ static size_t count_durable(const struct receiver *rx)
 	const char *sub;
 	for (const struct slot *slot = rx->slots; slot; slot = slot->hh.next) {
 		const struct commit_item *item = &slot->item;
-		if (slot->result != SLOT_STAGED || slot->working)
+		/* One without a path was left out of a commit, and waits for SET_ABORT. */
+		if (slot->result != SLOT_STAGED || slot->working || !item->entry.rec.path)
 			continue;
 		if (!staged_is_durable(&item->staged, tree_resolve(rx->setup.env.tree,
 								   item->entry.rec.path, &sub)))
@@ -279,6 +280,8 @@ static void start_commit(struct receiver *rx)
 	uint32_t tickets[BATCH_MAX];
 	/* Looking through thousands of slots for each frame that arrives would be quadratic. */
 	size_t n = rx->fresh ? inbound_batch(rx->inbound, tickets, batch_max(rx)) : 0;
+	if (n == 0 && rx->fresh) /* a set larger than what is durable stands first */
+		n = inbound_batch(rx->inbound, tickets, BATCH_MAX);
 	rx->fresh = n > 0;
 	if (n == 0)
 		return;
