@@ -160,7 +160,7 @@ static void on_reconciled(void *owner, int result, const char *why)
 	s->reconcile = NULL;
 	s->reconciling = false;
 	if (s->sender)
-		sender_hold_offers(s->sender, false);
+		sender_hold_sets(s->sender, false);
 	if (s->closing > 0) {
 		session_module_closed(s);
 		return;
@@ -197,7 +197,7 @@ static void start_reconcile(struct session *s)
 	/* What is found to differ is noted range by range; a set is to be sent when all of it is.
 	 */
 	if (s->sender)
-		sender_hold_offers(s->sender, true);
+		sender_hold_sets(s->sender, true);
 }
 
 static void on_barrier(void *owner, const struct wire_barrier *barrier, uint8_t outcome)

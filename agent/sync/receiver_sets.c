@@ -63,10 +63,11 @@ void receiver_discard_slot(struct slot *slot)
 	start_unstaging(rx);
 }
 
-/* Nothing else will touch it: it is staged, or was left out of a commit. */
+/* Nothing else will touch it: it is staged, or was left out of a commit. A worker writes the result
+ * before it gives the slot back. */
 static bool is_at_rest(const struct slot *slot)
 {
-	return slot->result == SLOT_STAGED;
+	return !slot->working && slot->result == SLOT_STAGED;
 }
 
 void receiver_on_set_abort(struct receiver *rx, const struct wire_set_abort *m)

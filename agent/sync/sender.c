@@ -171,6 +171,8 @@ int sender_offer(struct sender *sd, const struct pending *p)
 static int offer_row(struct sender *sd, const struct refill_job *refill, size_t i)
 {
 	const struct set_page *set = set_page_of(sd, refill->sets, refill->page[i].path);
+	if (sd->sets_held && (set || refill->page[i].kind == RECORD_ABSENT))
+		return 0;
 	if (set && i == set->row && set_page_offer(sd, set) == -EAGAIN)
 		return -EAGAIN;
 	return set && !set->too_large ? 0 : sender_offer(sd, &refill->page[i]);
@@ -200,7 +202,7 @@ static void offer_page(struct sender *sd, struct refill_job *refill)
 		struct store_state state;
 		store_state(sd->setup.store, &state);
 		sd->more = state.last_seq > sd->covered;
-		if (sd->in_pass)
+		if (sd->in_pass && !sd->sets_held)
 			outbound_end_pass(sd->outbound);
 		sd->in_pass = false;
 	}
@@ -209,7 +211,8 @@ static void offer_page(struct sender *sd, struct refill_job *refill)
 /* Its rows stand before the cursor: one that is too large is to be met again. */
 static void offer_wanted(struct sender *sd, const struct set_page *set)
 {
-	set_page_offer(sd, set);
+	if (!sd->sets_held) /* held meanwhile: it stays wanted */
+		set_page_offer(sd, set);
 	if (set->too_large)
 		sd->more = sd->restart = true;
 }
@@ -224,7 +227,7 @@ static void refill_done(struct job *job)
 		sender_retry_later(sd);
 		sd->more = false;
 		sd->wanted_failed = true;
-	} else if (!sd->closing && (refill->wanted || !sd->restart) && !sd->offers_held) {
+	} else if (!sd->closing && (refill->wanted || !sd->restart)) {
 		if (refill->wanted)
 			offer_wanted(sd, refill->sets);
 		else
@@ -242,8 +245,7 @@ static void refill_done(struct job *job)
 static void refill(struct sender *sd)
 {
 	size_t room = outbound_room(sd->outbound);
-	if (!sd->more || sd->refilling || sd->offers_held || sd->page_blocked ||
-	    room < PAGE_RECORDS)
+	if (!sd->more || sd->refilling || sd->page_blocked || room < PAGE_RECORDS)
 		return;
 	struct refill_job *job = x_calloc(1, sizeof(*job));
 	if (sd->restart) {
@@ -266,7 +268,7 @@ static void refill(struct sender *sd)
 static void refill_wanted(struct sender *sd)
 {
 	const char *wanted = outbound_wanted(sd->outbound);
-	if (!wanted || sd->refilling || sd->offers_held || sd->wanted_failed)
+	if (!wanted || sd->refilling || sd->sets_held || sd->wanted_failed)
 		return;
 	struct refill_job *job = x_calloc(1, sizeof(*job));
 	job->sd = sd;
@@ -284,9 +286,9 @@ void sender_kick(struct sender *sd, bool from_start)
 	sender_pump(sd);
 }
 
-void sender_hold_offers(struct sender *sd, bool hold)
+void sender_hold_sets(struct sender *sd, bool hold)
 {
-	sd->offers_held = hold;
+	sd->sets_held = hold;
 	/* What was offered before may be half of what differs. */
 	if (!hold)
 		sender_kick(sd, true);
@@ -304,7 +306,7 @@ void sender_want_barrier(struct sender *sd)
 
 uint64_t sender_barrier_starved_ms(const struct sender *sd)
 {
-	if (sd->n_streams > 0)
+	if (sd->n_streams > 0 || sd->sets_held)
 		return 0;
 	return sd->want_barrier ? clock_mono_ms() - sd->wanted_ms : 0;
 }
@@ -315,7 +317,7 @@ static void send_barrier_if_drained(struct sender *sd)
 	uint8_t body[256];
 	/* While something is refused or waits to be read again, the trees are not equal, and a
 	 * barrier would say so as if it were a discovery. */
-	if (!sd->want_barrier || sd->paused || sd->offers_held || outbound_wanted(sd->outbound) ||
+	if (!sd->want_barrier || sd->paused || sd->sets_held || outbound_wanted(sd->outbound) ||
 	    sd->retry_ms != 0 || sd->more || sd->refilling ||
 	    sd->n_barriers == ARRAY_LEN(sd->barriers) || !outbound_is_drained(sd->outbound))
 		return;

@@ -66,8 +66,9 @@ void sender_want_barrier(struct sender *sd);
 uint64_t sender_barrier_starved_ms(const struct sender *sd);
 
 /* A paused sender begins nothing; what is under way ends. */
-/* While it is not yet known what the peer has: nothing more is offered. */
-void sender_hold_offers(struct sender *sd, bool hold);
+/* While what the peer has is still being found out, path by path: sets wait, of which only a part
+ * may be known to differ, and deletions, which may be above members. Everything else flows. */
+void sender_hold_sets(struct sender *sd, bool hold);
 void sender_pause(struct sender *sd, bool pause);
 
 /* ACK, NEED, REFUSED, BARRIER_DONE, SIGNATURE. A violation is reported through events. */

@@ -89,7 +89,7 @@ struct sender {
 	int jobs;
 	/* paging through the index */
 	bool more, refilling, restart;
-	bool offers_held;
+	bool sets_held;
 	bool wanted_failed; /* reading a wanted set: again when retry_ms is over */
 	bool page_blocked;  /* no room for what comes next until something is answered */
 	bool in_pass;	    /* the pages began at the first seq */
