@@ -17,6 +17,16 @@ enum slot_state {
 			  yet */
 };
 
+/* A consistency set from its first RECORD until each of its members is answered, or SET_ABORT. */
+struct set {
+	struct set *next;
+	uint32_t id, n;
+	uint32_t expected; /* not yet answered, arrived or not; 0: it has ended */
+	uint32_t arrived, staged;
+	uint64_t last_position;
+	bool dead, batched;
+};
+
 struct slot {
 	struct slot *prev, *next; /* in order of arrival, unless SLOT_ANSWERED */
 	struct slot *next_ticket, *next_path;
@@ -25,6 +35,7 @@ struct slot {
 	uint32_t ticket;
 	enum slot_state state;
 	bool stream_open;
+	struct set *set; /* NULL: travels by itself */
 	char path[];
 };
 
@@ -46,6 +57,8 @@ struct inbound {
 	uint32_t last_ticket;
 	uint32_t denials; /* NEED and REFUSED sent */
 	size_t unanswered, streams;
+	struct set *sets;
+	size_t n_sets;
 };
 
 /* ---- slots -------------------------------------------------------------------------------- */
@@ -79,6 +92,10 @@ void inbound_free(struct inbound *ib)
 			next = slot->next_ticket;
 			free(slot);
 		}
+	}
+	for (struct set *set = ib->sets, *next; set; set = next) {
+		next = set->next;
+		free(set);
 	}
 	free(ib->tickets);
 	free(ib->paths);
@@ -123,6 +140,11 @@ static void leave(struct inbound *ib, struct slot *slot)
 	*(slot->prev ? &slot->prev->next : &ib->first) = slot->next;
 	*(slot->next ? &slot->next->prev : &ib->last) = slot->prev;
 	*path_link(ib, slot->path) = slot->next_path;
+	if (slot->set) {
+		slot->set->arrived--;
+		slot->set->staged -= slot->state == SLOT_STAGED;
+		slot->set = NULL;
+	}
 	slot->state = SLOT_ANSWERED;
 	ib->unanswered--;
 	if (!slot->stream_open)
@@ -174,6 +196,99 @@ int inbound_record(struct inbound *ib, uint32_t ticket, const char *path, bool s
 	slot->position = ++ib->arrivals;
 	enter(ib, slot);
 	return 0;
+}
+
+/* ---- sets --------------------------------------------------------------------------------- */
+
+static struct set *find_set(const struct inbound *ib, uint32_t id)
+{
+	struct set *set = ib->sets;
+	while (set && set->id != id)
+		set = set->next;
+	return set;
+}
+
+static struct set *add_set(struct inbound *ib, uint32_t id, uint32_t n)
+{
+	struct set *set = calloc(1, sizeof(*set));
+	if (!set)
+		return NULL;
+	set->id = id;
+	set->n = set->expected = n;
+	set->next = ib->sets;
+	ib->sets = set;
+	ib->n_sets++;
+	return set;
+}
+
+static void end_set(struct inbound *ib, struct set *set)
+{
+	struct set **link = &ib->sets;
+	while (*link != set)
+		link = &(*link)->next;
+	*link = set->next;
+	ib->n_sets--;
+	free(set);
+}
+
+int inbound_member(struct inbound *ib, uint32_t ticket, uint32_t id, uint32_t n)
+{
+	struct slot *slot = unanswered(ib, ticket);
+	struct set *set = find_set(ib, id);
+	if (!slot || n == 0 || n > ib->limits.batch || n > ib->limits.records)
+		return -EPROTO;
+	if (!set && ib->n_sets >= ib->limits.sets)
+		return -EMSGSIZE;
+	if (!set && !(set = add_set(ib, id, n)))
+		return -ENOMEM;
+	if (set->n != n || set->batched || set->arrived >= set->expected)
+		return -EPROTO;
+	set->arrived++;
+	set->last_position = slot->position;
+	slot->set = set;
+	return 0;
+}
+
+static void spoil_barriers(struct inbound *ib, uint64_t position);
+
+size_t inbound_set_abort(struct inbound *ib, uint32_t id, uint32_t *out)
+{
+	struct set *set = find_set(ib, id);
+	size_t n = 0;
+	if (!set || (set->batched && !set->dead))
+		return 0;
+	for (struct slot *slot = ib->first, *next; slot; slot = next) {
+		next = slot->next;
+		if (slot->set != set)
+			continue;
+		out[n++] = slot->ticket;
+		spoil_barriers(ib, slot->position);
+		leave(ib, slot);
+	}
+	end_set(ib, set);
+	return n;
+}
+
+void inbound_left_out(struct inbound *ib, uint32_t ticket)
+{
+	struct slot *slot = unanswered(ib, ticket);
+	if (slot && slot->set)
+		slot->set->dead = true;
+}
+
+/* A denial before the batch is the end of all. Afterwards each member is answered for itself: the
+ * others are in the tree. */
+static void member_answered(struct inbound *ib, struct set *set, bool acknowledged)
+{
+	if (!acknowledged && !set->batched)
+		set->dead = true;
+	else if (--set->expected == 0)
+		end_set(ib, set);
+}
+
+static bool is_complete(const struct set *set)
+{
+	return !set->dead && !set->batched && set->staged == set->expected;
 }
 
 static void close_stream(struct inbound *ib, struct slot *slot)
@@ -229,8 +344,11 @@ bool inbound_is_wanted(const struct inbound *ib, uint32_t ticket)
 void inbound_staged(struct inbound *ib, uint32_t ticket)
 {
 	struct slot *slot = unanswered(ib, ticket);
-	if (slot && slot->state == SLOT_ARRIVED && !slot->stream_open)
-		slot->state = SLOT_STAGED;
+	if (!slot || slot->state != SLOT_ARRIVED || slot->stream_open)
+		return;
+	slot->state = SLOT_STAGED;
+	if (slot->set)
+		slot->set->staged++;
 }
 
 void inbound_answered(struct inbound *ib, uint32_t ticket, bool acknowledged)
@@ -242,7 +360,26 @@ void inbound_answered(struct inbound *ib, uint32_t ticket, bool acknowledged)
 		ib->denials++;
 		spoil_barriers(ib, slot->position);
 	}
+	struct set *set = slot->set;
 	leave(ib, slot);
+	if (set)
+		member_answered(ib, set, acknowledged);
+}
+
+/* From the set's first slot on. */
+static size_t batch_set(struct slot *slot, uint32_t *out)
+{
+	struct set *set = slot->set;
+	size_t n = 0;
+	set->batched = true;
+	for (; n < set->expected; slot = slot->next) {
+		if (slot->set != set)
+			continue;
+		slot->state = SLOT_BATCHED;
+		out[n++] = slot->ticket;
+	}
+	set->staged = 0;
+	return n;
 }
 
 size_t inbound_batch(struct inbound *ib, uint32_t *out, size_t max)
@@ -253,8 +390,16 @@ size_t inbound_batch(struct inbound *ib, uint32_t *out, size_t max)
 		max = ib->limits.batch;
 	for (struct slot *slot = ib->first; slot && slot->position <= end && n < max;
 	     slot = slot->next) {
-		if (slot->state != SLOT_STAGED)
+		struct set *set = slot->set;
+		if (slot->state != SLOT_STAGED ||
+		    (set && (!is_complete(set) || set->last_position > end)))
 			continue;
+		if (set) {
+			if (set->expected > max - n)
+				break;
+			n += batch_set(slot, out + n);
+			continue;
+		}
 		slot->state = SLOT_BATCHED;
 		out[n++] = slot->ticket;
 	}

@@ -4,7 +4,12 @@
  * Each RECORD gets a slot from its arrival until it is answered (ACK, NEED, REFUSED) or aborted by
  * the sender. A record is staged by the agent; all that is staged when the previous commit ends is
  * the next batch. A barrier closes the intake before it: records behind it are batched only when
- * all before it are answered and the barrier has been judged. */
+ * all before it are answered and the barrier has been judged.
+ *
+ * Members of a consistency set enter a batch together: when as many as were announced are there,
+ * all of them staged. A set of which one was denied before that is dead: nothing of it is batched
+ * any more, and what has come of it and still comes waits, unanswered, for the sender's SET_ABORT.
+ */
 #ifndef PROTOCOL_INBOUND_H
 #define PROTOCOL_INBOUND_H
 
@@ -18,7 +23,8 @@ struct inbound_limits {
 	uint32_t records; /* most unanswered records; more is the peer's violation: WIRE_RECORDS_MAX
 			   */
 	uint32_t streams; /* most open streams; likewise: WIRE_STREAMS_MAX */
-	uint32_t batch;	  /* most records in one batch */
+	uint32_t batch;	  /* most records in one batch; at least WIRE_SET_MAX where sets come */
+	uint32_t sets;	  /* most sets that have not ended; likewise: WIRE_SETS_MAX */
 };
 
 /* @return NULL when memory is exhausted */
@@ -35,6 +41,26 @@ void inbound_free(struct inbound *ib);
  */
 int inbound_record(struct inbound *ib, uint32_t ticket, const char *path, bool streamed,
 		   uint64_t size);
+
+/**
+ * The record that arrived last is a member of a set. Called before anything else is done with it.
+ * @param n  how many members the set has in all; each says the same
+ * @return 0, -EPROTO when another number was announced or more come than that, -EMSGSIZE over a
+ * limit, -ENOMEM
+ */
+int inbound_member(struct inbound *ib, uint32_t ticket, uint32_t set, uint32_t n);
+
+/**
+ * SET_ABORT arrived: what is there of the set is forgotten, without an answer. One that has ended,
+ * or is being committed, takes no notice.
+ * @param out  room for WIRE_SET_MAX: receives the tickets that were forgotten
+ * @return how many
+ */
+size_t inbound_set_abort(struct inbound *ib, uint32_t set, uint32_t *out);
+
+/* The ticket was batched and left out of the commit, because another member of its set could not go
+ * on: its set is dead. */
+void inbound_left_out(struct inbound *ib, uint32_t ticket);
 
 /**
  * A DATA frame of raw_len bytes (after decompression) arrived. Not for DATA_ABORT.
@@ -65,8 +91,9 @@ void inbound_answered(struct inbound *ib, uint32_t ticket, bool acknowledged);
 int inbound_barrier(struct inbound *ib, uint64_t id, uint32_t denials);
 
 /**
- * The next batch: every staged ticket that may go now, in order of arrival. They stay in their
- * slots until inbound_answered().
+ * The next batch: every staged ticket that may go now, in order of arrival, a set where its first
+ * member stands. A set that does not fit ends the batch. They stay in their slots until
+ * inbound_answered().
  * @param out  receives at most `max` tickets
  * @return how many; 0 when nothing may go
  */

@@ -98,6 +98,9 @@ void wire_encode_record(struct wr *w, const struct wire_record *m)
 	wr_u8(w, m->op);
 	wr_u32(w, m->ticket);
 	wr_u32(w, m->stream);
+	wr_u32(w, m->set);
+	if (m->set != 0)
+		wr_u16(w, m->set_n);
 	wire_encode_one_record(w, &m->record);
 	if (m->op == OP_WHOLE && m->stream == 0)
 		encode_inline(w, m);
@@ -147,6 +150,11 @@ int wire_decode_record(struct wire_record *out, struct rd *r)
 	rd_check(r, out->ticket != 0, "ticket");
 	out->stream = rd_u32(r, "stream");
 	rd_check(r, out->stream == 0 || out->stream == out->ticket, "stream");
+	out->set = rd_u32(r, "set");
+	if (out->set != 0) {
+		out->set_n = rd_u16(r, "set_n");
+		rd_check(r, out->set_n >= 2 && out->set_n <= WIRE_SET_MAX, "set_n");
+	}
 	if (r->error)
 		return r->error;
 	decode_one_record(&out->record, r);
@@ -185,6 +193,19 @@ int wire_decode_data(struct wire_data *out, struct rd *r)
 	out->bytes = rd_bytes(r, &out->bytes_len, WIRE_CHUNK_MAX, "bytes");
 	check_chunk(r, out->flags & DATA_COMPRESSED, out->raw_len, out->bytes_len);
 	rd_check(r, !(out->flags & DATA_ABORT) || out->bytes_len == 0, "bytes");
+	return rd_end(r);
+}
+
+void wire_encode_set_abort(struct wr *w, const struct wire_set_abort *m)
+{
+	wr_u32(w, m->set);
+}
+
+int wire_decode_set_abort(struct wire_set_abort *out, struct rd *r)
+{
+	memset(out, 0, sizeof(*out));
+	out->set = rd_u32(r, "set");
+	rd_check(r, out->set != 0, "set");
 	return rd_end(r);
 }
 

@@ -9,46 +9,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "protocol/places.h"
+#include "protocol/outbound_private.h"
 #include "protocol/wire.h"
-
-struct outbound_entry {
-	struct outbound_item item;
-	struct place *place;
-	struct queue *queue; /* NULL while under way */
-	struct outbound_entry *prev, *next;
-	struct outbound_entry *next_ticket; /* in its bucket, while under way */
-	uint64_t order;			    /* of the first offer; survives replacement and NEED */
-	bool recreated; /* what is pending turned from a leaf into a directory */
-	bool sent;
-	char path[];
-};
-
-/* Ascending in `order`. */
-struct queue {
-	struct outbound_entry *first, *last;
-};
-
-enum size_class { SMALL, STREAMED, N_CLASSES };
-
-struct outbound {
-	struct outbound_limits limits;
-	struct places places;
-	struct queue queues[N_CLASSES];
-	struct queue parked;
-	struct outbound_entry **tickets; /* hash table of what is under way */
-	size_t ticket_mask;
-	uint64_t next_order;
-	uint32_t last_ticket;
-	uint32_t denials;
-	size_t pending, under_way, unsent, streams;
-	uint64_t bytes[N_CLASSES]; /* under way, in the measure of cost() */
-	enum size_class turn;
-};
 
 /* ---- queues ------------------------------------------------------------------------------- */
 
-static void queue_remove(struct outbound_entry *entry)
+void outbound_queue_remove(struct outbound_entry *entry)
 {
 	struct queue *queue = entry->queue;
 	*(entry->prev ? &entry->prev->next : &queue->first) = entry->next;
@@ -68,7 +34,7 @@ static void queue_insert_before(struct queue *queue, struct outbound_entry *next
 }
 
 /* For entries that belong near the front. */
-static void queue_insert_from_first(struct queue *queue, struct outbound_entry *entry)
+void outbound_queue_insert_from_first(struct queue *queue, struct outbound_entry *entry)
 {
 	struct outbound_entry *next = queue->first;
 	while (next && next->order < entry->order)
@@ -77,7 +43,7 @@ static void queue_insert_from_first(struct queue *queue, struct outbound_entry *
 }
 
 /* For entries that belong near the end. */
-static void queue_insert_from_last(struct queue *queue, struct outbound_entry *entry)
+void outbound_queue_insert_from_last(struct queue *queue, struct outbound_entry *entry)
 {
 	struct outbound_entry *next = NULL, *prev = queue->last;
 	while (prev && prev->order > entry->order) {
@@ -96,38 +62,50 @@ static enum size_class class_of(const struct outbound_entry *entry)
 
 /* Brings the parked ones back. From the last to the first, so that each is put before those put
  * back already and the whole costs one pass. */
-static void wake(struct outbound *ob, struct place *place)
+void outbound_wake(struct outbound *ob, struct place *place)
 {
 	if (!place->wakes)
 		return;
 	place->wakes = false;
 	while (ob->parked.last) {
 		struct outbound_entry *entry = ob->parked.last;
-		queue_remove(entry);
-		queue_insert_from_first(&ob->queues[class_of(entry)], entry);
+		outbound_queue_remove(entry);
+		outbound_queue_insert_from_first(&ob->queues[class_of(entry)], entry);
 	}
+	outbound_sets_wake(ob);
 }
 
-static void set_pending(struct place *place, struct outbound_entry *entry)
+void outbound_set_pending(struct place *place, struct outbound_entry *entry)
 {
 	place->pending = entry;
 	for (struct place *above = place->parent; above; above = above->parent)
 		above->pending_beneath++;
 }
 
-static void clear_pending(struct outbound *ob, struct place *place)
+void outbound_clear_pending(struct outbound *ob, struct place *place)
 {
 	place->pending = NULL;
-	wake(ob, place);
+	outbound_wake(ob, place);
 	for (struct place *above = place->parent; above; above = above->parent) {
 		if (--above->pending_beneath == 0)
-			wake(ob, above);
+			outbound_wake(ob, above);
 	}
+}
+
+/* A directory of a set is there when its set is: the order on the link says nothing of it. */
+static bool set_is_due(const struct outbound_entry *entry, const struct place *above)
+{
+	const struct outbound_entry *dir = above->under_way;
+	return dir && dir->set && dir->set != entry->set && !dir->item.leaf;
 }
 
 /* Must `entry` wait for what is at `above`, a place above its own? */
 static bool waits_for(const struct outbound_entry *entry, const struct place *above)
 {
+	if (set_is_due(entry, above))
+		return true;
+	if (above->pending && entry->set && above->pending->set == entry->set)
+		return false; /* they come into the tree together */
 	if (!above->pending || above->pending->item.leaf)
 		return false; /* nothing to come, or something that waits for us */
 	if (entry->item.need == NEED_PARENT)
@@ -138,10 +116,11 @@ static bool waits_for(const struct outbound_entry *entry, const struct place *ab
 	return above->pending->recreated || above->pending->order < entry->order;
 }
 
-static bool is_blocked(const struct outbound_entry *entry)
+bool outbound_is_blocked(const struct outbound_entry *entry)
 {
 	struct place *place = entry->place;
-	if (place->under_way || (entry->item.leaf && place->pending_beneath > 0)) {
+	bool beneath = place->pending_beneath > place->own_beneath || place->sets_beneath > 0;
+	if (place->under_way || (entry->item.leaf && beneath)) {
 		place->wakes = true;
 		return true;
 	}
@@ -196,6 +175,9 @@ void outbound_free(struct outbound *ob)
 	for (size_t i = 0; i < N_CLASSES; i++)
 		free_chain(ob->queues[i].first, false);
 	free_chain(ob->parked.first, false);
+	for (struct outbound_set *set = ob->sets; set; set = set->next)
+		free_chain(set->members.first, false);
+	outbound_sets_release(ob);
 	for (size_t i = 0; ob->tickets && i <= ob->ticket_mask; i++)
 		free_chain(ob->tickets[i], true);
 	free(ob->tickets);
@@ -205,7 +187,7 @@ void outbound_free(struct outbound *ob)
 
 /* ---- offering ----------------------------------------------------------------------------- */
 
-static void describe(struct outbound_item *item, uint64_t seq, uint64_t size, unsigned flags)
+void outbound_describe(struct outbound_item *item, uint64_t seq, uint64_t size, unsigned flags)
 {
 	item->seq = seq;
 	item->size = size;
@@ -221,17 +203,18 @@ static void replace(struct outbound *ob, struct outbound_entry *entry, uint64_t 
 {
 	enum size_class before = class_of(entry);
 	bool was_leaf = entry->item.leaf;
-	describe(&entry->item, seq, size, flags);
+	outbound_describe(&entry->item, seq, size, flags);
 	entry->item.attempts = 0;
 	entry->recreated = !entry->item.leaf && (was_leaf || entry->recreated);
 	if (class_of(entry) != before && entry->queue != &ob->parked) {
-		queue_remove(entry);
-		queue_insert_from_first(&ob->queues[class_of(entry)], entry);
+		outbound_queue_remove(entry);
+		outbound_queue_insert_from_first(&ob->queues[class_of(entry)], entry);
 	}
-	wake(ob, entry->place);
+	outbound_wake(ob, entry->place);
 }
 
-static int add(struct outbound *ob, const char *path, uint64_t seq, uint64_t size, unsigned flags)
+struct outbound_entry *outbound_entry_new(struct outbound *ob, const char *path, uint64_t seq,
+					  uint64_t size, unsigned flags)
 {
 	size_t len = strlen(path);
 	struct outbound_entry *entry = calloc(1, sizeof(*entry) + len + 1);
@@ -239,15 +222,23 @@ static int add(struct outbound *ob, const char *path, uint64_t seq, uint64_t siz
 	if (!entry || !place) {
 		free(entry);
 		places_put(&ob->places, place);
-		return -ENOMEM;
+		return NULL;
 	}
 	memcpy(entry->path, path, len + 1);
 	entry->item.path = entry->path;
-	describe(&entry->item, seq, size, flags);
+	outbound_describe(&entry->item, seq, size, flags);
 	entry->place = place;
 	entry->order = ob->next_order++;
-	queue_insert_from_last(&ob->queues[class_of(entry)], entry);
-	set_pending(place, entry);
+	return entry;
+}
+
+static int add(struct outbound *ob, const char *path, uint64_t seq, uint64_t size, unsigned flags)
+{
+	struct outbound_entry *entry = outbound_entry_new(ob, path, seq, size, flags);
+	if (!entry)
+		return -ENOMEM;
+	outbound_queue_insert_from_last(&ob->queues[class_of(entry)], entry);
+	outbound_set_pending(entry->place, entry);
 	ob->pending++;
 	return 0;
 }
@@ -260,6 +251,14 @@ int outbound_offer(struct outbound *ob, const char *path, uint64_t seq, uint64_t
 	struct outbound_entry *under_way = place ? place->under_way : NULL;
 	if ((pending && pending->item.seq >= seq) || (under_way && under_way->item.seq >= seq))
 		return -EALREADY;
+	/* Two versions of a member under way: the older set could never be completed again. */
+	if ((under_way && under_way->set) ||
+	    (pending && pending->set && pending->set->state == SET_OPEN))
+		return -EAGAIN;
+	if (pending && pending->set) {
+		outbound_set_drop(ob, pending->set);
+		pending = NULL;
+	}
 	if (pending) {
 		replace(ob, pending, seq, size, flags);
 		return 0;
@@ -271,7 +270,8 @@ int outbound_offer(struct outbound *ob, const char *path, uint64_t seq, uint64_t
 
 size_t outbound_room(const struct outbound *ob)
 {
-	return ob->pending < ob->limits.pending ? ob->limits.pending - ob->pending : 0;
+	size_t waiting = ob->pending - ob->stale;
+	return waiting < ob->limits.pending ? ob->limits.pending - waiting : 0;
 }
 
 /* ---- beginning ---------------------------------------------------------------------------- */
@@ -298,9 +298,9 @@ static bool fits(const struct outbound *ob, const struct outbound_entry *entry)
 static struct outbound_entry *candidate(struct outbound *ob, enum size_class class)
 {
 	struct outbound_entry *entry;
-	while ((entry = ob->queues[class].first) && is_blocked(entry)) {
-		queue_remove(entry);
-		queue_insert_from_last(&ob->parked, entry);
+	while ((entry = ob->queues[class].first) && outbound_is_blocked(entry)) {
+		outbound_queue_remove(entry);
+		outbound_queue_insert_from_last(&ob->parked, entry);
 	}
 	return entry && fits(ob, entry) ? entry : NULL;
 }
@@ -314,7 +314,7 @@ static uint32_t next_ticket(struct outbound *ob)
 
 static void put_under_way(struct outbound *ob, struct outbound_entry *entry)
 {
-	queue_remove(entry);
+	outbound_queue_remove(entry);
 	ob->pending--;
 	entry->item.ticket = next_ticket(ob);
 	entry->sent = false;
@@ -324,21 +324,33 @@ static void put_under_way(struct outbound *ob, struct outbound_entry *entry)
 	ob->under_way++;
 	ob->unsent++;
 	ob->streams += entry->item.streamed;
-	ob->bytes[class_of(entry)] += cost(ob, &entry->item);
+	if (!entry->set)
+		ob->bytes[class_of(entry)] += cost(ob, &entry->item);
 	entry->place->under_way = entry;
-	clear_pending(ob, entry->place);
+	if (entry->set)
+		outbound_set_counts(ob, entry, 1);
+	outbound_clear_pending(ob, entry->place);
+}
+
+/* Members of sets are not counted against the window of bytes: none of them is answered before all
+ * have been sent, and so a set larger than the window would wait for itself. */
+static struct outbound_entry *candidate_of(struct outbound *ob, enum size_class class)
+{
+	return class == MEMBERS ? outbound_set_candidate(ob) : candidate(ob, class);
 }
 
 const struct outbound_item *outbound_begin(struct outbound *ob)
 {
-	if (ob->under_way >= ob->limits.records)
+	struct outbound_entry *entry = NULL;
+	if (ob->under_way >= ob->limits.records || outbound_set_needs_room(ob))
 		return NULL;
-	struct outbound_entry *entry = candidate(ob, ob->turn);
-	if (!entry)
-		entry = candidate(ob, ob->turn == SMALL ? STREAMED : SMALL);
+	for (unsigned i = 0; !entry && i < N_TURNS; i++)
+		entry = candidate_of(ob, (enum size_class)((ob->turn + i) % N_TURNS));
+	if (!entry && ob->under_way == 0)
+		entry = outbound_set_force(ob);
 	if (!entry)
 		return NULL;
-	ob->turn = entry->item.streamed ? SMALL : STREAMED;
+	ob->turn = (enum size_class)(((entry->set ? MEMBERS : class_of(entry)) + 1) % N_TURNS);
 	put_under_way(ob, entry);
 	return &entry->item;
 }
@@ -376,7 +388,7 @@ void outbound_sent(struct outbound *ob, uint32_t ticket)
 }
 
 /* Not under way any longer. The entry still has its place. */
-static struct outbound_entry *take_back(struct outbound *ob, uint32_t ticket)
+struct outbound_entry *outbound_take_back(struct outbound *ob, uint32_t ticket)
 {
 	struct outbound_entry **link = ticket_bucket(ob, ticket);
 	while (*link && (*link)->item.ticket != ticket)
@@ -388,13 +400,16 @@ static struct outbound_entry *take_back(struct outbound *ob, uint32_t ticket)
 	entry->next_ticket = NULL;
 	mark_sent(ob, entry);
 	ob->under_way--;
-	ob->bytes[class_of(entry)] -= cost(ob, &entry->item);
+	if (entry->set)
+		outbound_set_counts(ob, entry, -1);
+	else
+		ob->bytes[class_of(entry)] -= cost(ob, &entry->item);
 	entry->place->under_way = NULL;
-	wake(ob, entry->place);
+	outbound_wake(ob, entry->place);
 	return entry;
 }
 
-static void drop(struct outbound *ob, struct outbound_entry *entry)
+void outbound_entry_drop(struct outbound *ob, struct outbound_entry *entry)
 {
 	places_put(&ob->places, entry->place);
 	free(entry);
@@ -402,10 +417,13 @@ static void drop(struct outbound *ob, struct outbound_entry *entry)
 
 static int end(struct outbound *ob, uint32_t ticket)
 {
-	struct outbound_entry *entry = take_back(ob, ticket);
+	struct outbound_entry *entry = outbound_take_back(ob, ticket);
 	if (!entry)
 		return -ENOENT;
-	drop(ob, entry);
+	struct outbound_set *set = entry->set;
+	outbound_entry_drop(ob, entry);
+	if (set)
+		outbound_set_left(ob, set);
 	return 0;
 }
 
@@ -414,22 +432,36 @@ int outbound_done(struct outbound *ob, uint32_t ticket)
 	return end(ob, ticket);
 }
 
+static struct outbound_set *set_of(const struct outbound *ob, uint32_t ticket)
+{
+	struct outbound_entry *entry = find(ob, ticket);
+	return entry ? entry->set : NULL;
+}
+
 int outbound_abandon(struct outbound *ob, uint32_t ticket)
 {
-	return end(ob, ticket);
+	struct outbound_set *set = set_of(ob, ticket);
+	if (!set)
+		return end(ob, ticket);
+	outbound_set_take_back(ob, set, SET_STALE);
+	return 0;
 }
 
 /* Counted even for a ticket abandoned meanwhile: the receiver counted it, too. */
 int outbound_refused(struct outbound *ob, uint32_t ticket)
 {
+	struct outbound_set *set = set_of(ob, ticket);
 	ob->denials++;
-	return end(ob, ticket);
+	if (!set)
+		return end(ob, ticket);
+	outbound_set_take_back(ob, set, SET_STALE);
+	return 0;
 }
 
 /* Back to pending, unless a newer version goes in its stead. */
 static int take_again(struct outbound *ob, uint32_t ticket, uint8_t need)
 {
-	struct outbound_entry *entry = take_back(ob, ticket);
+	struct outbound_entry *entry = outbound_take_back(ob, ticket);
 	if (!entry)
 		return -ENOENT;
 	struct outbound_entry *newer = entry->place->pending;
@@ -437,15 +469,25 @@ static int take_again(struct outbound *ob, uint32_t ticket, uint8_t need)
 	if (newer || r < 0) {
 		if (newer)
 			newer->item.need = need;
-		drop(ob, entry);
+		outbound_entry_drop(ob, entry);
 		return r;
 	}
 	entry->item.need = need;
 	entry->item.ticket = 0;
-	queue_insert_from_first(&ob->queues[class_of(entry)], entry);
-	set_pending(entry->place, entry);
+	outbound_queue_insert_from_first(&ob->queues[class_of(entry)], entry);
+	outbound_set_pending(entry->place, entry);
 	ob->pending++;
 	return 0;
+}
+
+/* Back to pending: by itself, or the whole set. */
+static int again(struct outbound *ob, uint32_t ticket, uint8_t need)
+{
+	struct outbound_entry *entry = find(ob, ticket);
+	if (!entry || !entry->set)
+		return take_again(ob, ticket, need);
+	entry->item.need = need;
+	return outbound_set_again(ob, entry->set);
 }
 
 int outbound_needed(struct outbound *ob, uint32_t ticket, uint8_t need)
@@ -453,12 +495,12 @@ int outbound_needed(struct outbound *ob, uint32_t ticket, uint8_t need)
 	if (need < NEED_CONTENT || need > NEED_VERIFY)
 		return -EINVAL;
 	ob->denials++;
-	return take_again(ob, ticket, need);
+	return again(ob, ticket, need);
 }
 
 int outbound_otherwise(struct outbound *ob, uint32_t ticket)
 {
-	return take_again(ob, ticket, NEED_CONTENT);
+	return again(ob, ticket, NEED_CONTENT);
 }
 
 /* ---- looking ------------------------------------------------------------------------------ */

@@ -27,6 +27,7 @@ struct outbound_limits {
 	uint32_t streams; /* most streams open at once; fewer than `records`, so that small ones
 			     have room */
 	uint32_t pending; /* most records offered and not yet begun */
+	uint32_t sets;	  /* most consistency sets under way; at most WIRE_SETS_MAX */
 };
 
 #define OUTBOUND_STREAMED 0x1 /* larger than one chunk: content goes in DATA frames */
@@ -46,6 +47,8 @@ struct outbound_item {
 	bool deletion;	  /* OUTBOUND_DELETION */
 	uint8_t need;	  /* NEED_* when it was not taken as offered, 0 = none: how to send it */
 	uint8_t attempts; /* how often it was needed again */
+	uint32_t set;	  /* its consistency set, new at each begin; 0 = by itself */
+	uint32_t set_n;	  /* members of that set in all */
 	const char *path; /* the machine's, valid until the item is acknowledged or dropped */
 };
 
@@ -57,12 +60,32 @@ void outbound_free(struct outbound *ob);
  * Offers a record the peer needs. A newer version of a pending path replaces it and keeps its
  * place in the order; of one under way it waits until that is answered.
  * @param flags  OUTBOUND_*
- * @return 0, -EAGAIN when `pending` is full (offer nothing more, go on with this one later: the
- * order counts), -ENOMEM, -EALREADY when this seq or a newer one of the path is known
+ * A member of a set that waits takes the set out, one of a set under way is -EAGAIN.
+ * @return 0, -EAGAIN when `pending` is full (offer nothing more, go on with this one later:
+ * the order counts), -ENOMEM, -EALREADY when this seq or a newer one of the path is known
  */
 int outbound_offer(struct outbound *ob, const char *path, uint64_t seq, uint64_t size,
 		   unsigned flags);
 size_t outbound_room(const struct outbound *ob); /* how many more may be offered now */
+
+struct outbound_offer {
+	const char *path;
+	uint64_t seq, size;
+	unsigned flags; /* OUTBOUND_* */
+};
+
+/**
+ * Offers all that the peer still needs of a consistency set, as of one moment, non-deletions first.
+ * They are begun one after another with a common item.set, when none of them has to wait for
+ * anything outside the set. What is offered replaces what was offered before under this key, and by
+ * itself under these paths.
+ * @param n  at most WIRE_SET_MAX and limits.records; 0: nothing is, and what waits for it need not
+ * @return 0; -EALREADY when all of it is known; -EBUSY while a set of this key is under way (see
+ * outbound_wanted()); -EAGAIN when `pending` is full, or a path is in another set under way;
+ * -E2BIG; -ENOMEM (what was offered under this key is gone then)
+ */
+int outbound_offer_set(struct outbound *ob, const char *key, const struct outbound_offer *offers,
+		       size_t n);
 
 /**
  * The next record to begin under the window, which is thereby under way and has its ticket. RECORDs
@@ -72,11 +95,26 @@ size_t outbound_room(const struct outbound *ob); /* how many more may be offered
  */
 const struct outbound_item *outbound_begin(struct outbound *ob);
 
+/* The key of a set that ended after its next version was -EBUSY, NULL: none. It is to be offered
+ * now, whatever else is: what depends on that version waits, and fills `pending`. */
+const char *outbound_wanted(const struct outbound *ob);
+
+/* Around offering everything from the first seq on: a set that did not go and is not offered again
+ * within (its paths are nobody's business any more) is dropped. */
+void outbound_begin_pass(struct outbound *ob);
+void outbound_end_pass(struct outbound *ob);
+
 /* All bytes of the ticket have been handed to the link. */
 void outbound_sent(struct outbound *ob, uint32_t ticket);
 
 /* The record under way with this ticket, or NULL. */
 const struct outbound_item *outbound_find(const struct outbound *ob, uint32_t ticket);
+
+/* A set ends as a whole: with one member needed again, or otherwise, all are pending again, with
+ * one refused all are dropped, with one abandoned all wait for outbound_offer_set(). Tickets of its
+ * other members end with that, so whoever calls looks at item.set before, ends the open streams of
+ * the set with DATA_ABORT and sends SET_ABORT. (The peer may have denied the very ticket that is
+ * given up here, and then it waits for that.) Only outbound_done() ends one member alone. */
 
 /* The four ways in which a ticket ends. Its item is gone afterwards; a stream still open is to be
  * ended with DATA_ABORT at once. Each returns -ENOENT for a ticket that is not under way, which is

@@ -19,7 +19,9 @@ struct place {
 	struct outbound_entry *pending;
 	struct outbound_entry *under_way;
 	size_t pending_beneath;
-	bool wakes; /* somebody waits for a change here */
+	size_t sets_beneath; /* members of sets under way beneath it */
+	size_t own_beneath;  /* pending beneath it that belong to the set being looked at */
+	bool wakes;	     /* somebody waits for a change here */
 	size_t name_len;
 	char name[];
 };

@@ -32,6 +32,8 @@
 #define WIRE_QUESTIONS_MAX 64 /* RANGE_ASKs without their whole answer */
 #define WIRE_BARRIERS_MAX 16  /* BARRIERs without BARRIER_DONE; the sender keeps to it */
 #define WIRE_RESENDS_MAX 64   /* RESENDs whose record has not come yet */
+#define WIRE_SET_MAX 2000     /* members of one consistency set under way; they share a batch */
+#define WIRE_SETS_MAX 64      /* sets begun and not ended; the sender keeps to it */
 #define WIRE_CONTENTS_MAX 16  /* contents that are fetched at the same time */
 #define WIRE_WINDOW_MAX (1024u * 1024) /* bytes that one CONTENT_ASK may ask for */
 #define WIRE_ID_LEN 16
@@ -57,6 +59,7 @@ enum wire_sender { FROM_ACTIVE = 1, FROM_PASSIVE = 2, FROM_EITHER = 3 };
 	X(DATA,         0x11, PHASE_LIVE,  FROM_ACTIVE,  WIRE_CHUNK_MAX + 64)                      \
 	X(BARRIER,      0x12, PHASE_LIVE,  FROM_ACTIVE,  256)                                      \
 	X(SIGNATURE_ASK, 0x13, PHASE_LIVE, FROM_ACTIVE,  WIRE_PATH_MAX + 64)                       \
+	X(SET_ABORT,    0x14, PHASE_LIVE,  FROM_ACTIVE,  64)                                       \
 	X(ACK,          0x20, PHASE_LIVE,  FROM_PASSIVE, 4 * WIRE_ACKS_MAX + 64)                   \
 	X(NEED,         0x21, PHASE_LIVE,  FROM_PASSIVE, 512)                                      \
 	X(REFUSED,      0x22, PHASE_LIVE,  FROM_PASSIVE, 512)                                      \
@@ -103,6 +106,7 @@ static_assert(2 * (WIRE_PATH_MAX + 3) + (RECORD_TARGET_MAX + 4) + (RECORD_XATTRS
 			      (WIRE_CHUNK_MAX + 4) + 128 <=
 		      WIRE_FRAME_MAX,
 	      "the largest record must fit in one frame");
+static_assert(WIRE_SET_MAX <= WIRE_RECORDS_MAX, "a whole set must fit in the window");
 static_assert(WIRE_LINEAGE_MAX * (8 + 16 + 16 + 8 + WIRE_NAME_MAX + 3) + 1024 <= 128 * 1024,
 	      "the longest lineage must fit in a HELLO");
 static_assert(WIRE_RANGES_MAX * (WIRE_PATH_MAX + 3 + 8 + 32) + 64 <= WIRE_FRAME_MAX,
@@ -196,6 +200,8 @@ struct wire_record {
 	uint8_t op;
 	uint32_t ticket; /* grows within a session; ACK, NEED and REFUSED name it */
 	uint32_t stream; /* 0 = inline; else equals the ticket, and DATA frames follow */
+	uint32_t set;	 /* consistency set it is a member of; 0 = none */
+	uint16_t set_n;	 /* its members in all, the same in each: 2..WIRE_SET_MAX */
 	struct record record;
 	uint8_t basis[32];  /* OP_DELTA */
 	const char *hint;   /* OP_REF: a path of the receiver's; NUL-terminated */
@@ -215,6 +221,11 @@ struct wire_data {
 #define DATA_LAST 0x01	     /* nothing follows in this stream */
 #define DATA_COMPRESSED 0x02 /* one zstd frame of raw_len bytes */
 #define DATA_ABORT 0x04	     /* alone, no bytes: source changed or answered early; forget it */
+
+/* SET_ABORT: nothing more of the set follows; forget what has come of it, without an answer. */
+struct wire_set_abort {
+	uint32_t set;
+};
 
 struct wire_barrier {
 	uint64_t seq;

@@ -34,6 +34,7 @@ struct conf {
 	char *ownership; /* "ignore" (default), "preserve" or "uid:gid" (numbers or names) */
 	bool gates;
 	uint32_t settle_ms, settle_max_ms; /* 25, 30000 */
+	uint32_t set_settle_ms;		   /* 1000 */
 	uint32_t scan_interval_s;	   /* 600 */
 	uint32_t max_delete;		   /* per cent; UINT32_MAX: the profile's default */
 	char *drift;			   /* "revert" | "report" */

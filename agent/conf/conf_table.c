@@ -102,7 +102,8 @@ const struct conf_key conf_keys[] = {
 		 "PATTERN\" "
 		 "replicates, \"- PATTERN\" leaves out (a directory with all beneath it), \"= "
 		 "PATTERN\" compares "
-		 "only. They must be the same on every node."},
+		 "only. \"+ set=NAME PATTERN\" replicates as members of a consistency set. They "
+		 "must be the same on every node."},
 	{.name = "ownership",
 	 .type = CONF_TEXT,
 	 .off = AT(ownership),
@@ -130,6 +131,15 @@ const struct conf_key conf_keys[] = {
 	 .unit = "milliseconds",
 	 .help = "A path that never falls quiet or stays open for writing is read after this time "
 		 "all the same."},
+	{.name = "set_settle_ms",
+	 .type = CONF_U32,
+	 .off = AT(set_settle_ms),
+	 .live = true,
+	 .max = 60000,
+	 .def = 1000,
+	 .unit = "milliseconds",
+	 .help = "Quiet time after the last change of any member of a consistency set before the "
+		 "set is read: members changed within it of each other are one change."},
 	{.name = "scan_interval_s",
 	 .type = CONF_U32,
 	 .off = AT(scan_interval_s),

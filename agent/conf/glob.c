@@ -284,3 +284,112 @@ int glob_new(struct glob **out, const char *pattern, struct err *err)
 	*out = STEAL(glob);
 	return 0;
 }
+
+/* ---- what a wildcard stood for -------------------------------------------------------------- */
+
+/* A run of wildcards within a component. Every item but a star takes one byte, so with one star in
+ * the component the place of each item is known: counted from the left before the star, from the
+ * right behind it. */
+struct run {
+	size_t before, inside; /* items that take one byte */
+	bool behind_star, has_star;
+};
+
+struct runs {
+	unsigned wanted; /* still to be passed */
+	struct run run;	 /* the wanted one, once `found` */
+	bool found;
+	unsigned stars; /* of the component, neighbours counted once */
+	size_t bytes;	/* items that take one byte */
+};
+
+static const char *item_end(const char *p)
+{
+	if (*p == '[')
+		return class_end(p);
+	return *p == '\\' ? p + 2 : p + 1;
+}
+
+/* Counts the runs of one component; `r` is kept over the components of an alternative. */
+static void count_runs(struct runs *r, const char *p)
+{
+	bool in_run = false, ours = false;
+	r->stars = 0;
+	r->bytes = 0;
+	for (char last = 0; *p; last = *p, p = item_end(p)) {
+		bool wild = *p == '*' || *p == '?' || *p == '[';
+		if (wild && !in_run && !r->found) {
+			ours = --r->wanted == 0;
+			r->found |= ours;
+			if (ours)
+				r->run = (struct run){.before = r->bytes,
+						      .behind_star = r->stars > 0};
+		}
+		in_run = wild;
+		ours &= wild;
+		if (*p == '*') {
+			r->stars += last != '*';
+			r->run.has_star |= ours;
+		} else {
+			r->bytes++;
+			r->run.inside += ours;
+		}
+	}
+}
+
+/* The component of the wanted wildcard; a->n when there is none to be asked for. */
+static unsigned find_run(struct runs *r, const struct alternative *a, unsigned which)
+{
+	*r = (struct runs){.wanted = which};
+	for (unsigned i = 0; i < a->n && !(a->any & UINT64_C(1) << i); i++) {
+		count_runs(r, a->component[i]);
+		if (r->found)
+			return r->stars > 1 ? a->n : i;
+	}
+	return a->n;
+}
+
+int glob_has_wildcard(const struct glob *glob, unsigned which, struct err *err)
+{
+	struct runs r;
+	for (size_t i = 0; i < glob->n; i++) {
+		if (find_run(&r, &glob->alternatives[i], which) < glob->alternatives[i].n)
+			continue;
+		if (r.found)
+			return err_set(err, -EINVAL,
+				       "wildcard %u stands in a component with two stars: what it "
+				       "stands for is not certain",
+				       which);
+		return err_set(err, -EINVAL,
+			       "there is no wildcard %u before a \"**\" or the end of the pattern",
+			       which);
+	}
+	return 0;
+}
+
+static const char *component_of(const char *path, unsigned i)
+{
+	while (i-- > 0)
+		path += strcspn(path, "/") + 1;
+	return path;
+}
+
+bool glob_captured(struct glob_capture *out, const struct glob *glob, unsigned which,
+		   const char *path)
+{
+	for (size_t i = 0; i < glob->n; i++) {
+		const struct alternative *a = &glob->alternatives[i];
+		struct runs r;
+		if (!alternative_match(a, path).itself)
+			continue;
+		unsigned at = find_run(&r, a, which);
+		if (at == a->n)
+			return false;
+		const char *c = component_of(path, at);
+		size_t star = strcspn(c, "/") - r.bytes; /* bytes that the star took */
+		out->at = c + r.run.before + (r.run.behind_star ? star : 0);
+		out->len = r.run.inside + (r.run.has_star ? star : 0);
+		return true;
+	}
+	return false;
+}

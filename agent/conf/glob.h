@@ -10,6 +10,7 @@
 #define CONF_GLOB_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 #include "agent/base/alloc.h"
 #include "agent/base/err.h"
@@ -35,5 +36,18 @@ struct glob_match {
 struct glob_match glob_match(const struct glob *glob, const char *path);
 /* glob_match().itself, for less. */
 bool glob_matches(const struct glob *glob, const char *path);
+
+/* What a wildcard stood for. Wildcards are counted from 1, from left to right; neighbours
+ * (`[0-9]*`) are one. Only one that can stand for one thing alone can be asked for: none behind a
+ * `**`, and none in a component with two stars. */
+struct glob_capture {
+	const char *at; /* in the path */
+	size_t len;
+};
+/* @return 0; -EINVAL with the reason when an alternative has no such wildcard */
+int glob_has_wildcard(const struct glob *glob, unsigned which, struct err *err);
+/* @return false when the pattern does not match the path, or glob_has_wildcard() says no */
+bool glob_captured(struct glob_capture *out, const struct glob *glob, unsigned which,
+		   const char *path);
 
 #endif

@@ -9,11 +9,13 @@
 #include "agent/base/quote.h"
 #include "agent/conf/glob.h"
 #include "agent/conf/profile_rules.h"
+#include "agent/conf/set_name.h"
 #include "protocol/relpath.h"
 
 struct rule {
 	char sign; /* '+', '-' or '=' */
 	struct glob *glob;
+	char *set; /* name as written; NULL: none */
 };
 
 struct attribute {
@@ -24,6 +26,7 @@ struct attribute {
 struct profile {
 	struct rule *rules;
 	size_t n_rules, rules_cap;
+	bool has_sets;
 	struct attribute *attributes; /* every one that matches adds its bits */
 	size_t n_attributes, attributes_cap;
 	struct attribute *classes; /* the first that matches says the order */
@@ -37,8 +40,10 @@ void profile_free(struct profile *profile)
 {
 	if (!profile)
 		return;
-	for (size_t i = 0; i < profile->n_rules; i++)
+	for (size_t i = 0; i < profile->n_rules; i++) {
 		glob_free(profile->rules[i].glob);
+		free(profile->rules[i].set);
+	}
 	for (size_t i = 0; i < profile->n_attributes; i++)
 		glob_free(profile->attributes[i].glob);
 	for (size_t i = 0; i < profile->n_classes; i++)
@@ -105,10 +110,59 @@ struct profile_judgement profile_judge(const struct profile *profile, const char
 	return out;
 }
 
+bool profile_set(const struct profile *profile, const char *path, char out[PROFILE_SET_MAX])
+{
+	if (!profile->has_sets || is_ours(path))
+		return false;
+	for (size_t i = 0; i < profile->n_rules; i++) {
+		const struct rule *rule = &profile->rules[i];
+		struct glob_match m = glob_match(rule->glob, path);
+		if (rule->sign == '+' && m.itself)
+			return rule->set &&
+			       set_name_expand(out, PROFILE_SET_MAX, rule->set, rule->glob, path);
+		if ((rule->sign == '-' && m.above) || (rule->sign == '=' && m.itself))
+			return false;
+	}
+	return false;
+}
+
 static void text_add(struct profile *profile, const char *line)
 {
 	buf_append(&profile->text, line, strlen(line));
 	buf_append(&profile->text, "\n", 1);
+}
+
+#define SET_ATTRIBUTE "set="
+
+/* Takes "set=NAME " off the front of what follows the sign. *name is heap, NULL without one. */
+static int take_set(char **name, const char **rest, char sign, struct err *err)
+{
+	*name = NULL;
+	if (strncmp(*rest, SET_ATTRIBUTE, strlen(SET_ATTRIBUTE)) != 0)
+		return 0;
+	if (sign != '+')
+		return err_set(err, -EINVAL,
+			       "only what is replicated (\"+ \") can be in a set; a pattern that "
+			       "begins with \"set=\" is written \"\\set=\"");
+	const char *at = *rest + strlen(SET_ATTRIBUTE);
+	size_t len = strcspn(at, " ");
+	if (at[len] != ' ' || at[len + 1] == '\0')
+		return err_set(err, -EINVAL, "a set needs a pattern: \"+ set=NAME PATTERN\"");
+	*name = x_strndup(at, len);
+	*rest = at + len + 1;
+	return 0;
+}
+
+static int rule_parse(struct rule *rule, const char *line, struct err *err)
+{
+	const char *pattern = line + 2;
+	rule->sign = line[0];
+	int r = take_set(&rule->set, &pattern, line[0], err);
+	if (r == 0)
+		r = glob_new(&rule->glob, pattern, err);
+	if (r == 0 && rule->set)
+		r = set_name_check(rule->set, rule->glob, err);
+	return r;
 }
 
 static int rule_add(struct profile *profile, const char *line, struct err *err)
@@ -120,12 +174,16 @@ static int rule_add(struct profile *profile, const char *line, struct err *err)
 			       "out) nor \"= \" "
 			       "(compare only)",
 			       quote_path(q, line));
-	struct glob *glob;
-	int r = glob_new(&glob, line + 2, err);
-	if (r < 0)
-		return r;
+	struct rule rule = {0};
+	int r = rule_parse(&rule, line, err);
+	if (r < 0) {
+		glob_free(rule.glob);
+		free(rule.set);
+		return err_wrap(err, "rule %.80s", quote_path(q, line));
+	}
 	GROW(profile->rules, profile->rules_cap, profile->n_rules + 1);
-	profile->rules[profile->n_rules++] = (struct rule){.sign = line[0], .glob = glob};
+	profile->rules[profile->n_rules++] = rule;
+	profile->has_sets |= rule.set != NULL;
 	text_add(profile, line);
 	return 0;
 }

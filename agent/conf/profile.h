@@ -4,7 +4,8 @@
  * A rule is "+ PATTERN" (replicate), "- PATTERN" (leave out) or "= PATTERN" (compare only); glob.h
  * says what a pattern is. `-` on a directory also leaves out what is beneath it; `+` and `=` take
  * exactly what they match, so a whole directory needs a last component of two stars. Our own
- * directory is left out whatever the rules say. */
+ * directory is left out whatever the rules say. "+ set=NAME PATTERN" puts what it matches into a
+ * consistency set (set_name.h), whose members reach the other node in one batch or not at all. */
 #ifndef CONF_PROFILE_H
 #define CONF_PROFILE_H
 
@@ -57,6 +58,12 @@ enum profile_verdict profile_verdict(const struct profile *profile, const char *
 /* Also what is asked of it; that is most of the work. */
 struct profile_judgement profile_judge(const struct profile *profile, const char *path,
 				       bool is_dir);
+
+#define PROFILE_SET_MAX 640 /* bytes of a set's name with what its wildcards stand for, NUL too */
+
+/* The consistency set of a path that is replicated. Directories and other objects of one path are
+ * in the same. @return false: in none */
+bool profile_set(const struct profile *profile, const char *path, char out[PROFILE_SET_MAX]);
 
 /* All rules in the order they are judged, one on a line. Borrowed until profile_free(). */
 const char *profile_text(const struct profile *profile);

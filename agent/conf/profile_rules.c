@@ -29,20 +29,23 @@ static const char *const wso2is_rules[] = {
 	NULL,
 };
 
+/* A keystore and the settings that name it and its passwords work together or not at all. */
 static const char *const keys_rules[] = {
-	"+ resources/security/*.{jks,p12,pem,crt}",
-	"+ conf/security/{cipher-text,secret-conf}.properties",
+	"+ set=keys resources/security/*.{jks,p12,pem,crt}",
+	"+ set=keys conf/security/{cipher-text,secret-conf}.properties",
 	NULL,
 };
 
 static const char *const conf_rules[] = {
-	"+ conf/deployment.toml",
+	"+ set=keys conf/deployment.toml",
 	"+ conf/identity/{service,identity}-providers/*.xml",
 	NULL,
 };
 
+/* Each server unpacks its own archives. Who edits what is unpacked adds a rule for it with the same
+ * set. */
 static const char *const webapps_rules[] = {
-	"+ deployment/server/webapps/*.war",
+	"+ set=webapp:{1} deployment/server/webapps/*.war",
 	"+ deployment/server/jaggeryapps/**",
 	NULL,
 };

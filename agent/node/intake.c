@@ -8,6 +8,7 @@
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
 #include "agent/base/quote.h"
+#include "agent/node/intake_sets.h"
 #include "agent/sync/job.h"
 #include "agent/sync/suspect.h"
 #include "agent/watch/dirty_set.h"
@@ -37,6 +38,7 @@ struct path_entry {
 struct intake {
 	struct intake_setup setup;
 	struct dirty_set *dirty;
+	struct intake_sets *sets; /* what is in no consistency set goes through `dirty` */
 	uv_timer_t timer;
 	bool timer_open;
 	bool held, closing;
@@ -72,6 +74,58 @@ static void on_timer(uv_timer_t *timer)
 	intake_run(timer->data);
 }
 
+static void mark_dirty_at(struct intake *in, const char *path, uint64_t due_ms, uint64_t since_ms);
+static void add_parents(struct intake *in, const char *path, uint64_t since_ms);
+static void job_ended(struct intake *in);
+static void queue_scan(struct intake *in, char *top, uint64_t since_ms);
+
+/* ---- consistency sets ----------------------------------------------------------------------- */
+
+static void on_set_indexed(void *owner, size_t changed)
+{
+	struct intake *in = owner;
+	if (!in->closing)
+		in->setup.events.indexed(in->setup.events.owner, changed);
+}
+
+static void on_set_dirty(void *owner, const char *path, uint64_t since_ms)
+{
+	add_parents(owner, path, since_ms);
+	mark_dirty_at(owner, path, clock_mono_ms(), since_ms);
+}
+
+static void on_set_lost(void *owner)
+{
+	queue_scan(owner, x_strdup(""), clock_mono_ms());
+}
+
+static void on_set_job_ended(void *owner)
+{
+	job_ended(owner);
+}
+
+/* A scan of a part was asked for because something came or was lost there: perhaps a member. */
+static bool scans_a_part(const struct intake *in)
+{
+	return ((in->scan || in->stepping) && !in->scan_is_whole) ||
+	       (in->n_tops > 0 && *in->tops[0] != '\0') || in->backlog_at < in->n_backlog;
+}
+
+static void run_sets(struct intake *in)
+{
+	if (in->sets && !scans_a_part(in) &&
+	    intake_sets_run(in->sets, in->scan || in->stepping || in->n_tops > 0))
+		in->jobs++;
+}
+
+/* Deletions and scans under way have waited for sets, too. */
+static uint64_t oldest_dirty(const struct intake *in)
+{
+	uint64_t one = dirty_set_oldest(in->dirty);
+	uint64_t other = in->sets ? set_queue_oldest(intake_sets_queue(in->sets)) : UINT64_MAX;
+	return one < other ? one : other;
+}
+
 struct intake *intake_new(const struct intake_setup *setup)
 {
 	struct intake *in = x_calloc(1, sizeof(*in));
@@ -79,14 +133,26 @@ struct intake *intake_new(const struct intake_setup *setup)
 	in->setup.env.files_hashed = &in->counts.files_hashed;
 	in->setup.env.bytes_hashed = &in->counts.bytes_hashed;
 	in->dirty = dirty_set_new(setup->settle_ms, setup->settle_max_ms, DIRTY_MAX);
+	struct intake_sets_events events = {.owner = in,
+					    .indexed = on_set_indexed,
+					    .dirty = on_set_dirty,
+					    .lost = on_set_lost,
+					    .job_ended = on_set_job_ended};
+	if (setup->mode == INTAKE_INDEX) {
+		in->sets = intake_sets_new(setup->loop, &in->setup.env, &events);
+		intake_sets_configure(in->sets, setup->set_settle_ms, setup->settle_max_ms);
+	}
 	uv_timer_init(setup->loop, &in->timer);
 	in->timer.data = in;
 	in->timer_open = true;
 	return in;
 }
 
-void intake_configure(struct intake *in, uint32_t settle_ms, uint32_t settle_max_ms)
+void intake_configure(struct intake *in, uint32_t settle_ms, uint32_t settle_max_ms,
+		      uint32_t set_settle_ms)
 {
+	if (in->sets)
+		intake_sets_configure(in->sets, set_settle_ms, settle_max_ms);
 	dirty_set_configure(in->dirty, settle_ms, settle_max_ms);
 }
 
@@ -138,18 +204,21 @@ void intake_set_mode(struct intake *in, enum intake_mode mode)
 /* On a passive nobody else has anything to finish. */
 void intake_changed(struct intake *in, const char *path, enum watch_hint hint)
 {
+	uint64_t now = clock_mono_ms();
 	bool open = hint == WATCH_OPEN && in->setup.mode != INTAKE_GUARD;
-	dirty_set_add(in->dirty, path, open, clock_mono_ms());
+	if (!in->sets || !intake_sets_add(in->sets, path, open ? SET_OPEN : SET_SETTLED, now))
+		dirty_set_add(in->dirty, path, open, now);
 	intake_run(in);
 }
 
 void intake_subtree(struct intake *in, const char *path)
 {
-	dirty_set_add_subtree(in->dirty, path, clock_mono_ms());
+	uint64_t now = clock_mono_ms();
+	if (in->sets) /* its set is not quiet before what is beneath has been seen */
+		intake_sets_add(in->sets, path, SET_SETTLED, now);
+	dirty_set_add_subtree(in->dirty, path, now);
 	intake_run(in);
 }
-
-static void queue_scan(struct intake *in, char *top, uint64_t since_ms);
 
 void intake_scan(struct intake *in)
 {
@@ -362,13 +431,19 @@ static void capture_work(struct job *job)
 	}
 }
 
+static void mark_dirty_at(struct intake *in, const char *path, uint64_t due_ms, uint64_t since_ms)
+{
+	if (!in->sets || !intake_sets_add(in->sets, path, SET_FOUND, since_ms))
+		dirty_set_add_at(in->dirty, path, due_ms, since_ms);
+}
+
 static void add_parents(struct intake *in, const char *path, uint64_t since_ms)
 {
 	AUTO_FREE char *parent = x_strdup(path);
 	size_t len;
 	while ((len = relpath_parent_len(parent)) > 0) {
 		parent[len] = '\0';
-		dirty_set_add_at(in->dirty, parent, since_ms, since_ms);
+		mark_dirty_at(in, parent, since_ms, since_ms);
 	}
 	dirty_set_add_at(in->dirty, "", since_ms, since_ms);
 }
@@ -436,8 +511,6 @@ static void retry_all(struct capture_job *c)
 				 clock_mono_ms() + UNREADABLE_MS / 10, c->oldest_ms);
 }
 
-static void job_ended(struct intake *in);
-
 static void capture_done(struct job *job)
 {
 	struct capture_job *c = container_of(job, struct capture_job, job);
@@ -457,7 +530,7 @@ static void capture_done(struct job *job)
 		capture_item_release(&c->items[i]);
 	}
 	for (size_t i = 0; i < c->n_linked; i++) {
-		dirty_set_add_at(in->dirty, c->linked[i], clock_mono_ms(), c->oldest_ms);
+		mark_dirty_at(in, c->linked[i], clock_mono_ms(), c->oldest_ms);
 		free(c->linked[i]);
 	}
 	if (c->changed > 0 && !in->closing)
@@ -533,6 +606,10 @@ static void take_backlog(struct capture_job *c, uint64_t now)
 		c->oldest_ms = in->backlog_since_ms;
 	while (c->n < CAPTURE_PATHS && in->backlog_at < in->n_backlog) {
 		char *path = in->backlog[in->backlog_at++];
+		if (in->sets && intake_sets_add(in->sets, path, SET_FOUND, in->backlog_since_ms)) {
+			free(path);
+			continue;
+		}
 		enum profile_verdict verdict = profile_verdict(in->setup.env.profile, path, false);
 		/* A passive compares fingerprints, and forgets what its profile no longer wants. */
 		bool ours = in->setup.mode != INTAKE_COMPARE || verdict == PROFILE_COMPARE ||
@@ -639,7 +716,7 @@ static void end_scan(struct intake *in, int result, const struct err *err)
 static void report_scanned(struct intake *in)
 {
 	if (!in->whole_ended || in->scan_captures > 0 || in->backlog_at < in->n_backlog ||
-	    dirty_set_has_before(in->dirty, in->whole_since_ms))
+	    oldest_dirty(in) <= in->whole_since_ms)
 		return;
 	in->whole_ended = false;
 	in->counts.scanned_ms = clock_mono_ms();
@@ -694,6 +771,10 @@ static void set_timer(struct intake *in)
 {
 	uint64_t now = clock_mono_ms();
 	uint64_t due = dirty_set_next_due(in->dirty);
+	/* One that is due already waits for a job or a scan to end, not for a time. */
+	uint64_t set_due = in->sets ? set_queue_next_due(intake_sets_queue(in->sets)) : UINT64_MAX;
+	if (set_due > now && set_due < due)
+		due = set_due;
 	if (in->gone && now + 50 < due)
 		due = now + 50;
 	if (in->rescan_ms != 0 && in->rescan_ms < due)
@@ -716,15 +797,17 @@ static void intake_run(struct intake *in)
 		while (in->captures < CAPTURE_JOBS && start_capture(in))
 			;
 		step_scan(in);
+		run_sets(in);
 		report_scanned(in);
 	}
-	in->counts.waiting = dirty_set_size(in->dirty) + in->n_backlog - in->backlog_at;
+	in->counts.waiting = dirty_set_size(in->dirty) + in->n_backlog - in->backlog_at +
+			     (in->sets ? set_queue_size(intake_sets_queue(in->sets)) : 0);
 	set_timer(in);
 }
 
 uint64_t intake_oldest(const struct intake *in)
 {
-	uint64_t oldest = dirty_set_oldest(in->dirty);
+	uint64_t oldest = oldest_dirty(in);
 	uint64_t others[] = {
 		oldest_path(in->under_way),
 		oldest_path(in->gone),
@@ -762,6 +845,7 @@ static void on_timer_closed(uv_handle_t *handle)
 {
 	struct intake *in = handle->data;
 	dirty_set_free(in->dirty);
+	intake_sets_free(in->sets);
 	free_set(&in->under_way);
 	free_set(&in->gone);
 	for (size_t i = 0; i < in->n_tops; i++)
@@ -796,5 +880,7 @@ static void job_ended(struct intake *in)
 void intake_close(struct intake *in)
 {
 	in->closing = true;
+	if (in->sets)
+		intake_sets_close(in->sets);
 	finish_close(in);
 }

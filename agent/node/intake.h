@@ -44,7 +44,7 @@ enum intake_mode {
 struct intake_setup {
 	uv_loop_t *loop;
 	struct capture_env env; /* borrowed until closed */
-	uint32_t settle_ms, settle_max_ms;
+	uint32_t settle_ms, settle_max_ms, set_settle_ms;
 	enum intake_mode mode;
 	struct intake_events events;
 };
@@ -60,7 +60,8 @@ struct intake_counts {
 };
 
 struct intake *intake_new(const struct intake_setup *setup);
-void intake_configure(struct intake *in, uint32_t settle_ms, uint32_t settle_max_ms);
+void intake_configure(struct intake *in, uint32_t settle_ms, uint32_t settle_max_ms,
+		      uint32_t set_settle_ms);
 void intake_set_mode(struct intake *in, enum intake_mode mode); /* for what is begun from now on */
 void intake_changed(struct intake *in, const char *path, enum watch_hint hint);
 void intake_subtree(struct intake *in, const char *path);

@@ -209,6 +209,7 @@ void node_start_intake(struct node *node)
 		.env = node->capture,
 		.settle_ms = conf->settle_ms,
 		.settle_max_ms = conf->settle_max_ms,
+		.set_settle_ms = conf->set_settle_ms,
 		.mode = state.role == WIRE_ROLE_ACTIVE ? INTAKE_INDEX
 			: n_lineage == 0	       ? INTAKE_FOREIGN
 			: drift_guard_applies(node)    ? INTAKE_GUARD
@@ -449,7 +450,8 @@ static void reload(struct node *node)
 							 node->reloaded->history_keep_bytes});
 		if (node->intake)
 			intake_configure(node->intake, node->reloaded->settle_ms,
-					 node->reloaded->settle_max_ms);
+					 node->reloaded->settle_max_ms,
+					 node->reloaded->set_settle_ms);
 		drift_guard_configure(node);
 		log_info("node", "configuration reloaded");
 	} else {

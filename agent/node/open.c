@@ -56,6 +56,8 @@ int node_open(struct node *node, struct err *err)
 		r = store_set_preserve_ownership(node->store,
 						 policy.ownership == OWNERSHIP_PRESERVE, err);
 	if (r == 0)
+		r = store_use_profile(node->store, node->profile, err);
+	if (r == 0)
 		r = open_tree(node, err);
 	if (r == 0)
 		r = node_load_identity(&node->identity, conf, err);

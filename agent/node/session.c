@@ -137,6 +137,7 @@ void session_start_sender(struct session *s)
 		.store = s->node->store,
 		.recent = s->node->recent,
 		.peer = s->peer,
+		.profile = s->node->profile,
 		.window_bytes = conf->window_bytes,
 		.rate_bytes_per_s = conf->rate_bytes_per_s,
 		.events = {.owner = s,
@@ -158,6 +159,8 @@ static void on_reconciled(void *owner, int result, const char *why)
 	struct session *s = owner;
 	s->reconcile = NULL;
 	s->reconciling = false;
+	if (s->sender)
+		sender_hold_sets(s->sender, false);
 	if (s->closing > 0) {
 		session_module_closed(s);
 		return;
@@ -191,6 +194,10 @@ static void start_reconcile(struct session *s)
 	s->reconcile =
 		compare_start(&s->node->loop, s->link, s->node->store, s->peer, COMPARE_RECONCILE,
 			      s->node->profile, session_compare_id(s), &events);
+	/* What is found to differ is noted range by range; a set is to be sent when all of it is.
+	 */
+	if (s->sender)
+		sender_hold_sets(s->sender, true);
 }
 
 /* What comes to the salvage from now on is no leftover of before. */

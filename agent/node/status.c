@@ -245,6 +245,7 @@ static json_t *problems_json(struct node *node)
 	add_notes(node, problems, NOTE_UNREADABLE, "unreadable");
 	add_notes(node, problems, NOTE_REFUSED, "refused");
 	add_notes(node, problems, NOTE_DRIFT, "drift");
+	add_notes(node, problems, NOTE_SET, "set-too-large");
 	add_watch_problems(node, problems);
 	fingerprints_add_problems(node, problems);
 	return problems;

@@ -19,6 +19,7 @@
 #include "agent/base/alloc.h"
 #include "agent/base/err.h"
 #include "agent/base/hash.h"
+#include "agent/conf/profile.h"
 #include "agent/fs/meta.h"
 #include "protocol/digest.h"
 #include "protocol/wire.h"
@@ -94,6 +95,13 @@ int store_lineage(struct store *store, struct epoch_entry **out, size_t *n, stru
 /* last_seq grows to the last entry's base_seq, so that no seq is given twice. */
 int store_set_lineage(struct store *store, const struct epoch_entry *entries, size_t n,
 		      struct err *err);
+
+/* From now on paths are entered under the consistency sets that this profile puts them in; what is
+ * indexed already is, too, when the profile is not the one of last time. Borrowed. At start. */
+int store_use_profile(struct store *store, const struct profile *profile, struct err *err);
+/* The live members of a set, in order. @param paths  receives at most max heap strings */
+int store_members(struct store *store, const char *set, char **paths, size_t max, size_t *n,
+		  struct err *err);
 
 /* Marker ids of the roots: which markers this state belongs to. */
 int store_root_id(struct store *store, const char *at, uint8_t id[16],
@@ -199,6 +207,15 @@ struct pending {
 int store_pending(struct store *store, const char *peer, uint64_t after, struct pending *out,
 		  size_t max, size_t *n, struct err *err);
 
+/**
+ * The same of one consistency set, as of one moment: first the unacknowledged directories above
+ * that are not in it, then its members, deletions last.
+ * @param max  WIRE_SET_MAX and room for the directories
+ * @return 0; -E2BIG for more members than WIRE_SET_MAX; -ENOBUFS when the directories do not fit
+ */
+int store_pending_set(struct store *store, const char *peer, const char *set, struct pending *out,
+		      size_t max, size_t *n_above, size_t *n, struct err *err);
+
 struct pending_summary {
 	uint64_t changes, bytes;
 	uint64_t acked_seq; /* the watermark: every record up to it, deletions too, is acknowledged
@@ -269,6 +286,7 @@ enum note_kind {
 	NOTE_RECONCILE = 3,  /* must be compared and answered */
 	NOTE_UNREADABLE = 4, /* by capture */
 	NOTE_DRIFT = 6,	     /* changed on the passive by somebody else, and not put back (yet) */
+	NOTE_SET = 7, /* the "path" is a consistency set that is too large to travel as one */
 };
 int store_note(struct store *store, enum note_kind kind, const char *path, const char *reason,
 	       struct err *err); /* an equal note keeps its `since` */

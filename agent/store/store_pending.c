@@ -304,6 +304,78 @@ int store_pending(struct store *store, const char *peer, uint64_t after, struct 
 	return r;
 }
 
+/* ---- one set ----------------------------------------------------------------------------------
+ */
+
+static int read_members(struct listing *l, const char *set, struct pending *members, size_t *n,
+			struct err *err)
+{
+	int r;
+	AUTO(sqlite3_stmt) *s = conn_statement(l->merge.conn, SQL_MEMBERS_PENDING, err);
+	if (!s)
+		return err_wrap(err, "list a set");
+	bind_int(s, 1, l->merge.peer_id);
+	bind_path(s, 2, set);
+	bind_int(s, 3, WIRE_SET_MAX + 1);
+	while ((r = statement_step(s, err)) > 0) {
+		if (*n == WIRE_SET_MAX)
+			return err_set(err, -E2BIG, "more than %d members", WIRE_SET_MAX);
+		struct pending *p = &members[(*n)++];
+		p->path = x_strdup(column_path(s, 0));
+		p->seq = (uint64_t)sqlite3_column_int64(s, 1);
+		p->kind = (enum record_kind)sqlite3_column_int(s, 2);
+		p->size = p->kind == RECORD_FILE ? (uint64_t)sqlite3_column_int64(s, 3) : 0;
+		p->mtime_ns = sqlite3_column_int64(s, 4);
+	}
+	return r;
+}
+
+/* A directory that is a member itself is not "above". */
+static int list_set(struct listing *l, const struct pending *members, size_t n, struct err *err)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (members[i].kind == RECORD_DIR)
+			settle(l, members[i].path, strlen(members[i].path));
+	}
+	for (size_t i = 0; i < n; i++) {
+		int r = members[i].kind == RECORD_ABSENT
+				? 0
+				: settle_ancestors(l, members[i].path, err);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+int store_pending_set(struct store *store, const char *peer, const char *set, struct pending *out,
+		      size_t max, size_t *n_above, size_t *n, struct err *err)
+{
+	struct listing l = {.out = out, .max = max};
+	AUTO_FREE struct pending *members = x_calloc(WIRE_SET_MAX, sizeof(*members));
+	size_t count = 0;
+	*n = *n_above = 0;
+	int r = merge_begin(&l.merge, store, peer, 0, err);
+	if (r == 0)
+		r = read_members(&l, set, members, &count, err);
+	if (r == 0)
+		r = list_set(&l, members, count, err);
+	if (r == 0 && l.n + count > max)
+		r = err_set(err, -ENOBUFS, "a set and the directories above it are %zu records",
+			    l.n + count);
+	merge_end(&l.merge);
+	forget_settled(&l);
+	if (r < 0) {
+		unlist_from(&l, 0);
+		for (size_t i = 0; i < count; i++)
+			free(members[i].path);
+		return r;
+	}
+	memcpy(out + l.n, members, count * sizeof(*members));
+	*n_above = l.n;
+	*n = l.n + count;
+	return 0;
+}
+
 /* ---- summary ----------------------------------------------------------------------------------
  */
 

@@ -133,6 +133,16 @@ extern const char store_schema[];
 			 "inst_mtime_ns=?5,inst_ctime_ns=?6,inst_mode=?7,inst_uid=?8,inst_gid=?9," \
 			 "inst_nlink=?10,flags=CASE WHEN ?11<0 THEN flags"                         \
 			 " ELSE (?11 & ~1)|(flags & 1) END WHERE path=?1 AND kind<>4")             \
+	X(MEMBER_ADD, "INSERT OR IGNORE INTO members(name,path) VALUES(?1,?2)")                    \
+	X(MEMBERS_CLEAR, "DELETE FROM members")                                                    \
+	X(MEMBERS_OF, "SELECT profile FROM members_of")                                            \
+	X(MEMBERS_OF_SET, "INSERT OR REPLACE INTO members_of(one,profile) VALUES(1,?1)")           \
+	X(MEMBERS_LIVE, "SELECT m.path FROM members m JOIN records r ON r.path=m.path"             \
+			" WHERE m.name=?1 AND r.kind<>4 ORDER BY m.path LIMIT ?2")                 \
+	X(MEMBERS_PENDING,                                                                         \
+	  "SELECT r.path,r.seq,r.kind,r.size,r.mtime_ns FROM members m JOIN records r"             \
+	  " ON r.path=m.path LEFT JOIN acked a ON a.peer=?1 AND a.path=m.path WHERE m.name=?2"     \
+	  " AND r.seq>0 AND (a.seq IS NULL OR a.seq<>r.seq) ORDER BY r.kind=4,r.path LIMIT ?3")    \
 	X(PEERS, "SELECT id,name FROM peers")                                                      \
 	X(PEER_ADD, "INSERT INTO peers(name) VALUES(?1)")                                          \
 	X(PEER_CHAIN, "SELECT chain_n,chain FROM peers WHERE id=?1")                               \
@@ -281,7 +291,8 @@ struct store {
 	uint64_t epoch; /* number of the last lineage entry; 0 without one */
 	uint64_t notes[STORE_NOTE_KINDS];
 	uint64_t salvaged;
-	bool recording; /* store_history_record() */
+	const struct profile *profile; /* says which paths are members of sets; NULL: none is */
+	bool recording;		       /* store_history_record() */
 	struct history_counts history;
 	struct peer **peers; /* stable addresses */
 	size_t n_peers, cap_peers;
@@ -338,6 +349,8 @@ int txn_set_installed(struct txn *t, const char *path, const struct file_stat *i
 /* @return 1 with *out borrowed from *s (end its use), 0 without such an entry, negative errno */
 int txn_get(sqlite3_stmt **s, struct index_entry *out, struct txn *t, const char *path,
 	    struct err *err);
+/* store_members.c: the path is entered under the consistency set it is in, if any. */
+int txn_note_member(struct txn *t, const char *path, struct err *err);
 /* Everything into the digest again from the rows. */
 int txn_recount(struct txn *t, struct err *err);
 

@@ -316,7 +316,8 @@ int txn_put(struct txn *t, const struct index_entry *old, const struct index_ent
 	if (!s)
 		return err_wrap(err, "store a record");
 	entry_bind(s, entry);
-	return statement_run(s, err);
+	r = statement_run(s, err);
+	return r < 0 ? r : txn_note_member(t, entry->rec.path, err);
 }
 
 int txn_bury(struct txn *t, const struct index_entry *old, const char *path, uint64_t epoch,
@@ -337,7 +338,8 @@ int txn_bury(struct txn *t, const struct index_entry *old, const char *path, uin
 	bind_int(s, 3, (int64_t)seq);
 	bind_int(s, 4, flags);
 	bind_int(s, 5, t->now_ns);
-	return statement_run(s, err);
+	r = statement_run(s, err);
+	return r < 0 ? r : txn_note_member(t, path, err);
 }
 
 int txn_forget(struct txn *t, const struct index_entry *old, struct err *err)

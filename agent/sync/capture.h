@@ -42,7 +42,8 @@ struct capture_env {
 	struct store *store;
 	const struct profile *profile;
 	struct meta_policy policy;
-	struct recent *recent; /* small content goes there on its way to the sender; NULL: nowhere */
+	struct recent
+		*recent; /* small content goes there on its way to the sender; NULL: nowhere */
 	uint64_t *files_hashed,
 		*bytes_hashed; /* counters, atomically added to; NULL: nobody counts */
 };

@@ -18,6 +18,7 @@ enum commit_result {
 	COMMIT_DONE,	/* durable under its name: acknowledge */
 	COMMIT_NEED,	/* need says what for */
 	COMMIT_REFUSED, /* reason and text */
+	COMMIT_LEFT, /* another member of its set could not go on: nothing is done, nor answered */
 };
 
 /* Drift is put right: entry is the index's own. Such an item is answered COMMIT_NEED with NEED_LOOK
@@ -32,6 +33,7 @@ enum commit_mend {
 struct commit_item {
 	uint8_t op; /* enum wire_op */
 	enum commit_mend mend;
+	uint32_t set; /* members of one set come into the journal together or not at all; 0: none */
 	struct index_entry
 		entry; /* entry.rec is the record to install (owned); inst is filled in */
 	struct staged staged;

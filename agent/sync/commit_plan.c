@@ -82,7 +82,8 @@ int plan_publish(const struct commit_env *env, struct commit_op *op, const struc
 		return 0;
 	}
 	if (staged_is_spoilt(&item->staged, op->root)) {
-		plan_refuse(item, COMMIT_NEED, NEED_VERIFY, "a sync of the file system failed since");
+		plan_refuse(item, COMMIT_NEED, NEED_VERIFY,
+			    "a sync of the file system failed since");
 		return 0;
 	}
 	if (needs_mtime_step(env, old, &item->entry.rec)) {
@@ -245,6 +246,68 @@ static int compare_ops(const void *pa, const void *pb)
 	return a->phase == PHASE_CLEAR || a->phase == PHASE_REMOVE ? -order : order;
 }
 
+/* ---- sets ------------------------------------------------------------------------------------
+ */
+
+static bool batch_makes_dir(const struct batch *b, const char *path, size_t len)
+{
+	for (size_t i = 0; i < b->n; i++) {
+		const char *made = b->ops[i].row.entry.rec.path;
+		if (b->ops[i].row.op == JOURNAL_DIR && strncmp(made, path, len) == 0 && !made[len])
+			return true;
+	}
+	return false;
+}
+
+/* A record by itself may find out at its own publishing that its directory is missing; by then the
+ * other members of a set would be in the tree. */
+static void need_parents(const struct batch *b, struct commit_item *items, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		struct commit_item *item = &items[i];
+		const char *path = item->entry.rec.path, *sub;
+		size_t len = relpath_parent_len(path);
+		struct stat st;
+		if (item->set == 0 || item->result != COMMIT_DONE || is_removal(item->op) ||
+		    len == 0 || batch_makes_dir(b, path, len))
+			continue;
+		AUTO_FREE char *parent = x_strndup(path, len);
+		const struct root *root = tree_resolve(b->env->tree, parent, &sub);
+		if (root_stat(root, sub, &st) < 0 || !S_ISDIR(st.st_mode))
+			plan_refuse(item, COMMIT_NEED, NEED_PARENT, "the directory above is not there");
+	}
+}
+
+static bool set_is_broken(const struct commit_item *items, size_t n, uint32_t set)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (items[i].set == set && items[i].result != COMMIT_DONE &&
+		    items[i].result != COMMIT_LEFT)
+			return true;
+	}
+	return false;
+}
+
+static void leave_sets_out(struct batch *b, struct commit_item *items, size_t n)
+{
+	need_parents(b, items, n);
+	uint32_t set = 0;
+	bool broken = false;
+	for (size_t i = 0; i < n; i++) { /* members stand beside each other */
+		if (items[i].set != set)
+			broken = items[i].set != 0 && set_is_broken(items, n, items[i].set);
+		set = items[i].set;
+		if (broken && items[i].result == COMMIT_DONE)
+			items[i].result = COMMIT_LEFT;
+	}
+	size_t kept = 0;
+	for (size_t i = 0; i < b->n; i++) {
+		if (b->ops[i].item->result == COMMIT_DONE)
+			b->ops[kept++] = b->ops[i];
+	}
+	b->n = kept;
+}
+
 int batch_plan(struct batch *b, struct commit_item *items, size_t n, struct err *err)
 {
 	b->ops = x_calloc(n, sizeof(*b->ops));
@@ -257,6 +320,7 @@ int batch_plan(struct batch *b, struct commit_item *items, size_t n, struct err 
 	store_end_reads(b->env->store);
 	if (r < 0)
 		return r;
+	leave_sets_out(b, items, n);
 	clear_before_displacing(b);
 	qsort(b->ops, b->n, sizeof(*b->ops), compare_ops);
 	return 0;

@@ -16,8 +16,10 @@
 struct receiver *receiver_new(const struct receiver_setup *setup)
 {
 	struct receiver *rx = x_calloc(1, sizeof(*rx));
-	struct inbound_limits limits = {
-		.records = WIRE_RECORDS_MAX, .streams = WIRE_STREAMS_MAX, .batch = BATCH_MAX};
+	struct inbound_limits limits = {.records = WIRE_RECORDS_MAX,
+					.streams = WIRE_STREAMS_MAX,
+					.batch = BATCH_MAX,
+					.sets = WIRE_SETS_MAX};
 	rx->setup = *setup;
 	rx->todo_last = &rx->todo;
 	struct store_state state;
@@ -155,6 +157,10 @@ void receiver_slot_finished(struct slot *slot)
 	struct receiver *rx = slot->rx;
 	if (rx->closing)
 		return; /* receiver_close() disposes of it */
+	if (slot->set_aborted) {
+		receiver_discard_slot(slot);
+		return;
+	}
 	if (slot->streamed && !inbound_is_wanted(rx->inbound, slot->ticket))
 		slot->result = SLOT_ABORTED;
 	switch (slot->result) {
@@ -163,6 +169,7 @@ void receiver_slot_finished(struct slot *slot)
 		rx->fresh = true;
 		return;
 	case SLOT_ALREADY:
+		rx->fresh |= slot->item.set != 0; /* the rest of its set may be complete now */
 		answer_ack(rx, slot->ticket);
 		drop_slot(rx, slot, true);
 		return;
@@ -197,14 +204,12 @@ static void commit_work(struct job *job)
 	commit->result = commit_run(&commit->env, commit->items, commit->n, &commit->err);
 }
 
-static void answer_item(struct receiver *rx, struct commit_job *commit, size_t i)
+static void answer_denial(struct receiver *rx, struct commit_job *commit, size_t i)
 {
 	struct commit_item *item = &commit->items[i];
 	uint32_t ticket = commit->tickets[i];
 	if (commit->result < 0)
 		answer_need(rx, ticket, NEED_VERIFY);
-	else if (item->result == COMMIT_DONE)
-		answer_ack(rx, ticket);
 	else if (item->result == COMMIT_NEED)
 		answer_need(rx, ticket, item->reason);
 	else
@@ -222,15 +227,25 @@ static void commit_done(struct job *job)
 	if (commit->result < 0)
 		log_error("receiver", "batch=%zu action=fetch-again err=\"%s\"", commit->n,
 			  commit->err.msg);
+	/* Acknowledgements go first: the sender gives up what else it has of a set when it hears of
+	 * a member that failed. */
+	for (size_t i = 0; i < commit->n && !rx->closing; i++) {
+		if (commit->result == 0 && commit->items[i].result == COMMIT_DONE)
+			answer_ack(rx, commit->tickets[i]);
+	}
+	flush_acks(rx);
 	for (size_t i = 0; i < commit->n; i++) {
 		struct slot *slot;
+		bool left = commit->result == 0 && commit->items[i].result == COMMIT_LEFT;
 		bool done = commit->result == 0 && commit->items[i].result == COMMIT_DONE;
 		records += done;
 		bytes += done ? commit->items[i].entry.rec.size : 0;
 		HASH_FIND(hh, rx->slots, &commit->tickets[i], sizeof(uint32_t), slot);
-		if (!rx->closing)
-			answer_item(rx, commit, i);
-		if (slot)
+		if (!rx->closing && !done && !left)
+			answer_denial(rx, commit, i);
+		if (left)
+			inbound_left_out(rx->inbound, commit->tickets[i]);
+		else if (slot)
 			drop_slot(rx, slot, done);
 		commit_item_release(&commit->items[i]);
 	}
@@ -249,7 +264,8 @@ static size_t count_durable(const struct receiver *rx)
 	const char *sub;
 	for (const struct slot *slot = rx->slots; slot; slot = slot->hh.next) {
 		const struct commit_item *item = &slot->item;
-		if (slot->result != SLOT_STAGED || slot->working)
+		/* One without a path was left out of a commit, and waits for SET_ABORT. */
+		if (slot->result != SLOT_STAGED || slot->working || !item->entry.rec.path)
 			continue;
 		if (!staged_is_durable(&item->staged, tree_resolve(rx->setup.env.tree,
 								   item->entry.rec.path, &sub)))
@@ -270,6 +286,8 @@ static void start_commit(struct receiver *rx)
 	uint32_t tickets[BATCH_MAX];
 	/* Looking through thousands of slots for each frame that arrives would be quadratic. */
 	size_t n = rx->fresh ? inbound_batch(rx->inbound, tickets, batch_max(rx)) : 0;
+	if (n == 0 && rx->fresh) /* a set larger than what is durable stands first */
+		n = inbound_batch(rx->inbound, tickets, BATCH_MAX);
 	rx->fresh = n > 0;
 	if (n == 0)
 		return;
@@ -411,6 +429,7 @@ static struct slot *slot_new(struct receiver *rx, const struct wire_record *m)
 	slot->streamed = m->stream != 0;
 	slot->last = &slot->first;
 	slot->item.op = m->op;
+	slot->item.set = m->set;
 	index_entry_copy(&slot->item.entry, &borrowed);
 	slot->raw_len = m->raw_len;
 	slot->compressed = m->compressed;
@@ -467,6 +486,11 @@ static void on_record(struct receiver *rx, const struct frame *frame)
 	HASH_FIND(hh, rx->slots, &m.ticket, sizeof(uint32_t), slot);
 	if (slot) {
 		violated(rx, BYE_MALFORMED, "RECORD: the ticket is still in use");
+		return;
+	}
+	if (m.set != 0 && inbound_member(rx->inbound, m.ticket, m.set, m.set_n) < 0) {
+		violated(rx, BYE_MALFORMED,
+			 "RECORD: more members of a set than announced, or sets");
 		return;
 	}
 	slot = slot_new(rx, &m);
@@ -533,6 +557,17 @@ static void on_data(struct receiver *rx, const struct frame *frame)
 	receiver_stage_stream(slot);
 }
 
+static void on_set_abort(struct receiver *rx, const struct frame *frame)
+{
+	struct wire_set_abort m;
+	struct rd r;
+	rd_init(&r, frame->body, frame->len);
+	if (wire_decode_set_abort(&m, &r) < 0)
+		bad_frame(rx, "SET_ABORT", &r);
+	else
+		receiver_on_set_abort(rx, &m);
+}
+
 static void on_barrier(struct receiver *rx, const struct frame *frame)
 {
 	struct wire_barrier m;
@@ -570,6 +605,7 @@ void receiver_frame(struct receiver *rx, const struct frame *frame)
 	switch (frame->type) {
 	case WIRE_RECORD: on_record(rx, frame); break;
 	case WIRE_DATA: on_data(rx, frame); break;
+	case WIRE_SET_ABORT: on_set_abort(rx, frame); break;
 	case WIRE_BARRIER: on_barrier(rx, frame); break;
 	case WIRE_SIGNATURE_ASK: on_signature_ask(rx, frame); break;
 	default: violated(rx, BYE_OUT_OF_PHASE, "not expected while receiving");

@@ -12,9 +12,9 @@
 
 #define STAGE_JOBS_MAX \
 	2 /* workers that stage small records at once, where there are cores for them */
-#define STAGE_JOB_RECORDS 128 /* records in one of their jobs: a millisecond or two of work */
-#define BATCH_MAX 2000	      /* records in one commit */
-#define DURABLE_BATCH_MIN 256 /* so many make a batch without those that are yet to be synced */
+#define STAGE_JOB_RECORDS 128  /* records in one of their jobs: a millisecond or two of work */
+#define BATCH_MAX WIRE_SET_MAX /* records in one commit: a whole set fits */
+#define DURABLE_BATCH_MIN 256  /* so many make a batch without those that are yet to be synced */
 #define BARRIERS_MAX WIRE_BARRIERS_MAX
 
 /* A piece of a stream, as it arrived. */
@@ -50,6 +50,7 @@ struct slot {
 	struct job job;
 	/* the outcome; written by the worker */
 	enum slot_result result;
+	bool set_aborted; /* forgotten by SET_ABORT while a worker or the queue had it */
 	uint8_t reason;
 	char text[160];
 	struct slot *next_todo;
@@ -68,8 +69,9 @@ struct receiver {
 	bool closing;
 	bool violated;
 	bool paused;
-	uint64_t queued; /* bytes of content received and not yet staged */
-	int other_jobs;	 /* barrier, signature, clean-up */
+	uint64_t queued;      /* bytes of content received and not yet staged */
+	struct slot *aborted; /* of sets given up: waiting to be discarded, through next_todo */
+	int other_jobs;	      /* barrier, signature, clean-up */
 	uint32_t *acks;
 	size_t n_acks, cap_acks;
 	struct wire_barrier barriers[BARRIERS_MAX];
@@ -89,6 +91,11 @@ void receiver_slot_finished(struct slot *slot);
 /* Called when a group of results is in: answers go out, the next commit may start. */
 void receiver_advance(struct receiver *rx);
 void receiver_unqueue(struct receiver *rx, uint64_t bytes);
+
+/* receiver_sets.c */
+void receiver_on_set_abort(struct receiver *rx, const struct wire_set_abort *m);
+/* A slot that SET_ABORT had ended comes back from a worker, or its stream has ended. */
+void receiver_discard_slot(struct slot *slot);
 
 /* SIGNATURE_ASK: computes and sends it. */
 void receiver_serve_signature(struct receiver *rx, const struct wire_signature_ask *ask);

@@ -24,7 +24,8 @@ struct sender *sender_new(const struct sender_setup *setup)
 	struct outbound_limits limits = {.records = WIRE_RECORDS_MAX,
 					 .bytes = setup->window_bytes,
 					 .streams = STREAMS_MAX,
-					 .pending = 4 * PAGE_RECORDS};
+					 .pending = 4 * PAGE_RECORDS,
+					 .sets = WIRE_SETS_MAX};
 	sd->setup = *setup;
 	snprintf(sd->peer, sizeof(sd->peer), "%s", setup->peer);
 	sd->outbound = outbound_new(&limits);
@@ -122,8 +123,11 @@ struct refill_job {
 	struct job job;
 	struct sender *sd;
 	uint64_t after, covered;
-	size_t max, n;
+	size_t max, n, room;
 	struct pending *page;
+	char *wanted;  /* this set alone, no page */
+	size_t listed; /* of the page, in all: n may be less for want of room */
+	struct set_page *sets;
 	int result;
 	struct err err;
 };
@@ -132,25 +136,61 @@ static void refill_work(struct job *job)
 {
 	struct refill_job *refill = container_of(job, struct refill_job, job);
 	struct store_state state;
+	if (refill->wanted) {
+		refill->result =
+			set_page_read(&refill->sets, refill->sd, refill->wanted, 0, &refill->err);
+		return;
+	}
 	/* Read before the page: a record indexed in between is in the page or will be in the next.
 	 */
 	store_state(refill->sd->setup.store, &state);
 	refill->covered = state.last_seq;
 	refill->result = store_pending(refill->sd->setup.store, refill->sd->peer, refill->after,
-				       refill->page, refill->max, &refill->n, &refill->err);
+				       refill->page, refill->max, &refill->listed, &refill->err);
+	refill->n = refill->listed;
+	if (refill->result == 0)
+		refill->result = set_pages_read(&refill->sets, refill->sd, refill->page, &refill->n,
+						refill->room, &refill->err);
+}
+
+unsigned sender_offer_flags(const struct pending *p)
+{
+	bool streamed = p->kind == RECORD_FILE && p->size > WIRE_CHUNK_MAX;
+	return (streamed ? OUTBOUND_STREAMED : 0) |
+	       (p->kind == RECORD_FILE || p->kind == RECORD_SYMLINK ? OUTBOUND_LEAF : 0) |
+	       (p->kind == RECORD_ABSENT ? OUTBOUND_DELETION : 0);
+}
+
+int sender_offer(struct sender *sd, const struct pending *p)
+{
+	int r = outbound_offer(sd->outbound, p->path, p->seq, p->size, sender_offer_flags(p));
+	BUG_ON(r == -ENOMEM);
+	return r;
+}
+
+static int offer_row(struct sender *sd, const struct refill_job *refill, size_t i)
+{
+	const struct set_page *set = set_page_of(sd, refill->sets, refill->page[i].path);
+	if (sd->sets_held && (set || refill->page[i].kind == RECORD_ABSENT))
+		return 0;
+	if (set && i == set->row && set_page_offer(sd, set) == -EAGAIN)
+		return -EAGAIN;
+	return set && !set->too_large ? 0 : sender_offer(sd, &refill->page[i]);
 }
 
 static void offer_page(struct sender *sd, struct refill_job *refill)
 {
 	for (size_t i = 0; i < refill->n; i++) {
-		const struct pending *p = &refill->page[i];
-		bool streamed = p->kind == RECORD_FILE && p->size > WIRE_CHUNK_MAX;
-		unsigned flags =
-			(streamed ? OUTBOUND_STREAMED : 0) |
-			(p->kind == RECORD_FILE || p->kind == RECORD_SYMLINK ? OUTBOUND_LEAF : 0) |
-			(p->kind == RECORD_ABSENT ? OUTBOUND_DELETION : 0);
-		int r = outbound_offer(sd->outbound, p->path, p->seq, p->size, flags);
-		BUG_ON(r == -EAGAIN || r == -ENOMEM);
+		if (offer_row(sd, refill, i) == -EAGAIN) {
+			refill->n = i;
+			break;
+		}
+	}
+	/* Cut short: what follows comes when something has been answered, and the page is read from
+	 * its beginning again, for within it the order is not that of seq alone. */
+	if (refill->n < refill->listed) {
+		sd->page_blocked = true;
+		return;
 	}
 	/* The last entry is never one of the ancestors that were put before their descendants. */
 	if (refill->n > 0)
@@ -162,7 +202,19 @@ static void offer_page(struct sender *sd, struct refill_job *refill)
 		struct store_state state;
 		store_state(sd->setup.store, &state);
 		sd->more = state.last_seq > sd->covered;
+		if (sd->in_pass && !sd->sets_held)
+			outbound_end_pass(sd->outbound);
+		sd->in_pass = false;
 	}
+}
+
+/* Its rows stand before the cursor: one that is too large is to be met again. */
+static void offer_wanted(struct sender *sd, const struct set_page *set)
+{
+	if (!sd->sets_held) /* held meanwhile: it stays wanted */
+		set_page_offer(sd, set);
+	if (set->too_large)
+		sd->more = sd->restart = true;
 }
 
 static void refill_done(struct job *job)
@@ -174,12 +226,18 @@ static void refill_done(struct job *job)
 		log_error("sender", "peer=%s action=retry err=\"%s\"", sd->peer, refill->err.msg);
 		sender_retry_later(sd);
 		sd->more = false;
-	} else if (!sd->closing && !sd->restart) {
-		offer_page(sd, refill);
+		sd->wanted_failed = true;
+	} else if (!sd->closing && (refill->wanted || !sd->restart)) {
+		if (refill->wanted)
+			offer_wanted(sd, refill->sets);
+		else
+			offer_page(sd, refill);
 	}
-	for (size_t i = 0; i < refill->n; i++)
+	for (size_t i = 0; i < refill->listed; i++)
 		free(refill->page[i].path);
+	set_pages_free(refill->sets);
 	free(refill->page);
+	free(refill->wanted);
 	free(refill);
 	sender_job_ended(sd);
 }
@@ -187,16 +245,34 @@ static void refill_done(struct job *job)
 static void refill(struct sender *sd)
 {
 	size_t room = outbound_room(sd->outbound);
-	if (!sd->more || sd->refilling || room < PAGE_RECORDS)
+	if (!sd->more || sd->refilling || sd->page_blocked || room < PAGE_RECORDS)
 		return;
 	struct refill_job *job = x_calloc(1, sizeof(*job));
-	if (sd->restart)
+	if (sd->restart) {
 		sd->cursor = sd->covered = 0;
+		sd->in_pass = true;
+		outbound_begin_pass(sd->outbound);
+	}
 	sd->restart = false;
 	job->sd = sd;
 	job->after = sd->cursor;
 	job->max = PAGE_RECORDS;
+	job->room = room;
 	job->page = x_calloc(PAGE_RECORDS, sizeof(*job->page));
+	sd->refilling = true;
+	sd->jobs++;
+	job_start(sd->setup.loop, &job->job, refill_work, refill_done);
+}
+
+/* Does not wait for room, and goes before the next page. */
+static void refill_wanted(struct sender *sd)
+{
+	const char *wanted = outbound_wanted(sd->outbound);
+	if (!wanted || sd->refilling || sd->sets_held || sd->wanted_failed)
+		return;
+	struct refill_job *job = x_calloc(1, sizeof(*job));
+	job->sd = sd;
+	job->wanted = x_strdup(wanted);
 	sd->refilling = true;
 	sd->jobs++;
 	job_start(sd->setup.loop, &job->job, refill_work, refill_done);
@@ -206,7 +282,16 @@ void sender_kick(struct sender *sd, bool from_start)
 {
 	sd->more = true;
 	sd->restart |= from_start;
+	sd->wanted_failed &= !from_start;
 	sender_pump(sd);
+}
+
+void sender_hold_sets(struct sender *sd, bool hold)
+{
+	sd->sets_held = hold;
+	/* What was offered before may be half of what differs. */
+	if (!hold)
+		sender_kick(sd, true);
 }
 
 /* ---- barriers ------------------------------------------------------------------------------- */
@@ -221,7 +306,7 @@ void sender_want_barrier(struct sender *sd)
 
 uint64_t sender_barrier_starved_ms(const struct sender *sd)
 {
-	if (sd->n_streams > 0)
+	if (sd->n_streams > 0 || sd->sets_held)
 		return 0;
 	return sd->want_barrier ? clock_mono_ms() - sd->wanted_ms : 0;
 }
@@ -232,7 +317,8 @@ static void send_barrier_if_drained(struct sender *sd)
 	uint8_t body[256];
 	/* While something is refused or waits to be read again, the trees are not equal, and a
 	 * barrier would say so as if it were a discovery. */
-	if (!sd->want_barrier || sd->paused || sd->retry_ms != 0 || sd->more || sd->refilling ||
+	if (!sd->want_barrier || sd->paused || sd->sets_held || outbound_wanted(sd->outbound) ||
+	    sd->retry_ms != 0 || sd->more || sd->refilling ||
 	    sd->n_barriers == ARRAY_LEN(sd->barriers) || !outbound_is_drained(sd->outbound))
 		return;
 	store_state(sd->setup.store, &state);
@@ -281,9 +367,12 @@ struct parcel *parcel_new(struct sender *sd, const struct outbound_item *item)
 {
 	struct parcel *p = x_calloc(1, sizeof(*p));
 	p->sd = sd;
+	sd->page_blocked = false; /* there is room again */
 	p->begun = item->ticket;
 	p->seq = item->seq;
 	p->need = item->need;
+	p->set = item->set;
+	p->set_n = item->set_n;
 	p->path = x_strdup(item->path);
 	p->streamed = item->streamed;
 	return p;
@@ -310,6 +399,8 @@ void sender_send_record(struct parcel *p)
 	bool content_follows = p->op == OP_WHOLE || p->op == OP_DELTA;
 	m.ticket = p->ticket = ++sd->last_ticket;
 	m.stream = p->streamed && content_follows ? p->ticket : 0;
+	m.set = p->set;
+	m.set_n = (uint16_t)p->set_n;
 	memcpy(m.basis, p->basis, sizeof(m.basis));
 	m.raw_len = p->raw_len;
 	m.compressed = p->compressed;
@@ -333,6 +424,7 @@ void sender_give_up(struct parcel *p)
 {
 	struct sender *sd = p->sd;
 	char q[QUOTED_MAX];
+	uint32_t set = p->set;
 	if (p->ticket != 0)
 		HASH_DEL(sd->sent, p);
 	if (p->result == PARCEL_WASTE) {
@@ -348,12 +440,14 @@ void sender_give_up(struct parcel *p)
 		sender_retry_later(sd);
 	}
 	parcel_free(p);
+	sender_break_set(sd, set);
 }
 
 void sender_pump(struct sender *sd)
 {
 	if (sd->closing || sd->violated)
 		return;
+	refill_wanted(sd);
 	refill(sd);
 	sender_prepare_group(sd);
 	sender_step_streams(sd);
@@ -404,6 +498,7 @@ static void on_ack(struct sender *sd, const struct frame *frame)
 	sd->chain_n = m.chain_n;
 	memcpy(sd->chain, m.chain, sizeof(sd->chain));
 	sd->retry_wait_ms = RETRY_FIRST_MS;
+	sd->page_blocked = false;
 	sender_store_acks(sd);
 	sender_pump(sd);
 }
@@ -440,6 +535,8 @@ static void on_need(struct sender *sd, const struct frame *frame)
 		outbound_needed(sd->outbound, 0, m.reason); /* counted all the same */
 		return;
 	}
+	uint32_t set = p->set;
+	sd->page_blocked = false;
 	if (m.reason == NEED_PARENT)
 		forget_parents(sd, p->path);
 	if (outbound_needed(sd->outbound, p->begun, m.reason) < 0)
@@ -450,6 +547,7 @@ static void on_need(struct sender *sd, const struct frame *frame)
 	if (m.reason == NEED_VERIFY)
 		sd->setup.events.source_changed(sd->setup.events.owner, p->path);
 	parcel_end(p);
+	sender_break_set(sd, set);
 	sender_pump(sd);
 }
 
@@ -484,7 +582,10 @@ static void on_refused(struct sender *sd, const struct frame *frame)
 		log_error("sender",
 			  "path=%s action=\"status does not show the refusal\" err=\"%s\"",
 			  quote_path(q, p->path), err.msg);
+	uint32_t set = p->set;
+	sd->page_blocked = false;
 	parcel_end(p);
+	sender_break_set(sd, set);
 	sender_retry_later(sd);
 	sender_pump(sd);
 }

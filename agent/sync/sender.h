@@ -39,8 +39,9 @@ struct sender_setup {
 	struct link *link; /* used until sender_close() */
 	struct tree *tree; /* borrowed until closed, like the store */
 	struct store *store;
-	struct recent *recent; /* may be NULL */
-	const char *peer;      /* copied */
+	struct recent *recent;	       /* may be NULL */
+	const struct profile *profile; /* says what is a consistency set; borrowed */
+	const char *peer;	       /* copied */
 	uint64_t window_bytes;
 	uint64_t rate_bytes_per_s; /* 0: as fast as the link */
 	struct sender_events events;
@@ -65,6 +66,9 @@ void sender_want_barrier(struct sender *sd);
 uint64_t sender_barrier_starved_ms(const struct sender *sd);
 
 /* A paused sender begins nothing; what is under way ends. */
+/* While what the peer has is still being found out, path by path: sets wait, of which only a part
+ * may be known to differ, and deletions, which may be above members. Everything else flows. */
+void sender_hold_sets(struct sender *sd, bool hold);
 void sender_pause(struct sender *sd, bool pause);
 
 /* ACK, NEED, REFUSED, BARRIER_DONE, SIGNATURE, RESEND. A violation is reported through events. */

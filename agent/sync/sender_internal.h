@@ -37,6 +37,8 @@ struct parcel {
 	uint32_t ticket; /* on the wire; 0 until sent */
 	uint32_t begun;	 /* outbound's */
 	uint64_t seq;
+	uint32_t set; /* outbound's, and on the wire; 0: by itself */
+	uint32_t set_n;
 	uint8_t need;
 	char *path;
 	struct index_entry entry;
@@ -88,8 +90,12 @@ struct sender {
 	int jobs;
 	/* paging through the index */
 	bool more, refilling, restart;
-	uint64_t cursor;  /* the next page begins behind this seq */
-	uint64_t covered; /* everything up to this seq has been offered */
+	bool sets_held;
+	bool wanted_failed; /* reading a wanted set: again when retry_ms is over */
+	bool page_blocked;  /* no room for what comes next until something is answered */
+	bool in_pass;	    /* the pages began at the first seq */
+	uint64_t cursor;    /* the next page begins behind this seq */
+	uint64_t covered;   /* everything up to this seq has been offered */
 	bool preparing;
 	/* barriers */
 	bool want_barrier;
@@ -123,6 +129,34 @@ struct sender {
 	uint64_t budget_ms;
 	struct sender_counts counts;
 };
+
+/* sender_sets.c: what is pending of one consistency set, as of one moment. */
+struct set_page {
+	char *key;
+	size_t row; /* of the page, at which it is offered; its other rows are passed over */
+	struct pending *items;
+	size_t n_above, n;
+	bool too_large;
+	struct set_page *next;
+};
+/* worker: reads the sets that have rows in the page, until `room` records are read.
+ * @param n  made less where the rest of the page found no room */
+int set_pages_read(struct set_page **out, struct sender *sd, const struct pending *page, size_t *n,
+		   size_t room, struct err *err);
+/* worker: one set, in front of the list. */
+int set_page_read(struct set_page **out, struct sender *sd, const char *key, size_t row,
+		  struct err *err);
+/* The set that row i belongs to, NULL: none. */
+struct set_page *set_page_of(struct sender *sd, struct set_page *pages, const char *path);
+/* @return 0, -EAGAIN without room */
+int set_page_offer(struct sender *sd, const struct set_page *page);
+void set_pages_free(struct set_page *pages);
+/* A ticket of the set ended without ACK, and so all did: what of it is on its way is given up. */
+void sender_break_set(struct sender *sd, uint32_t set);
+/* A worker brought it back after its set had been given up. */
+bool parcel_is_orphan(const struct parcel *p);
+int sender_offer(struct sender *sd, const struct pending *p);
+unsigned sender_offer_flags(const struct pending *p);
 
 struct parcel *parcel_new(struct sender *sd, const struct outbound_item *item);
 void parcel_free(struct parcel *p);

@@ -125,7 +125,7 @@ static void group_done(struct job *job)
 	sd->preparing = false;
 	for (size_t i = 0; i < group->n; i++) {
 		struct parcel *p = group->parcels[i];
-		if (sd->closing)
+		if (sd->closing || parcel_is_orphan(p))
 			parcel_free(p);
 		else if (p->result == PARCEL_READY)
 			sender_send_record(p);

@@ -109,6 +109,9 @@ static void open_done(struct job *job)
 	p->working = false;
 	if (sd->closing) {
 		/* on_timer_closed() frees it with the others */
+	} else if (p->dead) {
+		unlink_stream(p);
+		parcel_free(p);
 	} else if (p->result != PARCEL_READY) {
 		unlink_stream(p);
 		sender_give_up(p);
@@ -155,7 +158,10 @@ int sender_on_signature(struct sender *sd, const struct wire_signature *m)
 	buf_append(&p->asked, m->bytes, m->bytes_len);
 	if (!(m->flags & SIGNATURE_LAST))
 		return 0;
-	if (m->flags & SIGNATURE_NONE) {
+	if (p->dead) {
+		unlink_stream(p);
+		parcel_free(p);
+	} else if (m->flags & SIGNATURE_NONE) {
 		p->result = PARCEL_WASTE;
 		unlink_stream(p);
 		sender_give_up(p);

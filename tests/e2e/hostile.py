@@ -15,7 +15,7 @@ import time
 from waiting import SCALE
 
 HELLO, BYE, HEARTBEAT = 0x01, 0x02, 0x03
-RECORD, DATA, BARRIER, SIGNATURE_ASK = 0x10, 0x11, 0x12, 0x13
+RECORD, DATA, BARRIER, SIGNATURE_ASK, SET_ABORT = 0x10, 0x11, 0x12, 0x13, 0x14
 ACK, NEED, REFUSED, BARRIER_DONE, SIGNATURE = 0x20, 0x21, 0x22, 0x23, 0x24
 RANGE_ASK, RANGE_SPLIT, RANGE_LIST = 0x30, 0x31, 0x32
 FINGERPRINTS, DEEP_ASK, DEEP_REPLY = 0x34, 0x35, 0x36
@@ -316,8 +316,8 @@ class Liar:
         return self.ticket
 
     def record(self, path, op=None, ticket=None, stream=0, content=b"", raw_len=None, compressed=0,
-               sent=None, basis=bytes(32), hint="a", seq=None, tail=b"", **fields):
-        """Sends a RECORD. @return its ticket"""
+               sent=None, basis=bytes(32), hint="a", seq=None, tail=b"", member=None, **fields):
+        """Sends a RECORD. @param member (set, members in all) @return its ticket"""
         kind = fields.get("kind", FILE)
         if op is None:
             op = {FILE: WHOLE, ABSENT_KIND: DELETE}.get(kind, META)
@@ -327,6 +327,7 @@ class Liar:
         ticket = self.next_ticket() if ticket is None else ticket
         stream = ticket if stream is True else stream
         body = u8(op) + u32(ticket) + u32(stream)
+        body += u32(member[0]) + struct.pack(">H", member[1]) if member else u32(0)
         body += record_fields(path, seq=seq, content=content, **fields)
         if op == WHOLE and stream == 0:
             sent = content if sent is None else sent
@@ -356,8 +357,10 @@ class Liar:
     def take_record(self, timeout=10.0):
         """The next RECORD. @return (op, ticket, stream, path)"""
         _, body = self.expect(RECORD, timeout=timeout)
-        op, ticket, stream, size = struct.unpack(">BIIH", body[:11])
-        return op, ticket, stream, body[11:11 + size]
+        op, ticket, stream, member = struct.unpack(">BIII", body[:13])
+        at = 15 if member else 13
+        size = struct.unpack(">H", body[at:at + 2])[0]
+        return op, ticket, stream, body[at + 2:at + 2 + size]
 
     def take_ask(self, timeout=10.0):
         """The next RANGE_ASK. @return (id, lo, hi)"""

@@ -267,6 +267,8 @@ violations({
     "op_ref_with_stream": lambda l: l.record("x", op=h.REF, stream=True),
     "ticket_0": lambda l: l.record("x", ticket=0),
     "stream_of_another": lambda l: l.record("x", stream=77),
+    "set_of_one": lambda l: l.record("x", member=(1, 1)),
+    "set_too_large": lambda l: l.record("x", member=(1, 2001)),
     "seq_0": lambda l: l.record("x", seq=0),
     "seq_without_end": lambda l: l.record("x", seq=2**64 - 1),
     "epoch_without_end": lambda l: l.record("x", epoch=2**64 - 1),
@@ -315,6 +317,52 @@ def more_records_than_may_be(liar, scene):
     liar.send(h.BARRIER, h.barrier(1))
     for n in range(4097):
         liar.record(f"behind/{n}", kind=h.DIR)
+
+
+@lie(r"RECORD: more members")
+def a_set_that_grows(liar, scene):
+    liar.record("x", member=(1, 2))
+    liar.record("y", member=(1, 3))
+
+
+@lie(r"RECORD: more members")
+def more_members_than_announced(liar, scene):
+    for n in range(3):
+        liar.record(f"stream{n}", stream=True, size=100, member=(1, 2))
+
+
+@lie(r"RECORD: more members")
+def more_sets_than_may_be(liar, scene):
+    for n in range(1, 66):
+        liar.record(f"member{n}", content=b"x", member=(n, 2))
+
+
+@lie(r"SET_ABORT: field .* is malformed")
+def the_end_of_no_set(liar, scene):
+    liar.send(h.SET_ABORT, h.u32(0))
+
+
+@lie(None)
+def sets_that_do_not_keep_their_word(liar, scene):
+    """Half a set is never there, whatever ends it; then the paths are free again."""
+    liar.send(h.SET_ABORT, h.u32(99))
+    liar.record("half", content=b"x", member=(1, 2))
+    bad = liar.record("other", content=b"x", digest=bytes(32), member=(1, 2))
+    assert liar.answer(bad) == ("need", h.VERIFY)
+    liar.send(h.SET_ABORT, h.u32(1))
+    liar.record("half", stream=True, size=10, member=(2, 3))
+    liar.record("beside", content=b"x", member=(2, 3))
+    liar.send(h.SET_ABORT, h.u32(2))
+    liar.record("nowhere/x", content=b"x", member=(3, 2))
+    liar.record("other", content=b"x", member=(3, 2))
+    assert liar.expect(h.NEED)[1][4] == h.PARENT
+    liar.send(h.SET_ABORT, h.u32(3))
+    assert liar.answer(liar.record("free", content=b"x")) == "ack"
+    for name in ("half", "other", "beside"):
+        assert not (scene.victim.tree / name).exists(), name
+    liar.record("half", content=b"x", member=(4, 2))
+    assert liar.answer(liar.record("other", content=b"x", member=(4, 2))) == "ack"
+    assert (scene.victim.tree / "half").exists()
 
 
 @lie(None)

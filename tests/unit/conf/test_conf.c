@@ -78,7 +78,7 @@ static char *get(void)
 		"\"tls\": {\"certificate\": \"/c.pem\", \"key\": \"/k.pem\"}, \"profile\": "     \
 		"\"all\",\n"                                                                     \
 		"\"rules\": [\"- **/*.log\"], \"ownership\": \"0:0\", \"settle_ms\": 1,\n"       \
-		"\"settle_max_ms\": 200, \"scan_interval_s\": 3, \"max_delete\": 4, \"drift\": " \
+		"\"settle_max_ms\": 200, \"set_settle_ms\": 5, \"scan_interval_s\": 3, \"max_delete\": 4, \"drift\": " \
 		"\"report\",\n"                                                                  \
 		"\"gates\": false, \"hooks\": {\"before_demote\": [\"/bin/true\", \"x\"], "      \
 		"\"on_drift\": []},\n"                                                           \

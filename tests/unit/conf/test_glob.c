@@ -133,12 +133,55 @@ static void hostile_names_cost_no_more_than_others(void **state)
 	assert_true(clock_mono_ms() - start < 5000);
 }
 
+static void a_wildcard_is_found_again(void **state)
+{
+	static const struct {
+		const char *pattern;
+		unsigned which;
+		const char *path, *part; /* NULL: not to be asked for */
+	} wildcards[] = {
+		{"webapps/*.war", 1, "webapps/foo.war", "foo"},
+		{"webapps/*/**", 1, "webapps/foo/a/b", "foo"},
+		{"webapps/*/**", 1, "webapps/foo", "foo"},
+		{"webapps/*/**", 2, "webapps/foo/a", NULL},
+		{"**/*.war", 1, "a/foo.war", NULL},
+		{"tenants/[0-9]*/u/*.xml", 1, "tenants/12/u/A.xml", "12"},
+		{"tenants/[0-9]*/u/*.xml", 2, "tenants/12/u/A.xml", "A"},
+		{"a?b*", 1, "axbyz", "x"},
+		{"a?b*", 2, "axbyz", "yz"},
+		{"*-v?.jar", 2, "lib-v7.jar", "7"},
+		{"*-v?.jar", 1, "lib-v7.jar", "lib"},
+		{"*x*", 1, "axb", NULL},
+		{"a**b", 1, "a12b", "12"},
+		{"\\**", 1, "*12", "12"},
+		{"{a,bc}/*.{x,yy}", 1, "bc/n.yy", "n"},
+		{"{a,*}/*", 1, "a/n", "n"},
+		{"a/*", 1, "a/", NULL},
+		{"abc", 1, "abc", NULL},
+	};
+	for (size_t i = 0; i < ARRAY_LEN(wildcards); i++) {
+		AUTO(glob) *glob = NULL;
+		struct glob_capture part;
+		assert_int_equal(glob_new(&glob, wildcards[i].pattern, NULL), 0);
+		bool found = glob_captured(&part, glob, wildcards[i].which, wildcards[i].path);
+		if (found != (wildcards[i].part != NULL) ||
+		    (found && (part.len != strlen(wildcards[i].part) ||
+			       memcmp(part.at, wildcards[i].part, part.len) != 0)))
+			fail_msg("%s %u %s", wildcards[i].pattern, wildcards[i].which,
+				 wildcards[i].path);
+		bool matches = glob_match(glob, wildcards[i].path).itself;
+		assert_int_equal(glob_has_wildcard(glob, wildcards[i].which, NULL) == 0,
+				 found || !matches);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(patterns_match_what_they_say),
 		cmocka_unit_test(malformed_patterns_are_refused),
 		cmocka_unit_test(braces_cannot_multiply_without_end),
+		cmocka_unit_test(a_wildcard_is_found_again),
 		cmocka_unit_test(hostile_names_cost_no_more_than_others),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -189,11 +189,27 @@ static void what_is_wrong_is_named(void **state)
 	static const struct {
 		const char *name, *rule, *says;
 	} cases[] = {
-		{"wso2", NULL, "wso2is"},	  {"", NULL, "neither"},
-		{"all+keys", NULL, "rules"},	  {"wso2is+key", NULL, "keys, conf"},
-		{"wso2is+", NULL, "sub-profile"}, {"keys", NULL, "neither"},
-		{"all", "a/b", "leave out"},	  {"all", "+a", "replicate"},
-		{"all", "+ /a", "relative"},	  {"all", "", "replicate"},
+		{"wso2", NULL, "wso2is"},
+		{"", NULL, "neither"},
+		{"all+keys", NULL, "rules"},
+		{"wso2is+key", NULL, "keys, conf"},
+		{"wso2is+", NULL, "sub-profile"},
+		{"keys", NULL, "neither"},
+		{"all", "a/b", "leave out"},
+		{"all", "+a", "replicate"},
+		{"all", "+ /a", "relative"},
+		{"all", "", "replicate"},
+		{"all", "- set=x a", "replicated"},
+		{"all", "= set=x a", "\\set="},
+		{"all", "+ set=x", "PATTERN"},
+		{"all", "+ set=x ", "PATTERN"},
+		{"all", "+ set= a", "1 to 64"},
+		{"all", "+ set=a/b a", "letters"},
+		{"all", "+ set={0} *", "letters"},
+		{"all", "+ set={2} *", "wildcard 2"},
+		{"all", "+ set={1} **/*", "before"},
+		{"all", "+ set={1} *a*", "two stars"},
+		{"all", "+ set={1}{1}{1} *", "more than 2"},
 	};
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
 		struct profile *profile = NULL;
@@ -206,6 +222,63 @@ static void what_is_wrong_is_named(void **state)
 	}
 }
 
+static void rules_make_sets(void **state)
+{
+	/* "*" followed by two stars takes the archive, too: its rule comes first. */
+	static const char *const rules[] = {
+		"- webapps/*/tmp",
+		"+ set=app:{1} webapps/*.war",
+		"+ set=app:{1} webapps/*/**",
+		"+ plain/**",
+		"+ set=t{1}-{2} t/[0-9]*/?.xml",
+		"+ \\set=x y",
+		"= conf/x",
+		"+ set=all conf/**",
+	};
+	static const struct {
+		const char *path, *set;
+	} cases[] = {
+		{"webapps/foo.war", "app:foo"},
+		{"webapps/foo", "app:foo"},
+		{"webapps/foo/a/b", "app:foo"},
+		{"webapps/foo/tmp/b", NULL},
+		{"webapps/bar.war", "app:bar"},
+		{"webapps", NULL},
+		{"plain/a", NULL},
+		{"t/12/a.xml", "t12-a"},
+		{"conf/x", NULL},
+		{"conf/y", "all"},
+		{".artifact-sync/x", NULL},
+		{"other", NULL},
+		{"set=x y", NULL},
+	};
+	AUTO(profile) *profile = NULL;
+	struct err err = {0};
+	if (profile_new(&profile, "all", rules, ARRAY_LEN(rules), true, &err) < 0)
+		fail_msg("%s", err.msg);
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		char set[PROFILE_SET_MAX];
+		bool in = profile_set(profile, cases[i].path, set);
+		if (in != (cases[i].set != NULL) || (in && strcmp(set, cases[i].set) != 0))
+			fail_msg("%s: set \"%s\"", cases[i].path, in ? set : "none");
+	}
+	assert_int_equal(profile_judge(profile, "set=x y", false).verdict, R);
+}
+
+static void keys_and_the_settings_that_name_them_are_one_set(void **state)
+{
+	AUTO(profile) *both = NULL, *one = NULL, *none = NULL;
+	char a[PROFILE_SET_MAX], b[PROFILE_SET_MAX];
+	assert_int_equal(profile_new(&both, "wso2is+keys+conf", NULL, 0, true, NULL), 0);
+	assert_int_equal(profile_new(&one, "wso2is+keys", NULL, 0, true, NULL), 0);
+	assert_int_equal(profile_new(&none, "wso2is", NULL, 0, true, NULL), 0);
+	assert_true(profile_set(both, "resources/security/wso2carbon.jks", a));
+	assert_true(profile_set(both, "conf/deployment.toml", b));
+	assert_string_equal(a, b);
+	assert_false(profile_set(one, "conf/deployment.toml", b)); /* compared only */
+	assert_false(profile_set(none, "resources/security/wso2carbon.jks", a));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -216,6 +289,8 @@ int main(void)
 		cmocka_unit_test(gates_can_be_turned_off_here),
 		cmocka_unit_test(the_hash_is_of_what_is_replicated),
 		cmocka_unit_test(what_is_wrong_is_named),
+		cmocka_unit_test(rules_make_sets),
+		cmocka_unit_test(keys_and_the_settings_that_name_them_are_one_set),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

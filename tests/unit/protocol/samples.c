@@ -124,6 +124,16 @@ BUILDER(record_link)
 	ENCODE(record, .op = OP_META, .ticket = 8, .record = old_link);
 }
 
+BUILDER(record_member)
+{
+	ENCODE(record, .op = OP_META, .ticket = 11, .set = 3, .set_n = 2, .record = old_link);
+}
+
+BUILDER(set_abort)
+{
+	ENCODE(set_abort, .set = 3);
+}
+
 BUILDER(record_delete)
 {
 	ENCODE(record, .op = OP_DELETE, .ticket = 9, .record = gone);
@@ -290,6 +300,8 @@ const struct sample samples[] = {
 	{"record_dir", WIRE_RECORD, record_dir},
 	{"record_tree", WIRE_RECORD, record_tree},
 	{"record_link", WIRE_RECORD, record_link},
+	{"record_member", WIRE_RECORD, record_member},
+	{"set_abort", WIRE_SET_ABORT, set_abort},
 	{"record_delete", WIRE_RECORD, record_delete},
 	{"record_absent", WIRE_RECORD, record_absent},
 	{"data", WIRE_DATA, data},
@@ -413,6 +425,7 @@ int samples_recode(uint8_t type, const uint8_t *body, size_t len, uint8_t *out, 
 		RECODE(HEARTBEAT, heartbeat, )
 		RECODE(RECORD, record, )
 		RECODE(DATA, data, )
+		RECODE(SET_ABORT, set_abort, )
 		RECODE(BARRIER, barrier, )
 		RECODE(SIGNATURE_ASK, signature_ask, )
 		RECODE(NEED, need, )

@@ -31,13 +31,23 @@ static void on_record(struct world *w, const struct message *m)
 	bool streamed = m->version.kind == FILE_LARGE;
 	assert_int_equal(inbound_record(w->ib, m->ticket, session_paths[m->path], streamed, 500),
 			 0);
+	if (m->set)
+		assert_int_equal(inbound_member(w->ib, m->ticket, m->set, m->set_n), 0);
 	struct slot *slot = slot_of(w, 0);
 	assert_non_null(slot);
 	/* What has no content is staged by arriving, so that it cannot be overtaken. */
 	bool staged = m->version.kind == GONE || m->version.kind == DIRECTORY;
-	*slot = (struct slot){m->ticket, m->path, m->version, streamed, staged};
+	*slot = (struct slot){m->ticket, m->path, m->version, streamed, staged, m->set};
 	if (staged)
 		inbound_staged(w->ib, m->ticket);
+}
+
+static void on_set_abort(struct world *w, uint32_t set)
+{
+	uint32_t tickets[WIRE_SET_MAX];
+	size_t n = inbound_set_abort(w->ib, set, tickets);
+	for (size_t i = 0; i < n; i++)
+		slot_of(w, tickets[i])->ticket = 0;
 }
 
 void passive_on_frame(struct world *w)
@@ -59,6 +69,7 @@ void passive_on_frame(struct world *w)
 		if (slot)
 			slot->ticket = 0;
 		break;
+	case SET_ABORT: on_set_abort(w, m.set); break;
 	default: assert_int_equal(inbound_barrier(w->ib, m.id, m.denials), 0);
 	}
 }
@@ -94,6 +105,50 @@ static bool has_beneath(const struct world *w, size_t dir)
 	return false;
 }
 
+static bool in_batch(const struct world *w, uint32_t ticket)
+{
+	for (size_t i = 0; i < w->n_batch; i++) {
+		if (w->batch[i] == ticket)
+			return true;
+	}
+	return false;
+}
+
+/* Will there be a directory for it when the batch is through? */
+static bool finds_parent(const struct world *w, const struct slot *slot)
+{
+	if (slot->version.kind == GONE || slot->path == 0)
+		return true;
+	size_t parent = session_parent(slot->path);
+	for (size_t i = 0; i < COUNT(w->slots); i++) {
+		const struct slot *other = &w->slots[i];
+		if (other->ticket && in_batch(w, other->ticket) && other->path == parent)
+			return other->version.kind == DIRECTORY && finds_parent(w, other);
+	}
+	return w->copy[parent].kind == DIRECTORY;
+}
+
+/* Before anything is journaled: a set of which one cannot go on is left out. */
+static void leave_sets_out(struct world *w)
+{
+	for (size_t i = 0; i < COUNT(w->slots); i++) {
+		struct slot *slot = &w->slots[i];
+		uint32_t set = slot->set;
+		if (!slot->ticket || !in_batch(w, slot->ticket) || !set || finds_parent(w, slot))
+			continue;
+		answer(w, slot, NEED, NEED_PARENT);
+		w->left_out++;
+		for (size_t k = 0; k < COUNT(w->slots); k++) {
+			struct slot *other = &w->slots[k];
+			if (!other->ticket || other->set != set)
+				continue;
+			inbound_left_out(w->ib, other->ticket);
+			for (size_t b = 0; b < w->n_batch; b++)
+				w->batch[b] = w->batch[b] == other->ticket ? 0 : w->batch[b];
+		}
+	}
+}
+
 static void install(struct world *w, struct slot *slot)
 {
 	enum kind kind = slot->version.kind;
@@ -105,6 +160,28 @@ static void install(struct world *w, struct slot *slot)
 		fail_msg("\"%s\" goes while something is beneath it", session_paths[slot->path]);
 	w->copy[slot->path] = slot->version;
 	answer(w, slot, ACK, 0);
+}
+
+static bool equal(struct version a, struct version b)
+{
+	return a.kind == b.kind && (a.kind == GONE || a.seq == b.seq);
+}
+
+/* What no batch may ever show: a set as the active never had it. */
+static void check_sets(struct world *w)
+{
+	for (uint32_t set = 1; set <= N_SETS; set++) {
+		bool found = false;
+		for (size_t h = w->n_history; h-- > 0 && !found;) {
+			found = true;
+			for (size_t i = 0; found && i < N_PATHS; i++)
+				found = session_set_of[i] != set ||
+					equal(w->copy[i], w->history[h][i]);
+		}
+		if (!found)
+			fail_msg("set %u is as it never was", set);
+		w->sets++;
+	}
 }
 
 /* The commit's order: what makes room for a file, directories, files, deletions deepest first. */
@@ -130,17 +207,19 @@ void passive_end_commit(struct world *w)
 {
 	if (w->n_batch == 0)
 		return;
+	leave_sets_out(w);
 	for (int pass = 0; pass < 4; pass++) {
 		for (size_t p = 0; p < N_PATHS; p++) {
 			size_t path = pass == 0 || pass == 3 ? N_PATHS - 1 - p : p;
 			for (size_t i = 0; i < w->n_batch; i++) {
-				struct slot *slot = slot_of(w, w->batch[i]);
+				struct slot *slot = w->batch[i] ? slot_of(w, w->batch[i]) : NULL;
 				if (slot && slot->path == path && pass_of(w, slot) == pass)
 					install(w, slot);
 			}
 		}
 	}
 	w->n_batch = 0;
+	check_sets(w);
 }
 
 void passive_judge_barrier(struct world *w)

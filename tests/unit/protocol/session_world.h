@@ -21,13 +21,20 @@ struct version {
 	enum kind kind;
 };
 
-enum frame_kind { RECORD, DATA, ABORT, BARRIER, ACK, NEED, REFUSED, BARRIER_DONE };
+/* Consistency sets, 0 = none: across directories, with a directory, and small enough for a batch.
+ */
+#define N_SETS 3
+extern const uint32_t session_set_of[N_PATHS];
+#define N_HISTORY 4096
+
+enum frame_kind { RECORD, DATA, ABORT, SET_ABORT, BARRIER, ACK, NEED, REFUSED, BARRIER_DONE };
 
 struct message {
 	enum frame_kind kind;
 	uint32_t ticket;
 	size_t path;
 	struct version version;
+	uint32_t set, set_n;
 	bool last;
 	uint64_t id;
 	uint32_t denials;
@@ -42,6 +49,7 @@ struct fifo {
 
 struct stream {
 	uint32_t ticket; /* 0 = unused */
+	uint32_t set;
 	unsigned left;
 };
 
@@ -54,6 +62,7 @@ struct slot {
 	size_t path;
 	struct version version;
 	bool arriving, staged;
+	uint32_t set;
 };
 
 struct world {
@@ -69,6 +78,9 @@ struct world {
 	uint64_t last_barrier;
 	size_t barriers_out;
 	struct version snapshots[MAX_BARRIERS][N_PATHS];
+	/* every state that the active ever had, for the sets */
+	struct version (*history)[N_PATHS];
+	size_t n_history;
 	/* the link */
 	struct fifo there, back;
 	/* the passive */
@@ -78,7 +90,7 @@ struct world {
 	uint32_t batch[N_RECORDS];
 	size_t n_batch;
 	/* what happened, to know that the schedule was worth something */
-	size_t clean, dropped, acks, needs, refusals, aborts;
+	size_t clean, dropped, acks, needs, refusals, aborts, set_aborts, sets, left_out;
 };
 
 /* Both sides. */
@@ -91,6 +103,7 @@ size_t session_parent(size_t path);
 /* The active: each does one thing, or nothing when there is nothing to do. */
 void active_change(struct world *w, size_t path, enum kind kind);
 void active_change_something(struct world *w);
+void active_remember(struct world *w);
 void active_offer_pending(struct world *w);
 void active_begin_one(struct world *w);
 void active_go_on_with_a_stream(struct world *w);

@@ -4,7 +4,7 @@
 #include "protocol/inbound.h"
 #include "protocol/wire.h"
 
-static const struct inbound_limits limits = {.records = 8, .streams = 2, .batch = 4};
+static const struct inbound_limits limits = {.records = 8, .streams = 2, .batch = 4, .sets = 2};
 
 static void record(struct inbound *ib, uint32_t ticket)
 {
@@ -193,6 +193,84 @@ static void barriers_are_limited_and_grow(void **state)
 	inbound_free(ib);
 }
 
+static void member(struct inbound *ib, uint32_t ticket, uint32_t set, uint32_t n)
+{
+	record(ib, ticket);
+	assert_int_equal(inbound_member(ib, ticket, set, n), 0);
+}
+
+static void a_set_is_batched_whole(void **state)
+{
+	struct inbound *ib = inbound_new(&limits);
+	record(ib, 1);
+	member(ib, 2, 7, 3);
+	inbound_staged(ib, 2);
+	member(ib, 3, 7, 3);
+	inbound_staged(ib, 1);
+	inbound_staged(ib, 3);
+	record(ib, 4);
+	inbound_staged(ib, 4);
+	BATCH(ib, 1, 4); /* the third has not come */
+	member(ib, 5, 7, 3);
+	expect_batch(ib, NULL, 0);
+	record(ib, 6);
+	inbound_staged(ib, 6);
+	inbound_staged(ib, 5);
+	uint32_t out[4];
+	assert_int_equal(inbound_batch(ib, out, 2), 0); /* no room: nothing goes before it */
+	BATCH(ib, 2, 3, 5, 6);
+	inbound_answered(ib, 2, true);
+	inbound_answered(ib, 3, false); /* in the journal already: for itself */
+	inbound_answered(ib, 5, true);
+	assert_int_equal(inbound_set_abort(ib, 7, out), 0);
+	assert_int_equal(inbound_unanswered(ib), 3);
+	inbound_free(ib);
+}
+
+static void a_denied_member_stops_its_set(void **state)
+{
+	struct inbound *ib = inbound_new(&limits);
+	uint32_t out[WIRE_SET_MAX];
+	member(ib, 1, 7, 3);
+	member(ib, 2, 7, 3);
+	inbound_staged(ib, 1);
+	inbound_answered(ib, 2, false);
+	member(ib, 3, 7, 3); /* was on the link */
+	inbound_staged(ib, 3);
+	expect_batch(ib, NULL, 0);
+	assert_int_equal(inbound_barrier(ib, 1, 1), 0);
+	assert_int_equal(inbound_unanswered(ib), 2);
+	assert_int_equal(inbound_set_abort(ib, 7, out), 2);
+	assert_int_equal(inbound_set_abort(ib, 7, out), 0);
+	expect_barrier(ib, 1, false);
+	member(ib, 4, 8, 2);
+	inbound_answered(ib, 4, true); /* there already */
+	member(ib, 5, 8, 2);
+	inbound_staged(ib, 5);
+	BATCH(ib, 5);
+	inbound_left_out(ib, 5);
+	expect_batch(ib, NULL, 0);
+	assert_int_equal(inbound_set_abort(ib, 8, out), 1);
+	assert_int_equal(inbound_unanswered(ib), 0);
+	inbound_free(ib);
+}
+
+static void sets_are_bounded(void **state)
+{
+	struct inbound *ib = inbound_new(&limits);
+	record(ib, 1);
+	assert_int_equal(inbound_member(ib, 1, 1, 5), -EPROTO); /* more than a batch takes */
+	assert_int_equal(inbound_member(ib, 1, 1, 2), 0);
+	member(ib, 2, 2, 2);
+	record(ib, 3);
+	assert_int_equal(inbound_member(ib, 3, 3, 2), -EMSGSIZE);
+	assert_int_equal(inbound_member(ib, 3, 2, 3), -EPROTO);
+	assert_int_equal(inbound_member(ib, 3, 2, 2), 0);
+	record(ib, 4);
+	assert_int_equal(inbound_member(ib, 4, 2, 2), -EPROTO);
+	inbound_free(ib);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -205,6 +283,9 @@ int main(void)
 		cmocka_unit_test(a_barrier_closes_the_intake),
 		cmocka_unit_test(a_denied_record_spoils_barriers_behind_it),
 		cmocka_unit_test(barriers_are_limited_and_grow),
+		cmocka_unit_test(a_set_is_batched_whole),
+		cmocka_unit_test(a_denied_member_stops_its_set),
+		cmocka_unit_test(sets_are_bounded),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,6 +3,7 @@
  *  - inbound never sees a violation: no path twice under way, no window exceeded;
  *  - a directory is removed or replaced only when nothing is beneath it;
  *  - a barrier judged clean finds exactly the tree the active had when it sent it;
+ *  - after every batch each consistency set is as the active had it at some moment;
  *  - when the denials stop, every newest version is acknowledged, once. */
 #include "session_world.h"
 
@@ -42,19 +43,25 @@ static void expect_all_acknowledged(const struct world *w)
 	}
 }
 
+static struct version history[N_HISTORY][N_PATHS];
+
 static void run(struct world *w, uint64_t seed, size_t steps)
 {
 	const struct outbound_limits out = {.records = N_RECORDS,
 					    .bytes = 1000,
 					    .streams = N_STREAMS,
-					    .pending = 4 + seed % 12};
+					    .pending = 10 + seed % 6, /* all sets, stale */
+					    .sets = 2};
 	const struct inbound_limits in = {
-		.records = N_RECORDS, .streams = N_STREAMS, .batch = 1 + seed % N_RECORDS};
+		.records = N_RECORDS, .streams = N_STREAMS, .batch = 4 + seed % 5, .sets = 2};
 	memset(w, 0, sizeof(*w));
+	w->history = history;
+	active_remember(w); /* nothing at all */
 	w->seed = seed;
 	w->ob = outbound_new(&out);
 	w->ib = inbound_new(&in);
 	active_change(w, 0, DIRECTORY);
+	active_remember(w);
 	for (size_t i = 0; i < steps; i++)
 		step(w);
 	w->calm = true;
@@ -72,6 +79,7 @@ static void random_sessions_end_in_agreement(void **state)
 	static struct world w;
 	uint64_t seed = random_seed();
 	size_t clean = 0, dropped = 0, acks = 0, needs = 0, refusals = 0, aborts = 0;
+	size_t set_aborts = 0, sets = 0, left_out = 0;
 	for (int i = 0; i < 60; i++) {
 		uint64_t one = seed + (uint64_t)i * 0x9e3779b97f4a7c15u;
 		print_message("session %llu\n", (unsigned long long)one);
@@ -82,11 +90,17 @@ static void random_sessions_end_in_agreement(void **state)
 		needs += w.needs;
 		refusals += w.refusals;
 		aborts += w.aborts;
+		set_aborts += w.set_aborts;
+		sets += w.sets;
+		left_out += w.left_out;
 	}
 	print_message(
 		"acks %zu, needs %zu, refusals %zu, aborts %zu, barriers %zu clean, %zu dropped\n",
 		acks, needs, refusals, aborts, clean, dropped);
 	assert_true(acks > 1000 && needs > 100 && refusals > 100 && aborts > 100);
+	print_message("sets looked at %zu times, aborted %zu, left out %zu\n", sets, set_aborts,
+		      left_out);
+	assert_true(sets > 1000 && set_aborts > 100);
 	assert_true(clean > 100 && dropped > 10);
 }
 

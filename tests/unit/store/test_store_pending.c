@@ -308,6 +308,71 @@ static void an_acknowledgement_clears_the_refusal(void **state)
 	assert_int_equal(store_note_count(f->store, NOTE_HELD), 1);
 }
 
+static void set_paths(struct fixture *f, const char *set, char *out)
+{
+	static struct pending page[WIRE_SET_MAX + 64];
+	size_t above, n;
+	assert_ok(store_pending_set(f->store, "b", set, page, ARRAY_LEN(page), &above, &n, &f->err),
+		  &f->err);
+	*out = '\0';
+	for (size_t i = 0; i < n; i++) {
+		strcat(out, i == 0 ? "" : i == above ? " | " : " ");
+		strcat(out, *page[i].path ? page[i].path : ".");
+		free(page[i].path);
+	}
+}
+
+static struct profile *profile_of(const char *one, const char *other)
+{
+	struct profile *profile;
+	struct err err = {0};
+	const char *const rules[] = {one, other};
+	assert_ok(profile_new(&profile, "all", rules, 2, true, &err), &err);
+	return profile;
+}
+
+static void a_set_is_what_is_pending_of_it(void **state)
+{
+	struct fixture *f = *state;
+	char text[512];
+	AUTO(profile) *sets = profile_of("+ set=s:{1} d/*.war", "+ set=s:{1} d/*/**");
+	AUTO(profile) *others = profile_of("+ set=t d/a.war", "+ set=t d/b");
+	capture_dir(f, "");
+	capture_dir(f, "d");
+	capture_file(f, "d/a.war", 1); /* before anybody said what is a set */
+	assert_ok(store_use_profile(f->store, sets, &f->err), &f->err);
+	capture_dir(f, "d/a");
+	capture_file(f, "d/a/x", 1);
+	capture_file(f, "d/b.war", 1);
+	capture_file(f, "d/b", 1);
+	set_paths(f, "s:a", text);
+	assert_string_equal(text, ". d | d/a d/a.war d/a/x");
+	ack_current(f, "b", "");
+	ack_current(f, "b", "d");
+	ack_current(f, "b", "d/a.war");
+	set_paths(f, "s:a", text);
+	assert_string_equal(text, "d/a d/a/x");
+	capture_loss(f, "d/a/x");
+	capture_file(f, "d/a.war", 2);
+	set_paths(f, "s:a", text);
+	assert_string_equal(text, "d/a d/a.war d/a/x"); /* the deletion last */
+	set_paths(f, "s:none", text);
+	assert_string_equal(text, "");
+	char *live[4];
+	size_t n;
+	assert_ok(store_members(f->store, "s:a", live, 4, &n, &f->err), &f->err);
+	assert_int_equal(n, 2);
+	free(live[0]);
+	free(live[1]);
+	fixture_reopen(f);
+	assert_ok(store_use_profile(f->store, others, &f->err), &f->err);
+	set_paths(f, "s:a", text);
+	assert_string_equal(text, "");
+	set_paths(f, "t", text);
+	assert_string_equal(text, "d/a.war d/b");
+	assert_digest_holds(f);
+}
+
 #define ACTIVE(test) cmocka_unit_test_setup_teardown(test, fixture_active, fixture_end)
 
 int main(void)
@@ -325,6 +390,7 @@ int main(void)
 		ACTIVE(deletions_are_pending_until_acknowledged_then_pruned),
 		ACTIVE(many_tombstones_are_pruned_in_chunks),
 		ACTIVE(an_acknowledgement_clears_the_refusal),
+		ACTIVE(a_set_is_what_is_pending_of_it),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -336,6 +336,45 @@ static void a_missing_parent_is_asked_for(void **state)
 	assert_int_equal(store_get(node.store, "no/x", &e, &node.err), -ENOENT);
 }
 
+/* Of set 1 a parent is missing, of set 2 the content that metadata was sent for: both stay out. */
+static void a_set_goes_whole_or_not_at_all(void **state)
+{
+	const struct line old[] = {
+		{OP_META, "", RECORD_DIR, NULL, 0755, S(1)},
+		{OP_WHOLE, "a", RECORD_FILE, "old", 0644, S(1)},
+		{OP_WHOLE, "b", RECORD_FILE, "old", 0644, S(1)},
+		{OP_WHOLE, "c", RECORD_FILE, "old", 0644, S(1)},
+	};
+	commit_lines(&node, old, ARRAY_LEN(old));
+	const struct line new[] = {
+		{OP_WHOLE, "a", RECORD_FILE, "new", 0644, S(2)},
+		{OP_WHOLE, "none/x", RECORD_FILE, "new", 0644, S(2)},
+		{OP_META, "gone", RECORD_FILE, "other", 0600, S(2)},
+		{OP_DELETE, "b", RECORD_ABSENT, NULL, 0, 0},
+		{OP_META, "d", RECORD_DIR, NULL, 0755, S(2)},
+		{OP_WHOLE, "d/x", RECORD_FILE, "new", 0644, S(2)},
+		{OP_WHOLE, "c", RECORD_FILE, "new", 0644, S(2)},
+	};
+	static const uint32_t sets[] = {1, 1, 2, 2, 3, 3, 0};
+	struct commit_item *items = items_make(&node, new, ARRAY_LEN(new));
+	for (size_t i = 0; i < ARRAY_LEN(new); i++)
+		items[i].set = sets[i];
+	assert_fine(commit_run(&node.env, items, ARRAY_LEN(new), &node.err), &node.err);
+	assert_int_equal(items[0].result, COMMIT_LEFT);
+	assert_int_equal(items[1].result, COMMIT_NEED);
+	assert_int_equal(items[1].reason, NEED_PARENT);
+	assert_int_equal(items[2].result, COMMIT_NEED);
+	assert_int_equal(items[3].result, COMMIT_LEFT);
+	for (size_t i = 4; i < ARRAY_LEN(new); i++) {
+		assert_int_equal(items[i].result, COMMIT_DONE);
+		assert_true(is_line_true(&node, &new[i]));
+	}
+	assert_true(is_line_true(&node, &old[1]));
+	assert_true(is_line_true(&node, &old[2]));
+	assert_consistent(&node);
+	items_free(items, ARRAY_LEN(new));
+}
+
 static void a_read_only_directory_is_opened_for_a_moment(void **state)
 {
 	const struct line before[] = {DIR_LINE("", 0755, S(1)), DIR_LINE("ro", 0555, S(2)),
@@ -771,6 +810,7 @@ int main(void)
 		NODE(what_the_survivor_never_had_goes_to_the_salvage),
 		NODE(when_the_salvage_fails_nothing_is_replaced),
 		NODE(a_missing_parent_is_asked_for),
+		NODE(a_set_goes_whole_or_not_at_all),
 		NODE(a_read_only_directory_is_opened_for_a_moment),
 		cmocka_unit_test_setup_teardown(
 			a_root_that_is_away_refuses_by_name_and_the_rest_goes_on, begin_followed,
