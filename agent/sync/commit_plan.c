@@ -70,7 +70,7 @@ static int plan_publish(const struct commit_env *env, struct commit_op *op,
 	struct commit_item *item = op->item;
 	op->row.op = JOURNAL_PUBLISH;
 	op->phase = PHASE_FILES;
-	op->displaces_dir = old->rec.kind == RECORD_DIR;
+	op->displaces_dir = old->rec.kind == RECORD_DIR || old->flags & ENTRY_KEPT;
 	if (env->profile)
 		op->order_class =
 			profile_judge(env->profile, item->entry.rec.path, false).order_class;
