@@ -150,12 +150,18 @@ static void offer_page(struct sender *sd, struct refill_job *refill)
 			(p->kind == RECORD_FILE || p->kind == RECORD_SYMLINK ? OUTBOUND_LEAF : 0) |
 			(p->kind == RECORD_ABSENT ? OUTBOUND_DELETION : 0);
 		int r = outbound_offer(sd->outbound, p->path, p->seq, p->size, flags);
-		BUG_ON(r == -EAGAIN || r == -ENOMEM);
+		BUG_ON(r == -ENOMEM);
+		/* What the peer asked for again while the page was read has taken the room: the
+		 * page is read once more. */
+		if (r == -EAGAIN)
+			return;
 	}
 	/* The last entry is never one of the ancestors that were put before their descendants. */
 	if (refill->n > 0)
 		sd->cursor = refill->page[refill->n - 1].seq;
-	if (refill->n < refill->max) {
+	/* Only an empty page is the last one: one is cut short, too, where a record and the
+	 * directories above it do not fit in what is left. */
+	if (refill->n == 0) {
 		sd->covered = refill->covered;
 		if (sd->cursor < refill->covered)
 			sd->cursor = refill->covered;
