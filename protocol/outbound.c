@@ -1,41 +1,26 @@
 /* A pending record is in the queue of its size class, or parked: it was looked at and may not go
  * yet. Whoever blocks it has its place marked, so that a change there brings the parked ones back;
  * a look that finds nothing new costs nothing. Why nothing can wait for ever: a record waits for
- * its own path under way, which will be answered; a leaf waits for what is pending beneath it; the
- * rest waits for directories above it that are pending, and these wait for nothing beneath them. */
+ * its own path under way, which will be answered; a leaf waits for what is pending beneath it, and
+ * one that is no deletion for what is under way there; the rest waits for directories above it that
+ * are pending, and these wait for nothing beneath them, or that are under way, to be sent. */
 #include "protocol/outbound.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "protocol/outbound_queue.h"
 #include "protocol/places.h"
 #include "protocol/wire.h"
-
-struct outbound_entry {
-	struct outbound_item item;
-	struct place *place;
-	struct queue *queue; /* NULL while under way */
-	struct outbound_entry *prev, *next;
-	struct outbound_entry *next_ticket; /* in its bucket, while under way */
-	uint64_t order;			    /* of the first offer; survives replacement and NEED */
-	bool recreated; /* what is pending turned from a leaf into a directory */
-	bool sent;
-	char path[];
-};
-
-/* Ascending in `order`. */
-struct queue {
-	struct outbound_entry *first, *last;
-};
 
 enum size_class { SMALL, STREAMED, N_CLASSES };
 
 struct outbound {
 	struct outbound_limits limits;
 	struct places places;
-	struct queue queues[N_CLASSES];
-	struct queue parked;
+	struct outbound_queue queues[N_CLASSES];
+	struct outbound_queue parked;
 	struct outbound_entry **tickets; /* hash table of what is under way */
 	size_t ticket_mask;
 	uint64_t next_order;
@@ -45,47 +30,6 @@ struct outbound {
 	uint64_t bytes[N_CLASSES]; /* under way, in the measure of cost() */
 	enum size_class turn;
 };
-
-/* ---- queues ------------------------------------------------------------------------------- */
-
-static void queue_remove(struct outbound_entry *entry)
-{
-	struct queue *queue = entry->queue;
-	*(entry->prev ? &entry->prev->next : &queue->first) = entry->next;
-	*(entry->next ? &entry->next->prev : &queue->last) = entry->prev;
-	entry->prev = entry->next = NULL;
-	entry->queue = NULL;
-}
-
-static void queue_insert_before(struct queue *queue, struct outbound_entry *next,
-				struct outbound_entry *entry)
-{
-	entry->queue = queue;
-	entry->next = next;
-	entry->prev = next ? next->prev : queue->last;
-	*(entry->prev ? &entry->prev->next : &queue->first) = entry;
-	*(next ? &next->prev : &queue->last) = entry;
-}
-
-/* For entries that belong near the front. */
-static void queue_insert_from_first(struct queue *queue, struct outbound_entry *entry)
-{
-	struct outbound_entry *next = queue->first;
-	while (next && next->order < entry->order)
-		next = next->next;
-	queue_insert_before(queue, next, entry);
-}
-
-/* For entries that belong near the end. */
-static void queue_insert_from_last(struct queue *queue, struct outbound_entry *entry)
-{
-	struct outbound_entry *next = NULL, *prev = queue->last;
-	while (prev && prev->order > entry->order) {
-		next = prev;
-		prev = prev->prev;
-	}
-	queue_insert_before(queue, next, entry);
-}
 
 static enum size_class class_of(const struct outbound_entry *entry)
 {
@@ -103,8 +47,8 @@ static void wake(struct outbound *ob, struct place *place)
 	place->wakes = false;
 	while (ob->parked.last) {
 		struct outbound_entry *entry = ob->parked.last;
-		queue_remove(entry);
-		queue_insert_from_first(&ob->queues[class_of(entry)], entry);
+		outbound_queue_remove(entry);
+		outbound_queue_insert_from_first(&ob->queues[class_of(entry)], entry);
 	}
 }
 
@@ -113,6 +57,23 @@ static void set_pending(struct place *place, struct outbound_entry *entry)
 	place->pending = entry;
 	for (struct place *above = place->parent; above; above = above->parent)
 		above->pending_beneath++;
+}
+
+static void set_under_way(struct place *place, struct outbound_entry *entry)
+{
+	place->under_way = entry;
+	for (struct place *above = place->parent; above; above = above->parent)
+		above->under_way_beneath++;
+}
+
+static void clear_under_way(struct outbound *ob, struct place *place)
+{
+	place->under_way = NULL;
+	wake(ob, place);
+	for (struct place *above = place->parent; above; above = above->parent) {
+		if (--above->under_way_beneath == 0)
+			wake(ob, above);
+	}
 }
 
 static void clear_pending(struct outbound *ob, struct place *place)
@@ -128,6 +89,10 @@ static void clear_pending(struct outbound *ob, struct place *place)
 /* Must `entry` wait for what is at `above`, a place above its own? */
 static bool waits_for(const struct outbound_entry *entry, const struct place *above)
 {
+	/* Small records are sent in the order in which they began; a stream is opened beside them
+	 * and would be ahead of its directory. */
+	if (entry->item.streamed && above->under_way && !above->under_way->sent)
+		return true;
 	if (!above->pending || above->pending->item.leaf)
 		return false; /* nothing to come, or something that waits for us */
 	if (entry->item.need == NEED_PARENT)
@@ -138,10 +103,20 @@ static bool waits_for(const struct outbound_entry *entry, const struct place *ab
 	return above->pending->recreated || above->pending->order < entry->order;
 }
 
+/* A deletion follows those beneath it closely, since the receiver keeps to their order. What takes
+ * the place of a directory may come in a stream and be ready before them: it waits until the
+ * directory is known to be empty. */
+static bool waits_for_beneath(const struct outbound_entry *entry)
+{
+	const struct place *place = entry->place;
+	return entry->item.leaf && (place->pending_beneath > 0 ||
+				    (!entry->item.deletion && place->under_way_beneath > 0));
+}
+
 static bool is_blocked(const struct outbound_entry *entry)
 {
 	struct place *place = entry->place;
-	if (place->under_way || (entry->item.leaf && place->pending_beneath > 0)) {
+	if (place->under_way || waits_for_beneath(entry)) {
 		place->wakes = true;
 		return true;
 	}
@@ -220,13 +195,20 @@ static void replace(struct outbound *ob, struct outbound_entry *entry, uint64_t 
 		    unsigned flags)
 {
 	enum size_class before = class_of(entry);
-	bool was_leaf = entry->item.leaf;
+	bool was_leaf = entry->item.leaf, was_deletion = entry->item.deletion;
+	bool parked = entry->queue == &ob->parked;
 	describe(&entry->item, seq, size, flags);
 	entry->item.attempts = 0;
 	entry->recreated = !entry->item.leaf && (was_leaf || entry->recreated);
-	if (class_of(entry) != before && entry->queue != &ob->parked) {
-		queue_remove(entry);
-		queue_insert_from_first(&ob->queues[class_of(entry)], entry);
+	/* A deletion needs no directory, what comes in its stead does: one that was offered since
+	 * goes before it. */
+	bool anew = was_deletion && !entry->item.deletion;
+	if (anew)
+		entry->order = ob->next_order++;
+	if (anew || (class_of(entry) != before && !parked)) {
+		outbound_queue_remove(entry);
+		(anew ? outbound_queue_insert_from_last : outbound_queue_insert_from_first)(
+			parked ? &ob->parked : &ob->queues[class_of(entry)], entry);
 	}
 	wake(ob, entry->place);
 }
@@ -246,7 +228,7 @@ static int add(struct outbound *ob, const char *path, uint64_t seq, uint64_t siz
 	describe(&entry->item, seq, size, flags);
 	entry->place = place;
 	entry->order = ob->next_order++;
-	queue_insert_from_last(&ob->queues[class_of(entry)], entry);
+	outbound_queue_insert_from_last(&ob->queues[class_of(entry)], entry);
 	set_pending(place, entry);
 	ob->pending++;
 	return 0;
@@ -299,8 +281,8 @@ static struct outbound_entry *candidate(struct outbound *ob, enum size_class cla
 {
 	struct outbound_entry *entry;
 	while ((entry = ob->queues[class].first) && is_blocked(entry)) {
-		queue_remove(entry);
-		queue_insert_from_last(&ob->parked, entry);
+		outbound_queue_remove(entry);
+		outbound_queue_insert_from_last(&ob->parked, entry);
 	}
 	return entry && fits(ob, entry) ? entry : NULL;
 }
@@ -314,7 +296,7 @@ static uint32_t next_ticket(struct outbound *ob)
 
 static void put_under_way(struct outbound *ob, struct outbound_entry *entry)
 {
-	queue_remove(entry);
+	outbound_queue_remove(entry);
 	ob->pending--;
 	entry->item.ticket = next_ticket(ob);
 	entry->sent = false;
@@ -325,7 +307,7 @@ static void put_under_way(struct outbound *ob, struct outbound_entry *entry)
 	ob->unsent++;
 	ob->streams += entry->item.streamed;
 	ob->bytes[class_of(entry)] += cost(ob, &entry->item);
-	entry->place->under_way = entry;
+	set_under_way(entry->place, entry);
 	clear_pending(ob, entry->place);
 }
 
@@ -364,6 +346,7 @@ static void mark_sent(struct outbound *ob, struct outbound_entry *entry)
 	if (entry->sent)
 		return;
 	entry->sent = true;
+	wake(ob, entry->place);
 	ob->unsent--;
 	ob->streams -= entry->item.streamed;
 }
@@ -389,8 +372,7 @@ static struct outbound_entry *take_back(struct outbound *ob, uint32_t ticket)
 	mark_sent(ob, entry);
 	ob->under_way--;
 	ob->bytes[class_of(entry)] -= cost(ob, &entry->item);
-	entry->place->under_way = NULL;
-	wake(ob, entry->place);
+	clear_under_way(ob, entry->place);
 	return entry;
 }
 
@@ -442,7 +424,7 @@ static int take_again(struct outbound *ob, uint32_t ticket, uint8_t need)
 	}
 	entry->item.need = need;
 	entry->item.ticket = 0;
-	queue_insert_from_first(&ob->queues[class_of(entry)], entry);
+	outbound_queue_insert_from_first(&ob->queues[class_of(entry)], entry);
 	set_pending(entry->place, entry);
 	ob->pending++;
 	return 0;
