@@ -255,6 +255,8 @@ static void send_barrier_if_drained(struct sender *sd)
 		.id = ++sd->barrier_id,
 		.denials = outbound_denials(sd->outbound)};
 	memcpy(barrier.digest, state.digest, sizeof(barrier.digest));
+	barrier.chain_n = state.chain_n;
+	memcpy(barrier.chain, state.chain, sizeof(barrier.chain));
 	struct wr w;
 	wr_init(&w, body, sizeof(body));
 	wire_encode_barrier(&w, &barrier);
