@@ -77,9 +77,10 @@ int inbound_abort(struct inbound *ib, uint32_t stream);
  * it is dropped: it was answered early, or its sender aborted it. */
 bool inbound_is_wanted(const struct inbound *ib, uint32_t ticket);
 
-/* Ready to be committed; a stream after its end only. What has no content (deletions, directories)
- * is to be staged at once when it arrives: so no record overtakes the deletion or directory it
- * depends on. */
+/* Ready to be committed; a stream after its end only. A directory is to be staged at once when it
+ * arrives, a deletion before whatever arrived after it and is no stream: so no record overtakes the
+ * directory or the deletion that it depends on. (A stream depends on no deletion that is under
+ * way: outbound.h.) */
 void inbound_staged(struct inbound *ib, uint32_t ticket);
 
 /* An ACK (acknowledged), or a NEED or REFUSED (not) was sent, for a ticket that is wanted. Their

@@ -14,6 +14,8 @@ void wire_encode_barrier(struct wr *w, const struct wire_barrier *m)
 	wr_u64(w, m->records);
 	wr_u32(w, m->denials);
 	wr_raw(w, m->digest, sizeof(m->digest));
+	wr_u64(w, m->chain_n);
+	wr_raw(w, m->chain, sizeof(m->chain));
 }
 
 int wire_decode_barrier(struct wire_barrier *out, struct rd *r)
@@ -27,6 +29,8 @@ int wire_decode_barrier(struct wire_barrier *out, struct rd *r)
 	out->records = rd_counter(r, "records");
 	out->denials = rd_u32(r, "denials");
 	rd_copy(r, out->digest, sizeof(out->digest), "digest");
+	out->chain_n = rd_counter(r, "chain_n");
+	rd_copy(r, out->chain, sizeof(out->chain), "chain");
 	return rd_end(r);
 }
 

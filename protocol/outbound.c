@@ -1,8 +1,9 @@
 /* A pending record is in the queue of its size class, or parked: it was looked at and may not go
  * yet. Whoever blocks it has its place marked, so that a change there brings the parked ones back;
  * a look that finds nothing new costs nothing. Why nothing can wait for ever: a record waits for
- * its own path under way, which will be answered; a leaf waits for what is pending beneath it; the
- * rest waits for directories above it that are pending, and these wait for nothing beneath them. */
+ * its own path under way, which will be answered; a leaf waits for what is pending beneath it, and
+ * one that is no deletion for what is under way there; the rest waits for directories above it that
+ * are pending, and these wait for nothing beneath them, or that are under way, to be sent. */
 #include "protocol/outbound.h"
 
 #include <errno.h>
@@ -82,6 +83,23 @@ void outbound_set_pending(struct place *place, struct outbound_entry *entry)
 		above->pending_beneath++;
 }
 
+static void set_under_way(struct place *place, struct outbound_entry *entry)
+{
+	place->under_way = entry;
+	for (struct place *above = place->parent; above; above = above->parent)
+		above->under_way_beneath++;
+}
+
+static void clear_under_way(struct outbound *ob, struct place *place)
+{
+	place->under_way = NULL;
+	outbound_wake(ob, place);
+	for (struct place *above = place->parent; above; above = above->parent) {
+		if (--above->under_way_beneath == 0)
+			outbound_wake(ob, above);
+	}
+}
+
 void outbound_clear_pending(struct outbound *ob, struct place *place)
 {
 	place->pending = NULL;
@@ -106,6 +124,10 @@ static bool waits_for(const struct outbound_entry *entry, const struct place *ab
 		return true;
 	if (above->pending && entry->set && above->pending->set == entry->set)
 		return false; /* they come into the tree together */
+	/* Small records are sent in the order in which they began; a stream is opened beside them
+	 * and would be ahead of its directory. */
+	if (entry->item.streamed && above->under_way && !above->under_way->sent)
+		return true;
 	if (!above->pending || above->pending->item.leaf)
 		return false; /* nothing to come, or something that waits for us */
 	if (entry->item.need == NEED_PARENT)
@@ -116,11 +138,21 @@ static bool waits_for(const struct outbound_entry *entry, const struct place *ab
 	return above->pending->recreated || above->pending->order < entry->order;
 }
 
+/* A deletion follows those beneath it closely, since the receiver keeps to their order. What takes
+ * the place of a directory may come in a stream and be ready before them: it waits until the
+ * directory is known to be empty. */
+static bool waits_for_beneath(const struct outbound_entry *entry)
+{
+	const struct place *place = entry->place;
+	return entry->item.leaf &&
+	       (place->pending_beneath > place->own_beneath || place->sets_beneath > 0 ||
+		(!entry->item.deletion && place->under_way_beneath > 0));
+}
+
 bool outbound_is_blocked(const struct outbound_entry *entry)
 {
 	struct place *place = entry->place;
-	bool beneath = place->pending_beneath > place->own_beneath || place->sets_beneath > 0;
-	if (place->under_way || (entry->item.leaf && beneath)) {
+	if (place->under_way || waits_for_beneath(entry)) {
 		place->wakes = true;
 		return true;
 	}
@@ -202,13 +234,20 @@ static void replace(struct outbound *ob, struct outbound_entry *entry, uint64_t 
 		    unsigned flags)
 {
 	enum size_class before = class_of(entry);
-	bool was_leaf = entry->item.leaf;
+	bool was_leaf = entry->item.leaf, was_deletion = entry->item.deletion;
+	bool parked = entry->queue == &ob->parked;
 	outbound_describe(&entry->item, seq, size, flags);
 	entry->item.attempts = 0;
 	entry->recreated = !entry->item.leaf && (was_leaf || entry->recreated);
-	if (class_of(entry) != before && entry->queue != &ob->parked) {
+	/* A deletion needs no directory, what comes in its stead does: one that was offered since
+	 * goes before it. */
+	bool anew = was_deletion && !entry->item.deletion;
+	if (anew)
+		entry->order = ob->next_order++;
+	if (anew || (class_of(entry) != before && !parked)) {
 		outbound_queue_remove(entry);
-		outbound_queue_insert_from_first(&ob->queues[class_of(entry)], entry);
+		(anew ? outbound_queue_insert_from_last : outbound_queue_insert_from_first)(
+			parked ? &ob->parked : &ob->queues[class_of(entry)], entry);
 	}
 	outbound_wake(ob, entry->place);
 }
@@ -326,7 +365,7 @@ static void put_under_way(struct outbound *ob, struct outbound_entry *entry)
 	ob->streams += entry->item.streamed;
 	if (!entry->set)
 		ob->bytes[class_of(entry)] += cost(ob, &entry->item);
-	entry->place->under_way = entry;
+	set_under_way(entry->place, entry);
 	if (entry->set)
 		outbound_set_counts(ob, entry, 1);
 	outbound_clear_pending(ob, entry->place);
@@ -376,6 +415,7 @@ static void mark_sent(struct outbound *ob, struct outbound_entry *entry)
 	if (entry->sent)
 		return;
 	entry->sent = true;
+	outbound_wake(ob, entry->place);
 	ob->unsent--;
 	ob->streams -= entry->item.streamed;
 }
@@ -404,8 +444,7 @@ struct outbound_entry *outbound_take_back(struct outbound *ob, uint32_t ticket)
 		outbound_set_counts(ob, entry, -1);
 	else
 		ob->bytes[class_of(entry)] -= cost(ob, &entry->item);
-	entry->place->under_way = NULL;
-	outbound_wake(ob, entry->place);
+	clear_under_way(ob, entry->place);
 	return entry;
 }
 

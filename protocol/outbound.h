@@ -8,8 +8,9 @@
  * own: a large file never delays a small one;
  *  - a path is never under way twice: its newer version waits for the answer;
  *  - a record waits while a directory above it is pending that was offered before it, or that was
- * no directory in the version before;
- *  - what is no directory (a deletion above all) waits until nothing beneath it is pending. */
+ *    no directory in the version before, and one in a stream until it has been sent;
+ *  - what is no directory (a deletion above all) waits until nothing beneath it is pending, and a
+ *    file or link until nothing beneath it is under way, either. */
 #ifndef PROTOCOL_OUTBOUND_H
 #define PROTOCOL_OUTBOUND_H
 
@@ -58,7 +59,8 @@ void outbound_free(struct outbound *ob);
 
 /**
  * Offers a record the peer needs. A newer version of a pending path replaces it and keeps its
- * place in the order; of one under way it waits until that is answered.
+ * place in the order, unless that was a deletion's; of one under way it waits until that is
+ * answered.
  * @param flags  OUTBOUND_*
  * A member of a set that waits takes the set out, one of a set under way is -EAGAIN.
  * @return 0, -EAGAIN when `pending` is full (offer nothing more, go on with this one later:

@@ -15,7 +15,8 @@ struct outbound_entry {
 	struct queue *queue;	  /* NULL while under way */
 	struct outbound_entry *prev, *next;
 	struct outbound_entry *next_ticket; /* in its bucket, while under way */
-	uint64_t order;			    /* of the first offer; survives replacement and NEED */
+	uint64_t order; /* of the first offer; survives replacement, unless of a deletion, and NEED
+			 */
 	bool recreated; /* what is pending turned from a leaf into a directory */
 	bool sent;
 	char path[];

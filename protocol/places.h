@@ -1,5 +1,5 @@
 /* places.h - the tree of paths that outbound has to do with at the moment: which version of each is
- * pending, which is under way, and how many are pending beneath it. Internal to outbound. A place
+ * pending, which is under way, and how many of both are beneath it. Internal to outbound. A place
  * exists as long as it has an item or a place beneath it. Names are the tenant's: one who
  * constructs collisions makes lookups linear in `pending`, no worse. */
 #ifndef PROTOCOL_PLACES_H
@@ -18,7 +18,7 @@ struct place {
 	size_t users; /* places beneath it, and items */
 	struct outbound_entry *pending;
 	struct outbound_entry *under_way;
-	size_t pending_beneath;
+	size_t pending_beneath, under_way_beneath;
 	size_t sets_beneath; /* members of sets under way beneath it */
 	size_t own_beneath;  /* pending beneath it that belong to the set being looked at */
 	bool wakes;	     /* somebody waits for a change here */

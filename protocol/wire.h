@@ -237,6 +237,8 @@ struct wire_barrier {
 			   * if the receiver has sent more, one crosses this barrier, which is
 			   * then dropped */
 	uint8_t digest[32];
+	uint64_t chain_n; /* of the sender's state, as in HELLO: a session may last for weeks */
+	uint8_t chain[32];
 };
 
 struct wire_barrier_done {

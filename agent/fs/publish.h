@@ -62,7 +62,7 @@ int stage_create(char temp[STAGE_NAME_MAX], const struct root *root, struct err 
  * absent */
 int stage_discard(const struct root *root, const char *temp, struct err *err);
 
-/* Moves stage/<temp> to salvage/<id>/<name> and makes a file's data and both directories durable.
+/* Moves stage/<temp> to salvage/<id>/<name> and makes a file's data and its new name durable.
  * Done again after a crash it finishes. @return 0; -EINVAL for a name that is no single component;
  * -errno: nothing moved */
 int stage_to_salvage(const struct root *root, const char *temp, const char *id, const char *name,

@@ -148,12 +148,13 @@ static int sync_content(int dirfd, const char *name)
 	return fd < 0 ? fd : sync_fd(fd);
 }
 
+/* Not stage/: in the midst of a batch that would make durable that objects have left it, and not
+ * that they have arrived, where a directory that is new has still to be synced itself. A name
+ * that a crash brings back there is saved once more. */
 static int sync_move(const struct root *root, int dir)
 {
 	int r = sync_fd(dir);
-	if (r == 0)
-		r = sync_fd(root->salvage_fd);
-	return r == 0 ? sync_fd(root->stage_fd) : r;
+	return r == 0 ? sync_fd(root->salvage_fd) : r;
 }
 
 static int move_to_salvage(const struct root *root, const char *temp, int dir, const char *name)

@@ -11,6 +11,8 @@
 #include "protocol/lineage.h"
 #include "protocol/messages.h"
 
+#define CHAIN_NOTE_MS 10000 /* the peer's chain is made durable at most this often */
+
 /* ---- what is said of this node -------------------------------------------------------------- */
 
 /* Does the tree hold more than directories, which replication may take over without a loss? */
@@ -30,9 +32,11 @@ static bool holds_content(struct store *store)
 
 /* A passive that was never part of the group and holds files says so: nobody has replicated them.
  */
-static uint8_t hello_flags(struct store *store, const struct store_state *state, size_t n_lineage)
+static uint8_t hello_flags(const struct session *s, const struct store_state *state,
+			   size_t n_lineage)
 {
-	uint8_t flags = 0;
+	struct store *store = s->node->store;
+	uint8_t flags = s->rolled_back ? HELLO_RECONCILING : 0;
 	if (n_lineage == 0 && holds_content(store))
 		flags |= HELLO_POPULATED;
 	if (state->adopt)
@@ -40,13 +44,15 @@ static uint8_t hello_flags(struct store *store, const struct store_state *state,
 	return flags;
 }
 
-static int fill_hello(struct session *s, struct wire_hello *out, struct epoch_entry **lineage)
+static int fill_hello(struct session *s)
 {
 	struct node *node = s->node;
+	struct wire_hello *out = &s->said;
 	struct store_state state;
 	struct err err = {0};
 	size_t n = 0;
-	int r = store_lineage(node->store, lineage, &n, &err);
+	free(STEAL(s->said_lineage));
+	int r = store_lineage(node->store, &s->said_lineage, &n, &err);
 	if (r < 0) {
 		log_error(MODULE_SESSION, "peer=%s err=\"%s\"", s->peer, err.msg);
 		return r;
@@ -56,7 +62,7 @@ static int fill_hello(struct session *s, struct wire_hello *out, struct epoch_en
 	snprintf(out->group, sizeof(out->group), "%s", node->conf->group);
 	snprintf(out->node, sizeof(out->node), "%s", node->conf->node);
 	snprintf(out->to, sizeof(out->to), "%s", s->peer);
-	out->flags = hello_flags(node->store, &state, n);
+	out->flags = hello_flags(s, &state, n);
 	memcpy(out->profile, node->profile_hash, sizeof(out->profile));
 	out->chain_n = state.chain_n;
 	memcpy(out->chain, state.chain, sizeof(out->chain));
@@ -65,22 +71,20 @@ static int fill_hello(struct session *s, struct wire_hello *out, struct epoch_en
 	out->records = state.records;
 	memcpy(out->digest, state.digest, sizeof(out->digest));
 	out->n_lineage = (uint16_t)n;
-	out->lineage = *lineage;
+	out->lineage = s->said_lineage;
 	return 0;
 }
 
 void hello_send(struct session *s)
 {
-	struct wire_hello hello;
-	AUTO_FREE struct epoch_entry *lineage = NULL;
 	AUTO_FREE uint8_t *body = x_calloc(1, WIRE_FRAME_MAX);
-	if (fill_hello(s, &hello, &lineage) < 0) {
+	if (fill_hello(s) < 0) {
 		session_close_link(s, BYE_INTERNAL, "the state could not be read");
 		return;
 	}
 	struct wr w;
 	wr_init(&w, body, WIRE_FRAME_MAX);
-	wire_encode_hello(&w, &hello);
+	wire_encode_hello(&w, &s->said);
 	BUG_ON(w.error);
 	link_send(s->link, WIRE_HELLO, body, wr_len(&w));
 }
@@ -164,19 +168,40 @@ static void go_live(struct session *s, const struct wire_hello *theirs)
 			drift_guard_session(node, s->outcome == HANDSHAKE_RECEIVE);
 		}
 	}
-	/* What we saw of the peer's state now, it must not fall behind later. While positions are
-	 * not to be trusted it is not remembered, so that a restart compares again. */
-	if (s->outcome == HANDSHAKE_SEND || s->outcome == HANDSHAKE_RECEIVE)
-		store_set_peer_chain(node->store, s->peer, theirs->chain_n, theirs->chain, NULL);
+	s->noted_chain_n = 0;
+	s->their_chain_n = theirs->chain_n;
+	memcpy(s->their_chain, theirs->chain, sizeof(s->their_chain));
 	fingerprints_send(s);
 	session_tick(s);
+}
+
+/* From now on the peer's state must not fall behind this one. Not before a barrier matched: until
+ * the trees have proven equal, what was remembered is the proof that one of them was put back to
+ * an older copy, and a restart must find it again. */
+void hello_matched(struct session *s, uint64_t chain_n, const uint8_t chain[HASH_LEN])
+{
+	uint64_t now = clock_mono_ms();
+	s->rolled_back = false;
+	if (chain_n <= s->noted_chain_n ||
+	    (s->noted_chain_n != 0 && now - s->noted_ms < CHAIN_NOTE_MS))
+		return;
+	s->noted_chain_n = chain_n;
+	s->noted_ms = now;
+	store_set_peer_chain(s->node->store, s->peer, chain_n, chain, NULL);
+}
+
+/* The numbers of transactions show only that one state is behind another. A restored state that has
+ * gone on since then is known by what the peer saw of it: only its own node can tell. */
+static bool is_rolled_back(const struct session *s, const struct wire_hello *theirs)
+{
+	return (s->outcome == HANDSHAKE_SEND || s->outcome == HANDSHAKE_RECEIVE) &&
+	       !store_chain_was_ours(s->node->store, theirs->seen_chain_n, theirs->seen_chain);
 }
 
 int hello_frame(struct session *s, const struct frame *frame)
 {
 	AUTO_FREE struct epoch_entry *lineage = x_calloc(WIRE_LINEAGE_MAX, sizeof(*lineage));
-	AUTO_FREE struct epoch_entry *our_lineage = NULL;
-	struct wire_hello theirs, ours;
+	struct wire_hello theirs;
 	enum wire_reason why = 0;
 	char text[WIRE_TEXT_MAX + 1];
 	struct rd r;
@@ -187,16 +212,21 @@ int hello_frame(struct session *s, const struct frame *frame)
 		session_close_link(s, BYE_MALFORMED, text);
 		return -EBADMSG;
 	}
-	if (fill_hello(s, &ours, &our_lineage) < 0) {
-		session_close_link(s, BYE_INTERNAL, "the state could not be read");
-		return -EIO;
-	}
-	s->outcome = handshake_judge(&ours, &theirs, &why, text);
+	/* With what was said, not with what this node has become since: the other side knows
+	 * nothing of that, and both must come to the same. */
+	s->outcome = handshake_judge(&s->said, &theirs, &why, text);
 	s->peer_role = theirs.role;
 	log_info(MODULE_SESSION, "peer=%s address=%s outcome=%s%s%s", s->peer,
 		 link_address(s->link), handshake_name(s->outcome), *text ? " " : "", text);
 	if (!may_send(s->outcome) && !may_receive(s->outcome)) {
 		session_close_link(s, s->outcome == HANDSHAKE_REFUSE ? why : BYE_LINEAGE, text);
+		return -EPROTO;
+	}
+	if (is_rolled_back(s, &theirs)) {
+		s->rolled_back = true; /* the next HELLO says so to both */
+		session_close_link(s, BYE_LINEAGE,
+				   "this state was put back from an older copy: it comes back "
+				   "and is compared first");
 		return -EPROTO;
 	}
 	go_live(s, &theirs);

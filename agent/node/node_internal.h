@@ -70,6 +70,14 @@ struct session {
 	uint64_t rate_bytes, rate_ms;
 	double rate; /* bytes per second, smoothed */
 	uint64_t mismatches, reconciliations;
+	/* handshake */
+	struct wire_hello said; /* as it was sent: the other side judges with the same */
+	struct epoch_entry *said_lineage;
+	uint64_t their_chain_n; /* as their HELLO said */
+	uint8_t their_chain[32];
+	uint64_t noted_chain_n; /* what is remembered of theirs from this connection; 0 = nothing */
+	uint64_t noted_ms;
+	bool rolled_back; /* they have met a state that this node has never had */
 };
 
 /* A compare-only path and what each side has there. */
@@ -194,6 +202,8 @@ void roots_changed(struct node *node);
 /* hello.c */
 void hello_send(struct session *s);
 int hello_frame(struct session *s, const struct frame *frame); /* negative: the link is closed */
+/* A barrier says that the trees are equal; chain_n and chain are of the peer's state. */
+void hello_matched(struct session *s, uint64_t chain_n, const uint8_t chain[HASH_LEN]);
 
 /* heartbeat.c. A frame: @return 0 or -EBADMSG */
 void heartbeat_send(struct session *s);

@@ -79,6 +79,8 @@ static void on_acked(void *owner, size_t records)
 {
 	struct session *s = owner;
 	(void)records;
+	s->noted_chain_n =
+		UINT64_MAX; /* acknowledgements carry the peer's, and the sender notes it */
 	session_want_barrier(s);
 	requests_tick(s->node);
 }
@@ -97,6 +99,7 @@ static void on_barrier_done(void *owner, uint64_t seq, int64_t clock_ns, uint8_t
 	store_state(s->node->store, &state);
 	if (outcome == BARRIER_MATCHED) {
 		uint64_t now = clock_mono_ms();
+		hello_matched(s, s->their_chain_n, s->their_chain);
 		s->matched_seq = seq;
 		s->matched_ms = now;
 		node_barrier_sent(s->node);
@@ -222,6 +225,7 @@ static void on_barrier(void *owner, const struct wire_barrier *barrier, uint8_t 
 	s->mismatch = outcome == BARRIER_MISMATCH;
 	s->mismatches += s->mismatch;
 	if (outcome == BARRIER_MATCHED) {
+		hello_matched(s, barrier->chain_n, barrier->chain);
 		s->matched_seq = barrier->seq;
 		s->matched_ms = clock_mono_ms();
 		node->recovery_ns = barrier->clock_ns;
@@ -481,6 +485,7 @@ void session_free_all(struct node *node)
 {
 	for (struct session *s = node->sessions, *next; s; s = next) {
 		next = s->next;
+		free(s->said_lineage);
 		free(s);
 	}
 	node->sessions = NULL;

@@ -109,7 +109,7 @@ static int install(struct txn *t, const struct installed *done, struct err *err)
 	struct index_entry view;
 	int r = txn_get(&get, &view, t, entry->rec.path, err);
 	const struct index_entry *old = r > 0 ? &view : NULL;
-	if (old && old->rec.kind == RECORD_DIR &&
+	if (old && (old->rec.kind == RECORD_DIR || old->flags & ENTRY_KEPT) &&
 	    (entry->rec.kind == RECORD_FILE || entry->rec.kind == RECORD_SYMLINK)) {
 		/* What was beneath went with the directory; its tombstones may come later. */
 		sqlite3_stmt_free(get);

@@ -42,6 +42,11 @@ static int by_path_deepest_first(struct touched_dir *a, struct touched_dir *b)
 	return strcmp(b->path, a->path);
 }
 
+static int by_path(struct touched_dir *a, struct touched_dir *b)
+{
+	return strcmp(a->path, b->path);
+}
+
 static int open_dir(const struct touched_dir *dir)
 {
 	return root_open(dir->root, dir->sub, O_RDONLY | O_DIRECTORY, 0);
@@ -156,6 +161,9 @@ int batch_finish_dirs(struct batch *b, struct err *err)
 		if (r < 0)
 			return r;
 	}
+	/* They are synced from the top: once the name that an object had in stage is durably gone,
+	 * a crash must not take the directory into which it went. */
+	HASH_SORT(b->touched, by_path);
 	return 0;
 }
 
@@ -167,5 +175,9 @@ void batch_release(struct batch *b)
 		index_entry_release(&dir->indexed);
 		free(dir);
 	}
+	for (size_t i = 0; i < b->n_unkept; i++)
+		index_entry_release(&b->unkept[i]);
+	free(b->unkept);
+	free(b->not_kept);
 	free(b->ops);
 }

@@ -76,6 +76,8 @@ static struct keep_order *keep_order(const struct batch *b, struct commit_op *op
 static size_t collect_done(const struct batch *b, struct installed *done)
 {
 	size_t n = 0;
+	for (size_t i = 0; i < b->n_unkept; i++)
+		done[n++] = (struct installed){.entry = &b->unkept[i]};
 	for (size_t i = 0; i < b->n; i++) {
 		struct commit_op *op = &b->ops[i];
 		if (op->state != OP_PERFORMED)
@@ -100,7 +102,7 @@ static size_t collect_touched(const struct batch *b, struct index_entry *touched
 
 static int record(struct batch *b, struct err *err)
 {
-	AUTO_FREE struct installed *done = x_calloc(b->n, sizeof(*done));
+	AUTO_FREE struct installed *done = x_calloc(b->n + b->n_unkept, sizeof(*done));
 	AUTO_FREE struct index_entry *touched = x_calloc(HASH_COUNT(b->touched), sizeof(*touched));
 	size_t n = collect_done(b, done);
 	size_t n_touched = collect_touched(b, touched);

@@ -69,7 +69,7 @@ int plan_publish(const struct commit_env *env, struct commit_op *op, const struc
 	struct commit_item *item = op->item;
 	op->row.op = JOURNAL_PUBLISH;
 	op->phase = PHASE_FILES;
-	op->displaces_dir = old->rec.kind == RECORD_DIR;
+	op->displaces_dir = old->rec.kind == RECORD_DIR || old->flags & ENTRY_KEPT;
 	if (env->profile)
 		op->order_class =
 			profile_judge(env->profile, item->entry.rec.path, false).order_class;
@@ -274,7 +274,8 @@ static void need_parents(const struct batch *b, struct commit_item *items, size_
 		AUTO_FREE char *parent = x_strndup(path, len);
 		const struct root *root = tree_resolve(b->env->tree, parent, &sub);
 		if (root_stat(root, sub, &st) < 0 || !S_ISDIR(st.st_mode))
-			plan_refuse(item, COMMIT_NEED, NEED_PARENT, "the directory above is not there");
+			plan_refuse(item, COMMIT_NEED, NEED_PARENT,
+				    "the directory above is not there");
 	}
 }
 

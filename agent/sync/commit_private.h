@@ -36,7 +36,7 @@ struct commit_op {
 	struct keep_order keep; /* promised: it is kept */
 	bool kept;
 	bool must_sync;	    /* the staged object is not known to be durable */
-	bool displaces_dir; /* the index has a directory where a file or link comes */
+	bool displaces_dir; /* a directory stands, as the index knows, where a file or link comes */
 };
 
 /* A directory in which a name changed, or whose metadata the batch brings. */
@@ -55,7 +55,10 @@ struct batch {
 	struct commit_op *ops;
 	size_t n;
 	struct touched_dir *touched; /* hash by path */
-	bool sync_each;		     /* few enough that each object is synced by itself */
+	struct index_entry *unkept;  /* tombstones of kept directories that are gone now; owned */
+	size_t n_unkept, cap_unkept;
+	char *not_kept; /* the directory that was looked at last and is not a kept one */
+	bool sync_each; /* few enough that each object is synced by itself */
 	int stuck; /* negative errno: local content is in stage/ and nowhere else; the journal must
 		      stay */
 	bool changed[ROOT_MAX];	 /* something was done in the root, which did not vanish over it */
@@ -111,6 +114,9 @@ int batch_perform(struct batch *b, struct err *err); /* fails only when stuck */
 int batch_roll_forward(struct batch *b, struct err *err);
 /* Also what was staged for operations that failed. */
 void batch_retire(struct batch *b);
+
+/* commit_kept.c: a deletion was performed; what was only kept for its sake goes, too. */
+void batch_remove_kept_above(struct batch *b, const struct commit_op *op);
 
 /* commit_dirs.c: what is done when all names are in place. */
 void batch_touch(struct batch *b, const char *path, struct commit_op *op);

@@ -358,6 +358,7 @@ static void perform(struct batch *b, struct commit_op *op, bool again)
 		r = attempt_again(b, op, &err);
 	}
 	conclude(op, r, &err);
+	batch_remove_kept_above(b, op);
 	if (r != -ESTALE)
 		b->changed[op->root - b->env->tree->roots] = true;
 	if (op->row.op == JOURNAL_DIR)

@@ -195,7 +195,9 @@ static void offer_page(struct sender *sd, struct refill_job *refill)
 	/* The last entry is never one of the ancestors that were put before their descendants. */
 	if (refill->n > 0)
 		sd->cursor = refill->page[refill->n - 1].seq;
-	if (refill->n < refill->max) {
+	/* Only an empty page is the last one: one is cut short, too, where a record and the
+	 * directories above it do not fit in what is left. */
+	if (refill->n == 0) {
 		sd->covered = refill->covered;
 		if (sd->cursor < refill->covered)
 			sd->cursor = refill->covered;
@@ -335,6 +337,8 @@ static void send_barrier_if_drained(struct sender *sd)
 		.id = ++sd->barrier_id,
 		.denials = outbound_denials(sd->outbound)};
 	memcpy(barrier.digest, state.digest, sizeof(barrier.digest));
+	barrier.chain_n = state.chain_n;
+	memcpy(barrier.chain, state.chain, sizeof(barrier.chain));
 	struct wr w;
 	wr_init(&w, body, sizeof(body));
 	wire_encode_barrier(&w, &barrier);

@@ -91,8 +91,10 @@ def data(stream, content=b"", flags=0, raw_len=None):
     return u32(stream) + u8(flags) + u32(len(content) if raw_len is None else raw_len) + blob(content)
 
 
-def barrier(number, seq=1, clock=0, records=1, denials=0, digest=bytes(32), sent=0):
-    return u64(number) + u64(seq) + u64(clock) + u64(sent) + u64(records) + u32(denials) + digest
+def barrier(number, seq=1, clock=0, records=1, denials=0, digest=bytes(32), sent=0, chain_n=1,
+            chain=bytes(32)):
+    return (u64(number) + u64(seq) + u64(clock) + u64(sent) + u64(records) + u32(denials) + digest +
+            u64(chain_n) + chain)
 
 
 def attribute(name, value=b""):

@@ -159,7 +159,7 @@ BUILDER(data_abort)
 BUILDER(barrier)
 {
 	ENCODE(barrier, .id = 1, .seq = 2, .clock_ns = 3, .sent_ns = 9, .records = 4, .denials = 5,
-	       .digest = "digest");
+	       .digest = "digest", .chain_n = 6, .chain = "chain");
 }
 
 BUILDER(barrier_done)

@@ -170,6 +170,8 @@ static void every_field_arrives(void **state)
 			assert_true(barrier.id == 1 && barrier.seq == 2 && barrier.clock_ns == 3);
 			assert_true(barrier.records == 4 && barrier.denials == 5);
 			assert_string_equal((char *)barrier.digest, "digest");
+			assert_int_equal(barrier.chain_n, 6);
+			assert_string_equal((char *)barrier.chain, "chain");
 		}
 	}
 }

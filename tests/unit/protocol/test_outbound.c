@@ -8,10 +8,13 @@
 static const struct outbound_limits wide = {
 	.records = 100, .bytes = 1000, .streams = 4, .pending = 100};
 
-/* Offers a version, its kind told by a letter: D directory, T tombstone, L large file. */
+/* Offers a version, its kind told by a letter: D directory, T tombstone, F file, L large file. */
 static void offer(struct outbound *ob, char kind, const char *path, uint64_t seq)
 {
-	unsigned flags = kind == 'D' ? 0 : OUTBOUND_LEAF | (kind == 'L' ? OUTBOUND_STREAMED : 0);
+	unsigned flags = kind == 'D'   ? 0
+			 : kind == 'T' ? OUTBOUND_DELETION
+			 : kind == 'L' ? OUTBOUND_LEAF | OUTBOUND_STREAMED
+				       : OUTBOUND_LEAF;
 	assert_int_equal(outbound_offer(ob, path, seq, kind == 'L' ? 500 : 1, flags), 0);
 }
 
@@ -129,12 +132,28 @@ static void a_stream_waits_for_its_directory(void **state)
 	offer(ob, 'L', "d/large", 3);
 	expect(ob, "x", 1);
 	uint32_t d = expect(ob, "d", 2); /* the stream's turn, but its directory is pending */
+	outbound_sent(ob, d);
 	expect(ob, "d/large", 3);
 	offer(ob, 'D', "d", 4);
 	offer(ob, 'T', "d/new", 5);
 	expect(ob, "d/new", 5); /* d is on its way: newer metadata of it need not be waited for */
 	assert_int_equal(outbound_done(ob, d), 0);
 	expect(ob, "d", 4);
+	outbound_free(ob);
+}
+
+/* It is opened beside the small records and could be on the link before them. */
+static void a_stream_begins_when_its_directory_was_sent(void **state)
+{
+	struct outbound *ob = outbound_new(&wide);
+	offer(ob, 'D', "d", 1);
+	offer(ob, 'L', "d/large", 2);
+	offer(ob, 'F', "d/small", 3);
+	uint32_t d = expect(ob, "d", 1);
+	expect(ob, "d/small", 3);
+	expect(ob, NULL, 0);
+	outbound_sent(ob, d);
+	expect(ob, "d/large", 2);
 	outbound_free(ob);
 }
 
@@ -152,6 +171,28 @@ static void a_deletion_goes_after_what_is_beneath(void **state)
 	expect(ob, "d/f", 2);
 	expect(ob, "d", 3);
 	outbound_free(ob);
+}
+
+/* A large one may arrive whole before the deletions that were sent ahead of it are done. */
+static void a_file_in_the_place_of_a_directory_waits_for_the_answers(void **state)
+{
+	const char kinds[] = {'F', 'L'};
+	for (size_t i = 0; i < sizeof(kinds); i++) {
+		struct outbound *ob = outbound_new(&wide);
+		offer(ob, 'T', "d/e/f", 1);
+		offer(ob, 'T', "d/e", 2);
+		offer(ob, kinds[i], "d", 3);
+		uint32_t f = expect(ob, "d/e/f", 1), e = expect(ob, "d/e", 2);
+		expect(ob, NULL, 0);
+		assert_int_equal(outbound_done(ob, f), 0);
+		expect(ob, NULL, 0);
+		assert_int_equal(outbound_needed(ob, e, NEED_VERIFY), 0);
+		e = expect(ob, "d/e", 2);
+		expect(ob, NULL, 0);
+		assert_int_equal(outbound_refused(ob, e), 0);
+		expect(ob, "d", 3);
+		outbound_free(ob);
+	}
 }
 
 static void what_is_made_anew_waits_for_its_directory(void **state)
@@ -180,6 +221,22 @@ static void what_is_made_anew_waits_for_its_directory(void **state)
 	offer(ob, 'T', "d/f", 4);
 	expect(ob, "d", 3);
 	expect(ob, "d/f", 4);
+	outbound_free(ob);
+}
+
+/* The deletion of the file was offered before the directory in which the next one is. */
+static void a_deletion_replaced_by_a_version_waits_for_its_directory(void **state)
+{
+	struct outbound *ob = outbound_new(&wide);
+	offer(ob, 'T', "x", 1);
+	offer(ob, 'T', "d/f", 2);
+	offer(ob, 'D', "d", 3);
+	offer(ob, 'F', "d/f", 4);
+	offer(ob, 'F', "z", 5);
+	expect(ob, "x", 1);
+	expect(ob, "d", 3);
+	expect(ob, "d/f", 4);
+	expect(ob, "z", 5);
 	outbound_free(ob);
 }
 
@@ -294,8 +351,11 @@ int main(void)
 		cmocka_unit_test(large_ones_take_turns_and_have_their_own_window),
 		cmocka_unit_test(the_window_limits_records_and_bytes),
 		cmocka_unit_test(a_stream_waits_for_its_directory),
+		cmocka_unit_test(a_stream_begins_when_its_directory_was_sent),
 		cmocka_unit_test(a_deletion_goes_after_what_is_beneath),
+		cmocka_unit_test(a_file_in_the_place_of_a_directory_waits_for_the_answers),
 		cmocka_unit_test(what_is_made_anew_waits_for_its_directory),
+		cmocka_unit_test(a_deletion_replaced_by_a_version_waits_for_its_directory),
 		cmocka_unit_test(a_replaced_directory_does_not_lock_its_children),
 		cmocka_unit_test(a_way_given_up_here_is_no_denial),
 		cmocka_unit_test(what_is_needed_again_goes_first),

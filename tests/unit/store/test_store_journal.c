@@ -129,6 +129,23 @@ static void what_was_beneath_a_displaced_directory_leaves_the_index(void **state
 	assert_digest_holds(f);
 }
 
+/* The deletion of d/x was refused, d is kept for it, and then a file comes at d. */
+static void what_was_beneath_a_kept_directory_leaves_the_index(void **state)
+{
+	struct fixture *f = *state;
+	struct index_entry d = a_dir("d"), x = a_file("d/x", 1), file = a_file("d", 1);
+	struct index_entry kept = {.rec = {.path = "d", .kind = RECORD_ABSENT, .seq = 9},
+				   .flags = ENTRY_KEPT};
+	struct installed first[] = {{&d, false}, {&x, false}};
+	struct installed second = {&kept, false}, third = {&file, false};
+	assert_ok(store_journal_end(f->store, first, 2, NULL, 0, &f->err), &f->err);
+	assert_ok(store_journal_end(f->store, &second, 1, NULL, 0, &f->err), &f->err);
+	assert_int_equal(kind_of(f, "d/x"), RECORD_FILE);
+	assert_ok(store_journal_end(f->store, &third, 1, NULL, 0, &f->err), &f->err);
+	assert_int_equal(kind_of(f, "d/x"), 0);
+	assert_digest_holds(f);
+}
+
 /* One store is filled by capturing, the other by installing what the first holds, in random
  * histories: they must agree at every step. */
 static void both_ways_of_filling_an_index_agree(void **state)
@@ -178,6 +195,7 @@ int main(void)
 		PASSIVE(rows_come_back_as_written),
 		PASSIVE(the_end_of_a_batch_is_one_step),
 		PASSIVE(what_was_beneath_a_displaced_directory_leaves_the_index),
+		PASSIVE(what_was_beneath_a_kept_directory_leaves_the_index),
 		PASSIVE(only_stats_change_with_set_installed),
 		ACTIVE(both_ways_of_filling_an_index_agree),
 	};

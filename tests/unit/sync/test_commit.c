@@ -277,6 +277,47 @@ static void a_directory_with_local_files_is_kept(void **state)
 	assert_consistent(&node);
 }
 
+/* A deletion that was refused at first is done later than that of the directory above it. */
+static void a_kept_directory_goes_with_what_kept_it(void **state)
+{
+	const struct line tree[] = {DIR_LINE("", 0755, S(1)), DIR_LINE("a", 0755, S(1)),
+				    DIR_LINE("a/b", 0755, S(1)), FILE_LINE("a/b/x", "x", S(1)),
+				    FILE_LINE("a/b/y", "y", S(1))};
+	commit_lines(&node, tree, ARRAY_LEN(tree));
+	const struct line above[] = {DELETE_LINE("a/b"), DELETE_LINE("a")};
+	commit_lines(&node, above, 2);
+	const struct line one[] = {DELETE_LINE("a/b/x")};
+	commit_lines(&node, one, 1);
+	struct index_entry e;
+	assert_fine(store_get(node.store, "a", &e, &node.err), &node.err);
+	assert_true(e.flags & ENTRY_KEPT);
+	index_entry_release(&e);
+	const struct line last[] = {DELETE_LINE("a/b/y")};
+	commit_lines(&node, last, 1);
+	char path[128];
+	snprintf(path, sizeof(path), "%s/a", node.tree_dir);
+	assert_int_equal(access(path, F_OK), -1);
+	assert_fine(store_get(node.store, "a", &e, &node.err), &node.err);
+	assert_int_equal(e.rec.kind, RECORD_ABSENT);
+	assert_false(e.flags & ENTRY_KEPT);
+	index_entry_release(&e);
+	assert_consistent(&node);
+}
+
+/* The same batch makes it again: then it stays. */
+static void a_kept_directory_that_comes_again_stays(void **state)
+{
+	const struct line tree[] = {DIR_LINE("", 0755, S(1)), DIR_LINE("a", 0755, S(1)),
+				    FILE_LINE("a/x", "x", S(1))};
+	commit_lines(&node, tree, ARRAY_LEN(tree));
+	const struct line above[] = {DELETE_LINE("a")};
+	commit_lines(&node, above, 1);
+	const struct line both[] = {DIR_LINE("a", 0700, S(7)), DELETE_LINE("a/x")};
+	commit_lines(&node, both, 2);
+	assert_true(is_line_true(&node, &both[0]));
+	assert_consistent(&node);
+}
+
 static void what_the_survivor_never_had_goes_to_the_salvage(void **state)
 {
 	commit_lines(&node, small_tree, ARRAY_LEN(small_tree));
@@ -807,6 +848,8 @@ int main(void)
 		NODE(local_content_is_saved_and_equal_content_is_not),
 		NODE(drift_is_saved_before_it_is_replaced_or_deleted),
 		NODE(a_directory_with_local_files_is_kept),
+		NODE(a_kept_directory_goes_with_what_kept_it),
+		NODE(a_kept_directory_that_comes_again_stays),
 		NODE(what_the_survivor_never_had_goes_to_the_salvage),
 		NODE(when_the_salvage_fails_nothing_is_replaced),
 		NODE(a_missing_parent_is_asked_for),
