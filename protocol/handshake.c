@@ -213,13 +213,28 @@ static enum handshake judge_same(const struct wire_hello *a, const struct wire_h
 }
 
 static enum handshake judge_split(const struct wire_hello *a, const struct wire_hello *b,
-				  const struct verdict *v)
+				  size_t common, const struct verdict *v)
 {
+	int ended = lineage_ended(a->lineage, a->n_lineage, b->lineage, b->n_lineage, common);
+	if (ended != 0) {
+		const struct wire_hello *kept = ended > 0 ? a : b, *lost = ended > 0 ? b : a;
+		say(v, "a person decided for \"%s\": \"%s\" gives up its epochs and rejoins",
+		    kept->node, lost->node);
+		return ended > 0 ? HANDSHAKE_SUPERSEDES : HANDSHAKE_SUPERSEDED;
+	}
 	say(v,
 	    "the lineages of \"%s\" and \"%s\" forked: decide with `artifact-sync resolve --keep "
 	    "NODE`",
 	    a->node, b->node);
 	return refuse(v, BYE_SPLIT);
+}
+
+static enum handshake judge_undecided(const struct wire_hello *ahead,
+				      const struct wire_hello *behind, const struct verdict *v)
+{
+	say(v, "the split is over: \"%s\" rejoins epoch %" PRIu64 " of \"%s\"", behind->node,
+	    epoch_of(ahead), ahead->node);
+	return HANDSHAKE_SUPERSEDES;
 }
 
 static enum handshake judge_pair(const struct wire_hello *a, const struct wire_hello *b,
@@ -237,8 +252,15 @@ static enum handshake judge_pair(const struct wire_hello *a, const struct wire_h
 		    a->node, b->node);
 		return refuse(v, BYE_UNRELATED);
 	}
-	if (relation == LINEAGE_FORK || a->role == WIRE_ROLE_SPLIT || b->role == WIRE_ROLE_SPLIT)
-		return judge_split(a, b, v);
+	if (relation == LINEAGE_FORK)
+		return judge_split(a, b, common, v);
+	/* It saw a fork somewhere, and none towards who has gone on since: that was decided. */
+	if (relation == LINEAGE_THEIRS_LONGER && a->role == WIRE_ROLE_SPLIT && gives(b))
+		return mirror(judge_undecided(b, a, v));
+	if (relation == LINEAGE_OURS_LONGER && b->role == WIRE_ROLE_SPLIT && gives(a))
+		return judge_undecided(a, b, v);
+	if (a->role == WIRE_ROLE_SPLIT || b->role == WIRE_ROLE_SPLIT)
+		return judge_split(a, b, common, v);
 	switch (relation) {
 	case LINEAGE_NONE_OURS: return mirror(judge_new(b, a, v));
 	case LINEAGE_NONE_THEIRS: return judge_new(a, b, v);

@@ -7,7 +7,7 @@ static bool same_entry(const struct epoch_entry *a, const struct epoch_entry *b)
 {
 	return a->number == b->number && memcmp(a->id, b->id, WIRE_ID_LEN) == 0 &&
 	       memcmp(a->parent, b->parent, WIRE_ID_LEN) == 0 && a->base_seq == b->base_seq &&
-	       strcmp(a->node, b->node) == 0;
+	       memcmp(a->ends, b->ends, WIRE_ID_LEN) == 0 && strcmp(a->node, b->node) == 0;
 }
 
 enum lineage_relation lineage_compare(const struct epoch_entry *ours, size_t n_ours,
@@ -27,6 +27,25 @@ enum lineage_relation lineage_compare(const struct epoch_entry *ours, size_t n_o
 	if (n == n_ours)
 		return n == n_theirs ? LINEAGE_SAME : LINEAGE_THEIRS_LONGER;
 	return n == n_theirs ? LINEAGE_OURS_LONGER : LINEAGE_FORK;
+}
+
+static bool ends_one_of(const struct epoch_entry *a, size_t n_a, const struct epoch_entry *b,
+			size_t n_b, size_t common)
+{
+	for (size_t i = common; i < n_a; i++) {
+		for (size_t k = common; k < n_b; k++) {
+			if (memcmp(a[i].ends, b[k].id, WIRE_ID_LEN) == 0)
+				return true;
+		}
+	}
+	return false;
+}
+
+int lineage_ended(const struct epoch_entry *ours, size_t n_ours, const struct epoch_entry *theirs,
+		  size_t n_theirs, size_t common)
+{
+	return ends_one_of(ours, n_ours, theirs, n_theirs, common) -
+	       ends_one_of(theirs, n_theirs, ours, n_ours, common);
 }
 
 int lineage_check(const struct epoch_entry *entries, size_t n)

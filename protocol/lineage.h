@@ -26,6 +26,15 @@ enum lineage_relation lineage_compare(const struct epoch_entry *ours, size_t n_o
 				      const struct epoch_entry *theirs, size_t n_theirs,
 				      size_t *common);
 
+/**
+ * Of two lineages that fork: has a person ended theirs, or ours, with a later epoch of the other?
+ * @param common  from lineage_compare()
+ * @return > 0: theirs was ended by ours; < 0: ours by theirs; 0: nobody has decided, or each
+ * against the other
+ */
+int lineage_ended(const struct epoch_entry *ours, size_t n_ours, const struct epoch_entry *theirs,
+		  size_t n_theirs, size_t common);
+
 /* @return 0, or -EBADMSG: numbers must grow from 1, ids must not be zero, each parent must be the
  * id before it (zero for the first), base_seq must not shrink. An empty lineage is sound. */
 int lineage_check(const struct epoch_entry *entries, size_t n);

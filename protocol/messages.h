@@ -38,6 +38,7 @@ WIRE_CODEC(history_ask)
 WIRE_CODEC(history_list)
 WIRE_CODEC(content_ask)
 WIRE_CODEC(content)
+WIRE_CODEC(handover)
 
 void wire_encode_hello(struct wr *w, const struct wire_hello *m);
 /* @param lineage  room for WIRE_LINEAGE_MAX entries; out->lineage points to it.

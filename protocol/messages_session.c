@@ -23,6 +23,7 @@ static void encode_epoch(struct wr *w, const struct epoch_entry *entry)
 	wr_raw(w, entry->id, WIRE_ID_LEN);
 	wr_raw(w, entry->parent, WIRE_ID_LEN);
 	wr_u64(w, entry->base_seq);
+	wr_raw(w, entry->ends, WIRE_ID_LEN);
 	wr_text(w, entry->node);
 }
 
@@ -33,6 +34,7 @@ static void decode_epoch(struct epoch_entry *out, struct rd *r)
 	rd_copy(r, out->id, WIRE_ID_LEN, "lineage.id");
 	rd_copy(r, out->parent, WIRE_ID_LEN, "lineage.parent");
 	out->base_seq = rd_counter(r, "lineage.base_seq");
+	rd_copy(r, out->ends, WIRE_ID_LEN, "lineage.ends");
 	read_name(r, out->node, "lineage.node");
 }
 
@@ -142,5 +144,34 @@ int wire_decode_heartbeat(struct wire_heartbeat *out, struct rd *r)
 	out->held = rd_u32(r, "held");
 	out->drift = rd_u32(r, "drift");
 	out->salvage = rd_u32(r, "salvage");
+	return rd_end(r);
+}
+
+void wire_encode_handover(struct wr *w, const struct wire_handover *m)
+{
+	wr_u8(w, m->word);
+	wr_u8(w, m->flags);
+	wr_u32(w, m->deadline_ms);
+	wr_u64(w, m->number);
+	wr_raw(w, m->id, WIRE_ID_LEN);
+	wr_u64(w, m->base_seq);
+	wr_raw(w, m->digest, sizeof(m->digest));
+	wr_text(w, m->text);
+}
+
+int wire_decode_handover(struct wire_handover *out, struct rd *r)
+{
+	memset(out, 0, sizeof(*out));
+	out->word = rd_u8(r, "word");
+	rd_check(r, out->word >= HANDOVER_PREPARE && out->word <= HANDOVER_WORD_MAX, "word");
+	out->flags = rd_u8(r, "flags");
+	rd_check(r, (out->flags & ~HANDOVER_ACCEPT_LOSS) == 0, "flags");
+	out->deadline_ms = rd_u32(r, "deadline_ms");
+	out->number = rd_counter(r, "number");
+	rd_check(r, (out->number == 0) == (out->word == HANDOVER_PLEASE), "number");
+	rd_copy(r, out->id, WIRE_ID_LEN, "id");
+	out->base_seq = rd_counter(r, "base_seq");
+	rd_copy(r, out->digest, sizeof(out->digest), "digest");
+	read_text(r, out->text, WIRE_TEXT_MAX, "text");
 	return rd_end(r);
 }

@@ -75,7 +75,8 @@ enum wire_sender { FROM_ACTIVE = 1, FROM_PASSIVE = 2, FROM_EITHER = 3 };
 	X(HISTORY_ASK,  0x40, PHASE_LIVE,  FROM_ACTIVE,  WIRE_PATH_MAX + 64)                       \
 	X(HISTORY_LIST, 0x41, PHASE_LIVE,  FROM_PASSIVE, WIRE_FRAME_MAX)                           \
 	X(CONTENT_ASK,  0x42, PHASE_LIVE,  FROM_ACTIVE,  WIRE_PATH_MAX + 128)                      \
-	X(CONTENT,      0x43, PHASE_LIVE,  FROM_PASSIVE, WIRE_CHUNK_MAX + 64)
+	X(CONTENT,      0x43, PHASE_LIVE,  FROM_PASSIVE, WIRE_CHUNK_MAX + 64)                      \
+	X(HANDOVER,     0x50, PHASE_LIVE,  FROM_EITHER,  512)
 /* clang-format on */
 
 enum wire_type {
@@ -107,7 +108,7 @@ static_assert(2 * (WIRE_PATH_MAX + 3) + (RECORD_TARGET_MAX + 4) + (RECORD_XATTRS
 		      WIRE_FRAME_MAX,
 	      "the largest record must fit in one frame");
 static_assert(WIRE_SET_MAX <= WIRE_RECORDS_MAX, "a whole set must fit in the window");
-static_assert(WIRE_LINEAGE_MAX * (8 + 16 + 16 + 8 + WIRE_NAME_MAX + 3) + 1024 <= 128 * 1024,
+static_assert(WIRE_LINEAGE_MAX * (8 + 16 + 16 + 8 + 16 + WIRE_NAME_MAX + 3) + 1024 <= 128 * 1024,
 	      "the longest lineage must fit in a HELLO");
 static_assert(WIRE_RANGES_MAX * (WIRE_PATH_MAX + 3 + 8 + 32) + 64 <= WIRE_FRAME_MAX,
 	      "the widest split must fit in one frame");
@@ -139,6 +140,8 @@ struct epoch_entry {
 	uint8_t id[WIRE_ID_LEN];
 	uint8_t parent[WIRE_ID_LEN]; /* zero for the first */
 	uint64_t base_seq;	     /* the last seq of the parent that this epoch builds on */
+	uint8_t ends[WIRE_ID_LEN];   /* zero, or the last epoch of a fork that a person decided
+					against with this one */
 	char node[WIRE_NAME_MAX + 1];
 };
 
@@ -394,5 +397,35 @@ struct wire_content {
 	uint32_t bytes_len; /* <= WIRE_CHUNK_MAX */
 };
 #define CONTENT_NONE 0x01
+
+/* HANDOVER: one word of a planned reverse; role.h has the rules. */
+enum handover_word {
+	HANDOVER_PREPARE = 1, /* giver: get ready to take over with this epoch */
+	HANDOVER_READY = 2,
+	HANDOVER_UNREADY = 3, /* text says why; also gives up what was ready */
+	HANDOVER_CHECK =
+		4, /* giver: all is at you, with this digest at base_seq: is your tree that? */
+	HANDOVER_CHECKED = 5,
+	HANDOVER_UNCHECKED = 6,
+	HANDOVER_OFFER = 7,   /* giver, durable: the epoch is yours if you say so */
+	HANDOVER_TAKEN = 8,   /* heir, durable */
+	HANDOVER_REFUSED = 9, /* heir, durable: this id will never be taken */
+	HANDOVER_ASK = 10,    /* giver: did you take it? */
+	HANDOVER_ABORT = 11,  /* giver: forget it; all is as before */
+	HANDOVER_PLEASE = 12, /* heir: a person here asks you to hand over to me */
+};
+#define HANDOVER_WORD_MAX HANDOVER_PLEASE
+#define HANDOVER_ACCEPT_LOSS 0x01 /* PLEASE: with held paths, too */
+
+struct wire_handover {
+	uint8_t word;
+	uint8_t flags;	      /* HANDOVER_* */
+	uint32_t deadline_ms; /* PLEASE, PREPARE: how long the person waits */
+	uint64_t number;      /* of the epoch; 0 in PLEASE */
+	uint8_t id[WIRE_ID_LEN];
+	uint64_t base_seq;	      /* CHECK, OFFER; else 0 */
+	uint8_t digest[32];	      /* likewise */
+	char text[WIRE_TEXT_MAX + 1]; /* for people */
+};
 
 #endif

@@ -42,7 +42,7 @@ static int insert_state(sqlite3 *db, const struct store_state *initial, struct e
 
 static int insert_epoch(sqlite3 *db, const struct epoch_entry *epoch, struct err *err)
 {
-	static const char sql[] = "INSERT INTO lineage VALUES(0,?1,?2,?3,?4,?5)";
+	static const char sql[] = "INSERT INTO lineage VALUES(0,?1,?2,?3,?4,?5,?6)";
 	sqlite3_stmt *s;
 	if (sqlite3_prepare_v2(db, sql, -1, &s, NULL) != SQLITE_OK)
 		return sql_error(db, err, "write the first epoch");
@@ -51,6 +51,7 @@ static int insert_epoch(sqlite3 *db, const struct epoch_entry *epoch, struct err
 	bind_bytes(s, 3, epoch->parent, WIRE_ID_LEN);
 	bind_int(s, 4, (int64_t)epoch->base_seq);
 	BUG_ON(sqlite3_bind_text(s, 5, epoch->node, -1, SQLITE_STATIC) != SQLITE_OK);
+	bind_bytes(s, 6, epoch->ends, WIRE_ID_LEN);
 	int r = statement_run(s, err);
 	sqlite3_finalize(s);
 	return r;

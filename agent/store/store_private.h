@@ -99,10 +99,11 @@ extern const char store_schema[];
 	X(CHAIN_ADD, "INSERT OR REPLACE INTO chain(n,hash) VALUES(?1,?2)")                         \
 	X(CHAIN_TRIM, "DELETE FROM chain WHERE n<=?1")                                             \
 	X(CHAIN_GET, "SELECT hash FROM chain WHERE n=?1")                                          \
-	X(LINEAGE_ALL, "SELECT number,id,parent,base_seq,node FROM lineage ORDER BY position")     \
+	X(LINEAGE_ALL,                                                                             \
+	  "SELECT number,id,parent,base_seq,node,ends FROM lineage ORDER BY position")             \
 	X(LINEAGE_CLEAR, "DELETE FROM lineage")                                                    \
-	X(LINEAGE_ADD, "INSERT INTO lineage(position,number,id,parent,base_seq,node)"              \
-		       " VALUES(?1,?2,?3,?4,?5,?6)")                                               \
+	X(LINEAGE_ADD, "INSERT INTO lineage(position,number,id,parent,base_seq,node,ends)"         \
+		       " VALUES(?1,?2,?3,?4,?5,?6,?7)")                                            \
 	X(ROOT_GET, "SELECT id FROM roots WHERE at=?1")                                            \
 	X(ROOT_SET, "INSERT OR REPLACE INTO roots(at,id) VALUES(?1,?2)")                           \
 	X(GET, "SELECT " ENTRY_COLUMNS " FROM records WHERE path=?1")                              \

@@ -125,6 +125,7 @@ static void read_epoch(struct epoch_entry *out, sqlite3_stmt *s)
 	column_fixed(s, 2, out->parent, WIRE_ID_LEN);
 	out->base_seq = (uint64_t)sqlite3_column_int64(s, 3);
 	snprintf(out->node, sizeof(out->node), "%s", column_path(s, 4));
+	column_fixed(s, 5, out->ends, WIRE_ID_LEN);
 }
 
 static int read_lineage(struct store *store, struct epoch_entry *entries, size_t *n,
@@ -168,6 +169,7 @@ static int add_epoch(struct txn *t, size_t position, const struct epoch_entry *e
 	bind_bytes(s, 4, epoch->parent, WIRE_ID_LEN);
 	bind_int(s, 5, (int64_t)epoch->base_seq);
 	BUG_ON(sqlite3_bind_text(s, 6, epoch->node, -1, SQLITE_STATIC) != SQLITE_OK);
+	bind_bytes(s, 7, epoch->ends, WIRE_ID_LEN);
 	return statement_run(s, err);
 }
 

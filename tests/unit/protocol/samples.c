@@ -55,6 +55,7 @@ BUILDER(hello)
 		 .id = "second epochs id",
 		 .parent = "first epoch's id",
 		 .base_seq = 77,
+		 .ends = "another fork id.",
 		 .node = "region-b"},
 	};
 	ENCODE(hello, .version = WIRE_VERSION, .group = "is", .node = "region-a", .to = "region-b",
@@ -68,6 +69,18 @@ BUILDER(hello_new)
 {
 	ENCODE(hello, .version = WIRE_VERSION, .group = "is", .node = "b", .to = "a",
 	       .role = WIRE_ROLE_PASSIVE, .flags = HELLO_POPULATED | HELLO_ADOPT);
+}
+
+BUILDER(handover_offer)
+{
+	ENCODE(handover, .word = HANDOVER_OFFER, .number = 4, .id = "the fourth epoch",
+	       .base_seq = 99, .digest = "the digest of the tree at 99...");
+}
+
+BUILDER(handover_please)
+{
+	ENCODE(handover, .word = HANDOVER_PLEASE, .flags = HANDOVER_ACCEPT_LOSS,
+	       .deadline_ms = 30000, .text = "drill of the third quarter");
 }
 
 BUILDER(bye)
@@ -291,6 +304,8 @@ const struct sample samples[] = {
 	{"hello", WIRE_HELLO, hello},
 	{"hello_new", WIRE_HELLO, hello_new},
 	{"bye", WIRE_BYE, bye},
+	{"handover offer", WIRE_HANDOVER, handover_offer},
+	{"handover please", WIRE_HANDOVER, handover_please},
 	{"heartbeat", WIRE_HEARTBEAT, heartbeat},
 	{"record_inline", WIRE_RECORD, record_inline},
 	{"record_compressed", WIRE_RECORD, record_compressed},
@@ -437,6 +452,7 @@ int samples_recode(uint8_t type, const uint8_t *body, size_t len, uint8_t *out, 
 		RECODE(RANGE_LIST, range_list, recode_records(&m.records, m.records_len, list))
 		RECODE(FINGERPRINTS, fingerprints, recode_fingerprints(&m, list))
 		RECODE(DEEP_ASK, deep_ask, )
+		RECODE(HANDOVER, handover, )
 		RECODE(DEEP_REPLY, deep_reply, recode_differences(&m, list))
 		RECODE(HISTORY_ASK, history_ask, )
 		RECODE(HISTORY_LIST, history_list, recode_records(&m.records, m.records_len, list))

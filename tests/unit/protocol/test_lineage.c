@@ -4,13 +4,23 @@
 
 #include "protocol/lineage.h"
 
-/* Epochs by a letter: "ab" is epoch a and then b. Lower case and upper case fork. */
+/* Epochs by a letter: "ab" is epoch a and then b. Lower case and upper case fork. "abX!" is a, b
+ * and a third one, that ends the fork X. */
+static size_t line_len(const char *letters)
+{
+	const char *mark = strchr(letters, '!');
+	return mark ? (size_t)(mark - letters) : strlen(letters);
+}
+
 static struct epoch_entry *line(struct epoch_entry out[8], const char *letters)
 {
 	memset(out, 0, 8 * sizeof(*out));
-	for (size_t i = 0; letters[i]; i++) {
+	for (size_t i = 0; i < line_len(letters); i++) {
+		bool decided = letters[i + 1] == '!';
 		out[i].number = i + 1;
-		memset(out[i].id, letters[i], WIRE_ID_LEN);
+		memset(out[i].id, decided ? '0' + letters[i] % 10 : letters[i], WIRE_ID_LEN);
+		if (decided)
+			memset(out[i].ends, letters[i], WIRE_ID_LEN);
 		if (i > 0)
 			memcpy(out[i].parent, out[i - 1].id, WIRE_ID_LEN);
 		out[i].base_seq = 100 * i;
@@ -99,7 +109,7 @@ static void fill(struct wire_hello *h, struct epoch_entry entries[8], const stru
 				 .last_seq = side->last_seq,
 				 .chain_n = side->chain_n,
 				 .seen_chain_n = side->seen_n,
-				 .n_lineage = (uint16_t)strlen(side->lineage),
+				 .n_lineage = (uint16_t)line_len(side->lineage),
 				 .lineage = line(entries, side->lineage)};
 	h->chain[0] = (uint8_t)(side->chain_n + side->chain_twist);
 	h->seen_chain[0] = (uint8_t)side->seen_n;
@@ -209,6 +219,18 @@ static void handshakes_come_to_what_the_table_says(void **state)
 		{{"a", A}, {"X", P}, HANDSHAKE_REFUSE, BYE_UNRELATED},
 		{{"a", A}, {"X", P, HELLO_ADOPT}, HANDSHAKE_REFUSE, BYE_UNRELATED},
 		{{"a", S}, {"X", S}, HANDSHAKE_REFUSE, BYE_UNRELATED},
+		/* a split, and its end */
+		{{"ab", S}, {"aX", S}, HANDSHAKE_REFUSE, BYE_SPLIT},
+		{{"abX!", A}, {"aX", S}, HANDSHAKE_SUPERSEDES, 0},
+		{{"abX!", A}, {"aXc", S}, HANDSHAKE_SUPERSEDES, 0},
+		{{"abX!", A}, {"aX", P}, HANDSHAKE_SUPERSEDES, 0},
+		{{"abX!", P}, {"aX", A}, HANDSHAKE_SUPERSEDES, 0},
+		{{"abX!", A}, {"aXb!", A}, HANDSHAKE_REFUSE, BYE_SPLIT},
+		{{"abX!", A}, {"aY", S}, HANDSHAKE_REFUSE, BYE_SPLIT},
+		{{"abX!", A}, {"ab", S}, HANDSHAKE_SUPERSEDES, 0},
+		{{"abX!", A}, {"a", S}, HANDSHAKE_SUPERSEDES, 0},
+		{{"abX!", S}, {"a", S}, HANDSHAKE_REFUSE, BYE_SPLIT},
+		{{"ab", P}, {"a", S}, HANDSHAKE_REFUSE, BYE_SPLIT},
 	};
 	for (size_t i = 0; i < COUNT(table); i++) {
 		enum wire_reason why;
