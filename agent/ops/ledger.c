@@ -1,0 +1,279 @@
+#include "agent/ops/ledger.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <openssl/evp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "agent/base/alloc.h"
+#include "agent/base/buf.h"
+#include "agent/base/fault.h"
+#include "agent/net/signing.h"
+
+#define JSON_FLAGS (JSON_COMPACT | JSON_SORT_KEYS)
+
+/* ---- text -------------------------------------------------------------------------------------
+ */
+
+static char *to_base64(const uint8_t *bytes, size_t len)
+{
+	char *text = x_calloc(1, 4 * ((len + 2) / 3) + 1);
+	EVP_EncodeBlock((unsigned char *)text, bytes, (int)len);
+	return text;
+}
+
+/* @return bytes, or -1; at most `max` */
+static int from_base64(uint8_t *out, size_t max, const char *text)
+{
+	size_t len = text ? strlen(text) : 0;
+	if (len == 0 || len % 4 != 0 || len / 4 * 3 > max)
+		return -1;
+	int n = EVP_DecodeBlock(out, (const unsigned char *)text, (int)len);
+	return n < 0 ? -1 : n - (text[len - 1] == '=') - (text[len - 2] == '=');
+}
+
+/* ---- reading ----------------------------------------------------------------------------------
+ */
+
+struct reader {
+	FILE *file;
+	char *line;
+	size_t cap;
+	struct ledger_head head; /* of what was read */
+	uint64_t end;		 /* bytes up to the last whole line */
+};
+
+static void reader_release(struct reader *reader)
+{
+	if (reader->file)
+		fclose(reader->file);
+	free(reader->line);
+}
+
+/* @return 0, also without a file (then nothing is read), or negative errno */
+static int reader_init(struct reader *reader, const char *state_dir, struct err *err)
+{
+	AUTO_FREE char *path = x_asprintf("%s/%s", state_dir, LEDGER_NAME);
+	*reader = (struct reader){.file = fopen(path, "re")};
+	if (!reader->file && errno != ENOENT)
+		return err_sys(err, errno, "read %s", path);
+	return 0;
+}
+
+/* @return 1 with a whole line in reader->line, 0 at the end, -EMSGSIZE, or another errno. A last
+ * line without its newline was never finished. */
+static int next_line(struct reader *reader, struct err *err)
+{
+	if (!reader->file)
+		return 0;
+	ssize_t len = getline(&reader->line, &reader->cap, reader->file);
+	if (len < 0)
+		return ferror(reader->file) ? err_sys(err, EIO, "read the ledger") : 0;
+	if (len > LEDGER_LINE_MAX)
+		return err_set(err, -EMSGSIZE, "line %" PRIu64 " of the ledger is too long",
+			       reader->head.n + 1);
+	if (reader->line[len - 1] != '\n')
+		return 0;
+	reader->end += (uint64_t)len;
+	reader->line[len - 1] = '\0';
+	reader->head.n++;
+	hash_bytes(reader->head.hash, reader->line, (size_t)len - 1);
+	return 1;
+}
+
+/* ---- appending --------------------------------------------------------------------------------
+ */
+
+static int sign_entry(json_t *entry, const struct ledger_place *place, struct err *err)
+{
+	struct buf signature = {0};
+	AUTO_FREE char *text = json_dumps(entry, JSON_FLAGS);
+	BUG_ON(!text);
+	int r = signing_sign(&signature, place->key, text, strlen(text), err);
+	if (r == 0) {
+		AUTO_FREE char *encoded = to_base64(signature.data, signature.len);
+		json_object_set_new(entry, "signature", json_string(encoded));
+	}
+	buf_release(&signature);
+	return r;
+}
+
+static int complete_entry(json_t *entry, const struct ledger_place *place,
+			  const struct ledger_head *head, struct err *err)
+{
+	struct buf public_key = {0};
+	char hex[HASH_HEX_MAX];
+	int r = signing_public_key(&public_key, place->certificate, err);
+	if (r == 0) {
+		AUTO_FREE char *encoded = to_base64(public_key.data, public_key.len);
+		json_object_set_new(entry, "n", json_integer((json_int_t)head->n + 1));
+		json_object_set_new(entry, "previous", json_string(hash_hex(hex, head->hash)));
+		json_object_set_new(entry, "public_key", json_string(encoded));
+		r = sign_entry(entry, place, err);
+	}
+	buf_release(&public_key);
+	return r;
+}
+
+static int write_line(const char *state_dir, uint64_t at, const char *line, size_t len,
+		      struct err *err)
+{
+	AUTO_FREE char *path = x_asprintf("%s/%s", state_dir, LEDGER_NAME);
+	AUTO_CLOSE int dir = open(state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	AUTO_CLOSE int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	int fault = fault_point("ledger write");
+	if (fault)
+		return err_sys(err, fault, "write %s", path);
+	if (dir < 0 || fd < 0)
+		return err_sys(err, errno, "open %s", path);
+	if (ftruncate(fd, (off_t)at) < 0 || pwrite(fd, line, len, (off_t)at) != (ssize_t)len)
+		return err_sys(err, errno ? errno : EIO, "write %s", path);
+	if (fsync(fd) < 0 || fsync(dir) < 0)
+		return err_sys(err, errno, "sync %s", path);
+	return 0;
+}
+
+/* Where the next line goes. A head that is one line behind is a crash between the two writes. */
+static int find_end(struct reader *reader, const struct ledger_head *head, struct err *err)
+{
+	bool met = head->n == 0;
+	int r;
+	while ((r = next_line(reader, err)) > 0) {
+		if (reader->head.n == head->n)
+			met = memcmp(reader->head.hash, head->hash, HASH_LEN) == 0;
+	}
+	if (r < 0)
+		return r;
+	if (!met || reader->head.n > head->n + 1)
+		return err_set(err, -EUCLEAN,
+			       "%s is not what was written: `artifact-sync ledger verify` shows "
+			       "where",
+			       LEDGER_NAME);
+	return 0;
+}
+
+int ledger_append(const struct ledger_place *place, struct ledger_head *head, const json_t *entry,
+		  struct err *err)
+{
+	struct reader reader;
+	int r = reader_init(&reader, place->state_dir, err);
+	if (r == 0)
+		r = find_end(&reader, head, err);
+	json_t *whole = json_deep_copy(entry);
+	if (r == 0)
+		r = complete_entry(whole, place, &reader.head, err);
+	AUTO_FREE char *text = r == 0 ? json_dumps(whole, JSON_FLAGS) : NULL;
+	size_t len = text ? strlen(text) : 0;
+	if (r == 0 && len >= LEDGER_LINE_MAX)
+		r = err_set(err, -EMSGSIZE, "an entry of %zu bytes is too long for the ledger",
+			    len);
+	if (r == 0) {
+		AUTO_FREE char *line = x_asprintf("%s\n", text);
+		r = write_line(place->state_dir, reader.end, line, len + 1, err);
+	}
+	if (r == 0) {
+		head->n = reader.head.n + 1;
+		hash_bytes(head->hash, text, len);
+	}
+	json_decref(whole);
+	reader_release(&reader);
+	return r;
+}
+
+/* ---- verifying --------------------------------------------------------------------------------
+ */
+
+__attribute__((format(printf, 2, 3))) static bool bad(struct ledger_report *out, const char *fmt,
+						      ...)
+{
+	va_list args;
+	va_start(args, fmt);
+	vsnprintf(out->why, sizeof(out->why), fmt, args);
+	va_end(args);
+	out->good = false;
+	return false;
+}
+
+static bool signature_is_good(json_t *entry, const struct buf *own_key, struct ledger_report *out)
+{
+	uint8_t key[PUBLIC_KEY_MAX], signature[SIGNATURE_MAX];
+	int key_len = from_base64(key, sizeof(key),
+				  json_string_value(json_object_get(entry, "public_key")));
+	int len = from_base64(signature, sizeof(signature),
+			      json_string_value(json_object_get(entry, "signature")));
+	if (key_len < 0 || len < 0)
+		return bad(out, "it is not signed");
+	if ((size_t)key_len != own_key->len || memcmp(key, own_key->data, own_key->len) != 0)
+		return bad(out, "it is signed with another key than this node's");
+	json_object_del(entry, "signature");
+	AUTO_FREE char *text = json_dumps(entry, JSON_FLAGS);
+	if (!text ||
+	    signing_check(key, (size_t)key_len, signature, (size_t)len, text, strlen(text)) < 0)
+		return bad(out, "its signature does not fit: it was changed");
+	return true;
+}
+
+static bool line_is_good(const struct reader *reader, json_t *entry, const uint8_t *previous,
+			 const struct buf *own_key, struct ledger_report *out)
+{
+	char hex[HASH_HEX_MAX];
+	if (!json_is_object(entry))
+		return bad(out, "it is not a JSON object");
+	if (json_integer_value(json_object_get(entry, "n")) != (json_int_t)reader->head.n)
+		return bad(out, "its number is not %" PRIu64 ": a line is missing or was added",
+			   reader->head.n);
+	const char *said = json_string_value(json_object_get(entry, "previous"));
+	if (!said || strcmp(said, hash_hex(hex, previous)) != 0)
+		return bad(out, "it does not follow the line before: that one was changed");
+	return signature_is_good(entry, own_key, out);
+}
+
+static bool head_is_met(const struct reader *reader, const struct ledger_head *head, bool met,
+			struct ledger_report *out)
+{
+	out->bad_line = 0;
+	if (reader->head.n < head->n)
+		return bad(out,
+			   "%" PRIu64 " lines, and %" PRIu64 " were written: the last are gone",
+			   reader->head.n, head->n);
+	if (!met)
+		return bad(out, "line %" PRIu64 " is not the one that was written", head->n);
+	if (reader->head.n > head->n + 1)
+		return bad(out, "%" PRIu64 " lines, and %" PRIu64 " were written", reader->head.n,
+			   head->n);
+	return true;
+}
+
+int ledger_verify(const struct ledger_place *place, const struct ledger_head *head,
+		  void (*line)(void *owner, const json_t *entry), void *owner,
+		  struct ledger_report *out, struct err *err)
+{
+	struct reader reader;
+	struct buf own_key = {0};
+	uint8_t previous[HASH_LEN] = {0};
+	bool met = head->n == 0;
+	*out = (struct ledger_report){.good = true};
+	int r = reader_init(&reader, place->state_dir, err);
+	if (r == 0)
+		r = signing_public_key(&own_key, place->certificate, err);
+	while (r >= 0 && out->good && (r = next_line(&reader, err)) > 0) {
+		json_t *entry = json_loads(reader.line, JSON_REJECT_DUPLICATES, NULL);
+		out->bad_line = out->lines = reader.head.n;
+		if (line_is_good(&reader, entry, previous, &own_key, out) && line)
+			line(owner, entry);
+		json_decref(entry);
+		memcpy(previous, reader.head.hash, HASH_LEN);
+		if (reader.head.n == head->n)
+			met = memcmp(reader.head.hash, head->hash, HASH_LEN) == 0;
+	}
+	if (r >= 0 && out->good)
+		head_is_met(&reader, head, met, out);
+	buf_release(&own_key);
+	reader_release(&reader);
+	return r < 0 ? r : 0;
+}

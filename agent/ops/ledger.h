@@ -1,0 +1,60 @@
+/* ledger.h - who was active when, and why: one JSON object a line, each with the hash of the line
+ * before and a signature by the node's key. The file can be read by anybody and changed by nobody
+ * unnoticed: a changed line breaks its signature or its successor's hash, and a line taken from the
+ * end is missed because the state database remembers the last one. Blocking. Thread: any, one at a
+ * time.
+ *
+ * A line's signature covers the object without the member `signature`, written by jansson with
+ * sorted keys and without blanks; `previous` is the SHA-256 of the whole line before, without its
+ * newline. */
+#ifndef OPS_LEDGER_H
+#define OPS_LEDGER_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "agent/base/err.h"
+#include "agent/base/hash.h"
+
+#define LEDGER_LINE_MAX (256u * 1024) /* bytes */
+#define LEDGER_NAME "ledger.jsonl"    /* in the state directory, 0600 */
+
+/* The last line that is known to be durable. */
+struct ledger_head {
+	uint64_t n; /* lines */
+	uint8_t hash[HASH_LEN];
+};
+
+struct ledger_place {
+	const char *state_dir;
+	const char *certificate, *key; /* PEM files of the node */
+};
+
+/**
+ * Appends an entry, durable when it returns. What a crash left of a line that was never finished is
+ * cut off first; a finished line that the head does not know yet is kept and counted.
+ * @param head   what the state database knows; receives the new head, to be stored there
+ * @param entry  borrowed: an object without n, previous, key, public_key, signature
+ * @return 0; -EUCLEAN when the file does not go on from the head (it was changed: `ledger verify`)
+ */
+int ledger_append(const struct ledger_place *place, struct ledger_head *head, const json_t *entry,
+		  struct err *err);
+
+struct ledger_report {
+	uint64_t lines;
+	bool good;
+	uint64_t bad_line; /* counts from 1; 0 when it is the file as a whole */
+	char why[200];
+};
+/**
+ * Checks every line: form, number, chain, signature, that the key is the node's, and the head.
+ * @param line  called for each line that is good as far as it was read; borrowed; may be NULL
+ * @return 0 with *out; negative errno when the file cannot be read (no file and an empty head:
+ * good)
+ */
+int ledger_verify(const struct ledger_place *place, const struct ledger_head *head,
+		  void (*line)(void *owner, const json_t *entry), void *owner,
+		  struct ledger_report *out, struct err *err);
+
+#endif
