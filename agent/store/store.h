@@ -22,6 +22,7 @@
 #include "agent/conf/profile.h"
 #include "agent/fs/meta.h"
 #include "protocol/digest.h"
+#include "protocol/role.h"
 #include "protocol/wire.h"
 
 struct store;
@@ -102,6 +103,30 @@ int store_use_profile(struct store *store, const struct profile *profile, struct
 /* The live members of a set, in order. @param paths  receives at most max heap strings */
 int store_members(struct store *store, const char *set, char **paths, size_t max, size_t *n,
 		  struct err *err);
+/* ---- roles ---------------------------------------------------------------------------------- */
+
+/* What is durable of the role machine. An own row beside the state's role. */
+int store_role(struct store *store, struct role_machine *out, struct err *err);
+/**
+ * One transaction: role, number, due and offer of the machine.
+ * @param epoch  becomes the last of the lineage in the same transaction; NULL: none begins.
+ * last_seq grows to its base_seq
+ * @return 0; -E2BIG when the lineage is full; -EEXIST when its last entry is that epoch already
+ * (then nothing changes)
+ */
+int store_set_machine(struct store *store, const struct role_machine *machine,
+		      const struct epoch_entry *epoch, struct err *err);
+/* An epoch that will never be taken here. */
+int store_refuse_epoch(struct store *store, const uint8_t id[WIRE_ID_LEN], struct err *err);
+/* @return 1 refused, 0 not, negative errno */
+int store_is_epoch_refused(struct store *store, const uint8_t id[WIRE_ID_LEN], struct err *err);
+/* A fork that was decided against: the lineage keeps its first n entries. */
+int store_cut_lineage(struct store *store, size_t n, struct err *err);
+
+/* The last line of the ledger that is known to be durable; n = 0: none. */
+int store_ledger_head(struct store *store, uint64_t *n, uint8_t hash[HASH_LEN], struct err *err);
+int store_set_ledger_head(struct store *store, uint64_t n, const uint8_t hash[HASH_LEN],
+			  struct err *err);
 
 /* Marker ids of the roots: which markers this state belongs to. */
 int store_root_id(struct store *store, const char *at, uint8_t id[16],

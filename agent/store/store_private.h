@@ -104,6 +104,15 @@ extern const char store_schema[];
 	X(LINEAGE_CLEAR, "DELETE FROM lineage")                                                    \
 	X(LINEAGE_ADD, "INSERT INTO lineage(position,number,id,parent,base_seq,node,ends)"         \
 		       " VALUES(?1,?2,?3,?4,?5,?6,?7)")                                            \
+	X(HANDOVER_GET, "SELECT number,due,offered,offer_number,offer_id,offer_base,offer_digest"  \
+			" FROM handover")                                                          \
+	X(HANDOVER_SET, "INSERT OR REPLACE INTO handover(one,number,due,offered,offer_number,"     \
+			"offer_id,offer_base,offer_digest) VALUES(1,?1,?2,?3,?4,?5,?6,?7)")        \
+	X(REFUSAL_GET, "SELECT 1 FROM refusals WHERE id=?1")                                       \
+	X(REFUSAL_ADD, "INSERT OR IGNORE INTO refusals(id) VALUES(?1)")                            \
+	X(LEDGER_GET, "SELECT n,hash FROM ledger")                                                 \
+	X(LEDGER_SET, "INSERT OR REPLACE INTO ledger(one,n,hash) VALUES(1,?1,?2)")                 \
+	X(LINEAGE_CUT, "DELETE FROM lineage WHERE position>=?1")                                   \
 	X(ROOT_GET, "SELECT id FROM roots WHERE at=?1")                                            \
 	X(ROOT_SET, "INSERT OR REPLACE INTO roots(at,id) VALUES(?1,?2)")                           \
 	X(GET, "SELECT " ENTRY_COLUMNS " FROM records WHERE path=?1")                              \
@@ -335,6 +344,9 @@ int txn_end(struct txn *t, int result, struct err *err);
 
 /* The peer's row, made when there is none. */
 int txn_peer(struct peer **out, struct txn *t, const char *name, struct err *err);
+
+/* A row of the lineage. */
+int txn_add_epoch(struct txn *t, size_t position, const struct epoch_entry *epoch, struct err *err);
 
 /* Each takes the old version out of digest and counts and brings the new one in. `old` is what the
  * index holds, or NULL. */

@@ -157,8 +157,7 @@ int store_lineage(struct store *store, struct epoch_entry **out, size_t *n, stru
 	return 0;
 }
 
-static int add_epoch(struct txn *t, size_t position, const struct epoch_entry *epoch,
-		     struct err *err)
+int txn_add_epoch(struct txn *t, size_t position, const struct epoch_entry *epoch, struct err *err)
 {
 	AUTO(sqlite3_stmt) *s = conn_statement(t->conn, SQL_LINEAGE_ADD, err);
 	if (!s)
@@ -185,7 +184,7 @@ int store_set_lineage(struct store *store, const struct epoch_entry *entries, si
 		return r;
 	r = conn_run(t.conn, SQL_LINEAGE_CLEAR, err);
 	for (size_t i = 0; r == 0 && i < n; i++)
-		r = add_epoch(&t, i, &entries[i], err);
+		r = txn_add_epoch(&t, i, &entries[i], err);
 	t.epoch = n > 0 ? entries[n - 1].number : 0;
 	/* A new epoch's first seq lies above everything its parent may have used. */
 	if (n > 0 && entries[n - 1].base_seq > t.state.last_seq)

@@ -1,0 +1,130 @@
+/* What is durable of roles: the machine and the epoch it begins are one transaction, whatever disk
+ * call fails; refusals and the ledger's head stay. */
+#include "tests/unit/store/store_help.h"
+
+#include "agent/base/fault.h"
+
+static struct epoch_entry epoch_of(uint64_t number, uint64_t base_seq)
+{
+	struct epoch_entry epoch = {.number = number, .base_seq = base_seq, .node = "b"};
+	memset(epoch.id, (int)number, sizeof(epoch.id));
+	return epoch;
+}
+
+static struct role_machine machine_in(enum wire_role role, uint64_t number)
+{
+	struct role_machine m = {.role = role,
+				 .number = number,
+				 .due = ROLE_ACTION_AFTER_PROMOTE,
+				 .has_offer = true,
+				 .offer = {.number = number, .base_seq = 77}};
+	memset(m.offer.id, (int)number, sizeof(m.offer.id));
+	memset(m.offer.digest, 0xd1, sizeof(m.offer.digest));
+	return m;
+}
+
+static void a_machine_outlives_the_agent(void **state)
+{
+	struct fixture *f = *state;
+	struct role_machine m;
+	assert_ok(store_role(f->store, &m, &f->err), &f->err);
+	assert_int_equal(m.role, WIRE_ROLE_ACTIVE);
+	assert_int_equal(m.number, 1); /* the lineage's, until there is more to know */
+	assert_false(m.has_offer);
+	struct role_machine draining = machine_in(WIRE_ROLE_DRAINING, 4);
+	assert_ok(store_set_machine(f->store, &draining, NULL, &f->err), &f->err);
+	fixture_reopen(f);
+	assert_ok(store_role(f->store, &m, &f->err), &f->err);
+	assert_memory_equal(&m, &draining, sizeof(m));
+}
+
+static void an_epoch_begins_once(void **state)
+{
+	struct fixture *f = *state;
+	struct role_machine m = machine_in(WIRE_ROLE_ACTIVE, 4);
+	struct epoch_entry epoch = epoch_of(4, 500), *lineage;
+	struct store_state now;
+	size_t n;
+	assert_ok(store_set_machine(f->store, &m, &epoch, &f->err), &f->err);
+	assert_int_equal(store_set_machine(f->store, &m, &epoch, &f->err), -EEXIST);
+	fixture_reopen(f);
+	store_state(f->store, &now);
+	assert_int_equal(now.last_seq, 500);
+	assert_ok(store_lineage(f->store, &lineage, &n, &f->err), &f->err);
+	assert_int_equal(n, 2);
+	assert_memory_equal(&lineage[1], &epoch, sizeof(epoch));
+	free(lineage);
+	capture_file(f, "a", 1);
+	assert_int_equal(seq_of(f, "a"), 501);
+	assert_ok(store_cut_lineage(f->store, 1, &f->err), &f->err);
+	assert_ok(store_lineage(f->store, &lineage, &n, &f->err), &f->err);
+	assert_int_equal(n, 1);
+	free(lineage);
+}
+
+static void role_and_epoch_are_one_step(void **state)
+{
+	struct fixture *f = *state;
+	bool fired = true;
+	for (long nth = 1; fired; nth++) {
+		struct role_machine before, after, m = machine_in(WIRE_ROLE_ACTIVE, 10 + nth);
+		struct epoch_entry epoch = epoch_of(10 + (uint64_t)nth, 0), *lineage;
+		struct fault fault = {.nth = nth, .err = EIO};
+		size_t n_before, n;
+		assert_ok(store_role(f->store, &before, &f->err), &f->err);
+		assert_ok(store_lineage(f->store, &lineage, &n_before, &f->err), &f->err);
+		free(lineage);
+		fault_arm(&fault);
+		int r = store_set_machine(f->store, &m, &epoch, &f->err);
+		fault_disarm();
+		fired = fault.fired;
+		fixture_reopen(f);
+		assert_ok(store_role(f->store, &after, &f->err), &f->err);
+		assert_ok(store_lineage(f->store, &lineage, &n, &f->err), &f->err);
+		free(lineage);
+		assert_int_equal(n, n_before + (r == 0));
+		if (r == 0)
+			assert_memory_equal(&after, &m, sizeof(m));
+		else
+			assert_memory_equal(&after, &before, sizeof(m));
+	}
+}
+
+static void refusals_are_for_ever(void **state)
+{
+	struct fixture *f = *state;
+	const uint8_t one[WIRE_ID_LEN] = "one", other[WIRE_ID_LEN] = "other";
+	assert_int_equal(store_is_epoch_refused(f->store, one, &f->err), 0);
+	assert_ok(store_refuse_epoch(f->store, one, &f->err), &f->err);
+	assert_ok(store_refuse_epoch(f->store, one, &f->err), &f->err);
+	fixture_reopen(f);
+	assert_int_equal(store_is_epoch_refused(f->store, one, &f->err), 1);
+	assert_int_equal(store_is_epoch_refused(f->store, other, &f->err), 0);
+}
+
+static void the_ledgers_head_is_kept(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t hash[HASH_LEN], now[HASH_LEN];
+	uint64_t n = 99;
+	assert_ok(store_ledger_head(f->store, &n, now, &f->err), &f->err);
+	assert_int_equal(n, 0);
+	memset(hash, 7, sizeof(hash));
+	assert_ok(store_set_ledger_head(f->store, 12, hash, &f->err), &f->err);
+	fixture_reopen(f);
+	assert_ok(store_ledger_head(f->store, &n, now, &f->err), &f->err);
+	assert_int_equal(n, 12);
+	assert_memory_equal(now, hash, sizeof(hash));
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_active, fixture_end)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(a_machine_outlives_the_agent), TEST(an_epoch_begins_once),
+		TEST(role_and_epoch_are_one_step),  TEST(refusals_are_for_ever),
+		TEST(the_ledgers_head_is_kept),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
