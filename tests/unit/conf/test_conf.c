@@ -70,22 +70,23 @@ static char *get(void)
 #define MINIMAL                                                               \
 	"{\n\"node\": \"a\",\n\"group\": \"g\",\n\"tree\": \"/srv/tree/\",\n" \
 	"\"state_dir\": \"/var/lib/as\""
-#define FULL                                                                                     \
-	MINIMAL ", \"listen\": \"[::1]:7443\", \"follow\": [\"tenants\", \"d/u\"],\n"            \
-		"\"peers\": [{\"node\": \"b\", \"address\": \"h:1\", \"fingerprints\": "         \
-		"[\"" FINGERPRINT                                                                \
-		"\"]},\n {\"node\": \"c\", \"ca\": \"/ca.pem\", \"name\": \"c.org\"}],\n"        \
-		"\"tls\": {\"certificate\": \"/c.pem\", \"key\": \"/k.pem\"}, \"profile\": "     \
-		"\"all\",\n"                                                                     \
-		"\"rules\": [\"- **/*.log\"], \"ownership\": \"0:0\", \"settle_ms\": 1,\n"       \
-		"\"settle_max_ms\": 200, \"set_settle_ms\": 5, \"scan_interval_s\": 3, \"max_delete\": 4, \"drift\": " \
-		"\"report\",\n"                                                                  \
-		"\"gates\": false, \"hooks\": {\"before_demote\": [\"/bin/true\", \"x\"], "      \
-		"\"on_drift\": []},\n"                                                           \
-		"\"http\": {\"listen\": \"127.0.0.1:0\"}, \"history\": {\"keep_days\": 5, "      \
-		"\"keep_bytes\": 6},\n"                                                          \
-		"\"limits\": {\"rate_bytes_per_s\": 7, \"window_bytes\": 1048576}, "             \
-		"\"tombstone_days\": 8,\n"                                                       \
+#define FULL                                                                                 \
+	MINIMAL ", \"listen\": \"[::1]:7443\", \"follow\": [\"tenants\", \"d/u\"],\n"        \
+		"\"peers\": [{\"node\": \"b\", \"address\": \"h:1\", \"fingerprints\": "     \
+		"[\"" FINGERPRINT                                                            \
+		"\"]},\n {\"node\": \"c\", \"ca\": \"/ca.pem\", \"name\": \"c.org\"}],\n"    \
+		"\"tls\": {\"certificate\": \"/c.pem\", \"key\": \"/k.pem\"}, \"profile\": " \
+		"\"all\",\n"                                                                 \
+		"\"rules\": [\"- **/*.log\"], \"ownership\": \"0:0\", \"settle_ms\": 1,\n"   \
+		"\"settle_max_ms\": 200, \"set_settle_ms\": 5, \"scan_interval_s\": 3, "     \
+		"\"max_delete\": 4, \"drift\": "                                             \
+		"\"report\",\n"                                                              \
+		"\"gates\": false, \"hooks\": {\"before_demote\": [\"/bin/true\", \"x\"], "  \
+		"\"on_drift\": []},\n"                                                       \
+		"\"http\": {\"listen\": \"127.0.0.1:0\"}, \"history\": {\"keep_days\": 5, "  \
+		"\"keep_bytes\": 6},\n"                                                      \
+		"\"limits\": {\"rate_bytes_per_s\": 7, \"window_bytes\": 1048576}, "         \
+		"\"tombstone_days\": 8,\n"                                                   \
 		"\"log\": \"debug\"}"
 
 static void defaults_are_those_of_the_table(void **state)
