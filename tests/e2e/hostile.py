@@ -303,7 +303,7 @@ class Liar:
         body += u64(self.last_seq if last_seq is None else last_seq) + u64(records) + digest
         body += u16(len(entries) if n_lineage is None else n_lineage)
         for number, own, parent, base, name in entries:
-            body += u64(number) + own + parent + u64(base) + text(name)
+            body += u64(number) + own + parent + u64(base) + bytes(16) + text(name)
         return body + tail
 
     def hello(self, **lies):
