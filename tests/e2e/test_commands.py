@@ -307,7 +307,9 @@ def test_status_watch_shows_until_it_is_ended(pair):
     pair.converge()
     process = subprocess.Popen(
         [str(PROGRAM), "--config", str(pair.active.config), "status", "--watch"],
-        stdout=subprocess.PIPE, env=environment(), stdin=subprocess.DEVNULL)
+        stdout=subprocess.PIPE, env=environment(), stdin=subprocess.DEVNULL,
+        # Whoever runs the tests in the background has it ignored, and that is inherited.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     try:
         os.set_blocking(process.stdout.fileno(), False)
         shown = b""
