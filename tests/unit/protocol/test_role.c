@@ -555,7 +555,8 @@ static void what_nobody_may_cause_is_refused(void **state)
 	for (size_t i = 0; i < COUNT(events); i++) {
 		struct role_input in = {.event = events[i], .offer = offer_of(2)};
 		assert_false(role_step(&m, &in).legal);
-		assert_memory_equal(&m, &before, sizeof(m));
+		assert_true(m.role == before.role && m.phase == before.phase &&
+			    m.number == before.number);
 	}
 }
 
