@@ -175,7 +175,8 @@ static void it_is_only_reported(void **state)
 		assert_int_equal(mend_path(expected[i].path, true, what), MEND_REPORTED);
 		assert_non_null(strstr(what, expected[i].what));
 	}
-	assert_string_equal(read_local(&node, "new"), "foreign new");
+	AUTO_FREE char *content = read_local(&node, "new");
+	assert_string_equal(content, "foreign new");
 	assert_int_equal(store_salvage_count(node.store), 0);
 	end();
 }
