@@ -6,6 +6,7 @@
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
 #include "agent/base/quote.h"
+#include "agent/base/trouble.h"
 #include "agent/sync/job.h"
 #include "protocol/relpath.h"
 
@@ -412,6 +413,8 @@ static void sets_done(struct job *job)
 	struct intake_sets *sets = j->sets;
 	uint64_t now = clock_mono_ms();
 	sets->working = false;
+	if (j->n > 0)
+		trouble_result("indexing changes", j->result, &j->err);
 	if (j->result < 0)
 		log_error("capture", "sets=%zu action=retry err=\"%s\"", j->n_parts, j->err.msg);
 	for (size_t p = 0; p < j->n_parts; p++) {

@@ -87,6 +87,7 @@ static int linked_paths(struct store *store, const struct index_entry *entry, ch
 	bind_int(s, 1, (int64_t)entry->inst.ino);
 	bind_path(s, 2, entry->rec.path);
 	bind_int(s, 3, (int64_t)max);
+	bind_int(s, 4, entry->inst.nlink);
 	int r;
 	while ((r = statement_step(s, err)) > 0)
 		paths[(*n)++] = x_strdup(column_path(s, 0));

@@ -26,6 +26,7 @@ struct commit_op {
 	uint8_t phase, order_class;
 	enum op_state state;
 	uint8_t result, reason; /* enum commit_result of a failed one */
+	int error;		/* errno */
 	char text[160];
 	struct file_stat staged; /* of stage/<temp> before it is published, or of a file after its
 				    metadata */
