@@ -9,6 +9,7 @@
 #include "agent/base/log.h"
 #include "agent/base/quote.h"
 #include "agent/base/trouble.h"
+#include "agent/node/intake_links.h"
 #include "agent/node/intake_sets.h"
 #include "agent/sync/job.h"
 #include "agent/sync/suspect.h"
@@ -23,6 +24,8 @@
 #define SCAN_PATHS 1024
 #define AGAIN_MS 100 /* a file that changed while it was read */
 #define UNREADABLE_MS 10000
+#define STORE_WAIT_FIRST_MS 500 /* after a change could not be indexed */
+#define STORE_WAIT_MAX_MS 10000
 #define RACY_MS 25 /* past the granularity of timestamps */
 #define LINKED_MAX                                                                               \
 	256 /* hard links of one group's files that are looked at at once; a scan finds the rest \
@@ -33,6 +36,7 @@ struct path_entry {
 	UT_hash_handle hh;
 	uint64_t since_ms;
 	bool fence_passed; /* in `gone`: the watcher has handed over all that was before it */
+	bool overtaken;	   /* in `under_way`: a scan that looks there has begun since */
 	char path[];
 };
 
@@ -51,7 +55,9 @@ struct intake {
 	bool held, closing;
 	int jobs, captures;
 	unsigned started; /* captures so far */
-	bool unstored;	  /* a capture failed, and none has been stored since */
+	struct recent_links links;
+	bool unstored;			   /* a capture failed, and none has been stored since */
+	uint64_t store_wait_ms, resume_ms; /* nothing is read that could not be indexed */
 	/* paths being captured: taken again only when they are back */
 	struct path_entry *under_way;
 	/* deletions waiting for quiet */
@@ -278,6 +284,8 @@ struct capture_job {
 	struct capture_item items[CAPTURE_PATHS];
 	bool orphan[CAPTURE_PATHS]; /* its directory is not indexed: yet, or any longer */
 	enum suspicion suspicion[CAPTURE_PATHS];
+	bool overtaken[CAPTURE_PATHS];
+	uint64_t links_serial;	  /* in->links.serial when it was started */
 	unsigned started;	  /* in->started when it was started */
 	bool alone;		  /* no other was under way then */
 	char *linked[LINKED_MAX]; /* other names of files that changed */
@@ -348,37 +356,6 @@ static void write_notes(struct capture_job *c)
 	}
 }
 
-/* worker */
-static void add_links(struct capture_job *c, const struct capture_item *item, uint64_t ino,
-		      uint64_t links)
-{
-	const struct index_entry other = {.rec = {.path = item->path},
-					  .inst = {.ino = ino, .nlink = links}};
-	size_t n = 0;
-	store_linked_paths(c->in->setup.env.store, &other, c->linked + c->n_linked,
-			   LINKED_MAX - c->n_linked, &n, NULL);
-	c->n_linked += n;
-}
-
-/* worker: the kernel reports a write under the name that was opened, and under no other. The file
- * that stood there may have been written to before the name went on to another, or away, and, by
- * whoever has it open, after that. */
-static void find_links(struct capture_job *c)
-{
-	for (size_t i = 0; i < c->n; i++) {
-		const struct capture_item *item = &c->items[i];
-		bool changed = item->outcome == CAPTURE_CHANGED;
-		bool left = changed || item->outcome == CAPTURE_GONE ||
-			    (item->outcome == CAPTURE_NOTHING && !item->was_live);
-		bool is_file = changed && item->entry.rec.kind == RECORD_FILE;
-		uint64_t ino = is_file ? item->entry.inst.ino : 0;
-		if (is_file && item->entry.inst.nlink > 1)
-			add_links(c, item, ino, item->entry.inst.nlink);
-		if (left && item->file_was != 0 && item->file_was != ino)
-			add_links(c, item, item->file_was, item->links_was);
-	}
-}
-
 /* worker: a passive reads nothing of its own tree but what it only compares. A path that was noted
  * and is as installed by now is no drift any longer. */
 static void guard_one(struct capture_job *c, size_t i, const struct index_entry *entry)
@@ -432,7 +409,8 @@ static void capture_work(struct job *job)
 					  c->mode == INTAKE_FOREIGN, &c->changed, &c->err);
 	if (c->mode == INTAKE_INDEX) {
 		write_notes(c);
-		find_links(c);
+		c->n_linked =
+			links_find(c->in->setup.env.store, c->items, c->n, c->linked, LINKED_MAX);
 	}
 }
 
@@ -480,6 +458,8 @@ static void take_outcome(struct capture_job *c, size_t i)
 		drop_path(&in->gone, gone);
 	switch (item->outcome) {
 	case CAPTURE_CHANGED:
+		if (c->overtaken[i] || recent_links_concern(&in->links, item, c->links_serial))
+			mark_dirty_at(in, item->path, now, c->oldest_ms);
 		if (c->orphan[i]) {
 			add_parents(in, item->path, c->oldest_ms);
 			dirty_set_add_at(in->dirty, item->path, now + 1, c->oldest_ms);
@@ -524,6 +504,7 @@ static void take_outcome(struct capture_job *c, size_t i)
 static void make_up_for_unstored(struct intake *in)
 {
 	in->unstored = false;
+	in->store_wait_ms = in->resume_ms = 0;
 	queue_scan(in, x_strdup(""), in->vouched_ns, clock_mono_ms());
 }
 
@@ -531,11 +512,20 @@ static void make_up_for_unstored(struct intake *in)
  * again. */
 static void retry_all(struct capture_job *c)
 {
-	log_error("capture", "paths=%zu action=retry err=\"%s\"", c->n, c->err.msg);
-	c->in->unstored = true;
+	struct intake *in = c->in;
+	uint64_t now = clock_mono_ms();
+	if (now >= in->resume_ms) {
+		in->store_wait_ms =
+			in->store_wait_ms == 0 ? STORE_WAIT_FIRST_MS : 2 * in->store_wait_ms;
+		if (in->store_wait_ms > STORE_WAIT_MAX_MS)
+			in->store_wait_ms = STORE_WAIT_MAX_MS;
+		in->resume_ms = now + in->store_wait_ms;
+		log_error("capture", "action=retry in_ms=%" PRIu64 " err=\"%s\"", in->store_wait_ms,
+			  c->err.msg);
+	}
+	in->unstored = true;
 	for (size_t i = 0; i < c->n; i++)
-		dirty_set_add_at(c->in->dirty, c->items[i].path,
-				 clock_mono_ms() + UNREADABLE_MS / 10, c->oldest_ms);
+		dirty_set_add_at(in->dirty, c->items[i].path, now, c->oldest_ms);
 }
 
 static void capture_done(struct job *job)
@@ -547,6 +537,7 @@ static void capture_done(struct job *job)
 	for (size_t i = 0; i < c->n; i++) {
 		struct path_entry *entry = find_path(in->under_way, c->items[i].path);
 		BUG_ON(!entry);
+		c->overtaken[i] = entry->overtaken;
 		drop_path(&in->under_way, entry);
 	}
 	if (c->stored)
@@ -560,8 +551,10 @@ static void capture_done(struct job *job)
 			take_outcome(c, i);
 		if (c->result >= 0 && !in->closing)
 			look_beneath(c, i);
-		capture_item_release(&c->items[i]);
 	}
+	recent_links_add(&in->links, c->items, c->n);
+	for (size_t i = 0; i < c->n; i++)
+		capture_item_release(&c->items[i]);
 	for (size_t i = 0; i < c->n_linked; i++) {
 		mark_dirty_at(in, c->linked[i], clock_mono_ms(), c->oldest_ms);
 		free(c->linked[i]);
@@ -709,6 +702,7 @@ static bool start_capture(struct intake *in)
 	}
 	c->alone = in->captures == 0;
 	c->started = ++in->started;
+	c->links_serial = in->links.serial;
 	in->captures++;
 	in->scan_captures += c->from_scan;
 	in->jobs++;
@@ -798,6 +792,14 @@ static void scan_done(struct job *job)
 	job_ended(in);
 }
 
+/* What is being captured is not in the index yet. If it is gone from the tree by now, the scan
+ * finds it in neither and is silent; so it is looked at once more when it is indexed. */
+static void overtake(struct intake *in, const char *top)
+{
+	for (struct path_entry *e = in->under_way; e; e = e->hh.next)
+		e->overtaken |= relpath_is_within(e->path, top);
+}
+
 static void step_scan(struct intake *in)
 {
 	if (in->stepping || in->n_backlog - in->backlog_at > BACKLOG_LOW ||
@@ -812,6 +814,7 @@ static void step_scan(struct intake *in)
 		in->scan_vouched_ns =
 			drained ? vouched_ns : less_vouched(vouched_ns, in->scan_vouched_ns);
 		in->scan_is_whole = *s->top == '\0';
+		overtake(in, s->top);
 		in->scan_since_ms = in->tops_since_ms;
 		in->scan_since_real_ns = clock_real_ns();
 	}
@@ -836,6 +839,8 @@ static void set_timer(struct intake *in)
 		due = now + 50;
 	if (in->rescan_ms != 0 && in->rescan_ms < due)
 		due = in->rescan_ms;
+	if (in->resume_ms > now)
+		due = in->resume_ms;
 	if (due == UINT64_MAX || in->held)
 		uv_timer_stop(&in->timer);
 	else
@@ -851,7 +856,8 @@ static void intake_run(struct intake *in)
 			in->rescan_ms = 0;
 			queue_scan(in, x_strdup(""), in->lost_after_ns, clock_mono_ms());
 		}
-		while (in->captures < CAPTURE_JOBS && start_capture(in))
+		while (clock_mono_ms() >= in->resume_ms && in->captures < CAPTURE_JOBS &&
+		       start_capture(in))
 			;
 		step_scan(in);
 		run_sets(in);

@@ -138,6 +138,10 @@ int store_find_inode(struct store *store, const struct file_stat *st, struct ind
  * @param paths  receives at most max heap strings */
 int store_linked_paths(struct store *store, const struct index_entry *entry, char **paths,
 		       size_t max, size_t *n, struct err *err);
+/* Live files that were hard links to files which the index had beneath `dir` before they were
+ * deleted. */
+int store_linked_beneath(struct store *store, const char *dir, char **paths, size_t max, size_t *n,
+			 struct err *err);
 /* Live files of at least STORE_SIGNED_MIN bytes with these bytes, as the index has it; smaller ones
  * are not found by their hash. @param paths  receives at most max heap strings */
 int store_content_paths(struct store *store, const uint8_t hash[HASH_LEN], char **paths, size_t max,

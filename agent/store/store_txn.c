@@ -163,6 +163,8 @@ int txn_end(struct txn *t, int result, struct err *err)
 	if (result < 0) {
 		roll_back(t);
 		free(t->new_peer);
+		if (result == -ENOSPC)
+			conn_shrink(t->conn);
 	} else {
 		publish_txn(t);
 	}

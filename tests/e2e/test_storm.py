@@ -18,9 +18,9 @@ def made_disks(home):
     made = {}
     if not disks.why_unavailable():
         try:
-            made["passive tree"] = disks.Disk(home / "disk-t", 600, "ext4")
-            made["passive state"] = disks.Disk(home / "disk-s", 64)
-            made["active state"] = disks.Disk(home / "disk-a", 64)
+            made["passive tree"] = disks.Disk(home / "disk-t", 900, "ext4")
+            made["passive state"] = disks.Disk(home / "disk-s", 400)
+            made["active state"] = disks.Disk(home / "disk-a", 400)
         except RuntimeError as error:
             print(f"no disks to fill: {error}")
     yield made
