@@ -113,6 +113,9 @@ int batch_roll_forward(struct batch *b, struct err *err);
 /* Also what was staged for operations that failed. */
 void batch_retire(struct batch *b);
 
+/* commit_beneath.c: is stage/<temp> a directory in which everything is as it was installed? */
+bool displaced_is_replicated(const struct batch *b, const struct commit_op *op);
+
 /* commit_dirs.c: what is done when all names are in place. */
 void batch_touch(struct batch *b, const char *path, struct commit_op *op);
 void batch_touch_parent(struct batch *b, const char *path);

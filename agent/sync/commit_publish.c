@@ -108,6 +108,10 @@ static void save_displaced(struct batch *b, struct commit_op *op)
 	struct err err = {0};
 	if (unlinkat(op->root->stage_fd, op->row.temp, AT_REMOVEDIR) == 0)
 		return; /* an empty directory */
+	if (errno == ENOTEMPTY && displaced_is_replicated(b, op)) {
+		op->retire = true;
+		return;
+	}
 	const struct salvage_order order = {.root = op->root,
 					    .temp = op->row.temp,
 					    .path = op->row.entry.rec.path,

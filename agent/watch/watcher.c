@@ -232,7 +232,10 @@ static void on_fence(struct watcher *w, const struct watch_record *record)
 {
 	struct fence *fence;
 	DL_SEARCH_SCALAR(w->fences, fence, nonce, record->nonce);
-	if (fence)
+	/* One that was asked for between two children was heard by neither. */
+	while (fence && w->fences != fence)
+		answer(w, w->fences, false);
+	if (fence && w->fences == fence)
 		answer(w, fence, record->complete && w->n_left_out == 0);
 }
 
