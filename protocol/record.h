@@ -18,13 +18,17 @@ enum record_kind {
 	RECORD_ABSENT = 4, /* a tombstone: the path was there and is gone */
 };
 
+/* No file system has it; 0 is 1970, which images built to be reproducible are full of. */
+#define RECORD_NO_MTIME INT64_MIN
+
 struct record {
 	const char *path; /* relative to the tree, judged by relpath; "" is the tree itself */
 	enum record_kind kind;
 	uint32_t mode;	   /* 07777 of st_mode; 0 for a symbolic link and a tombstone */
 	uint32_t uid, gid; /* of the source; compared only where both ends preserve ownership */
-	int64_t mtime_ns; /* 0 for a tombstone, and for a directory whose mtime is not replicated */
-	uint64_t size;	  /* bytes of a file; 0 otherwise */
+	int64_t mtime_ns;  /* 0 for a tombstone; RECORD_NO_MTIME for a directory whose mtime is not
+			      replicated */
+	uint64_t size;	   /* bytes of a file; 0 otherwise */
 	uint8_t hash[RECORD_HASH_LEN]; /* SHA-256 of a file's content; zero otherwise */
 	const uint8_t *target;	       /* of a symbolic link: bytes, never followed */
 	uint32_t target_len;

@@ -151,7 +151,7 @@ int meta_apply(int fd, const struct record *record, int64_t mtime_ns,
 		mode &= 01777; /* setuid of a file that is not its owner's would lend our rights */
 	if (fchmod(fd, mode) < 0)
 		return err_sys(err, errno, "set mode %04o", mode);
-	if (record->kind == RECORD_DIR && mtime_ns == 0)
+	if (record->kind == RECORD_DIR && mtime_ns == RECORD_NO_MTIME)
 		return 0;
 	return apply_mtime(fd, mtime_ns, err);
 }

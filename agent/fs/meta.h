@@ -71,7 +71,8 @@ int meta_write_xattrs(int fd, const uint8_t *xattrs, uint32_t len, struct err *e
  * Puts owner (by policy), attributes, mode and mtime on an open file or directory, in that order,
  * because each may disturb those before it. An owner that may not be set is left as it is, and
  * setuid and setgid are then not set.
- * @param mtime_ns  what to install, usually record->mtime_ns; 0 on a directory: left alone
+ * @param mtime_ns  what to install, usually record->mtime_ns; RECORD_NO_MTIME on a directory: left
+ * alone
  */
 int meta_apply(int fd, const struct record *record, int64_t mtime_ns,
 	       const struct meta_policy *policy, struct err *err);

@@ -49,28 +49,30 @@ static int make_probe(int stage_fd, char name[STAGE_NAME_MAX])
 	return open_beneath(stage_fd, name, O_RDWR | O_CREAT | O_EXCL, 0600);
 }
 
-bool probe_can_exchange(int stage_fd)
+bool probe_can_exchange(int stage_fd, bool *sure)
 {
 	char a[STAGE_NAME_MAX], b[STAGE_NAME_MAX];
 	AUTO_CLOSE int a_fd = make_probe(stage_fd, a);
 	AUTO_CLOSE int b_fd = make_probe(stage_fd, b);
 	bool can =
 		a_fd >= 0 && b_fd >= 0 && renameat2(stage_fd, a, stage_fd, b, RENAME_EXCHANGE) == 0;
+	*sure &= a_fd >= 0 && b_fd >= 0;
 	unlinkat(stage_fd, a, 0);
 	unlinkat(stage_fd, b, 0);
 	return can;
 }
 
-bool probe_can_clone(int stage_fd)
+bool probe_can_clone(int stage_fd, bool *sure)
 {
 	static const char block[4096] = "artifact-sync";
 	char a[STAGE_NAME_MAX], b[STAGE_NAME_MAX];
 	AUTO_CLOSE int a_fd = make_probe(stage_fd, a);
 	AUTO_CLOSE int b_fd = make_probe(stage_fd, b);
 	struct file_clone_range range = {.src_fd = a_fd, .src_length = sizeof(block)};
-	bool can = a_fd >= 0 && b_fd >= 0 &&
-		   write(a_fd, block, sizeof(block)) == (ssize_t)sizeof(block) &&
-		   ioctl(b_fd, FICLONERANGE, &range) == 0;
+	bool ready = a_fd >= 0 && b_fd >= 0 &&
+		     write(a_fd, block, sizeof(block)) == (ssize_t)sizeof(block);
+	bool can = ready && ioctl(b_fd, FICLONERANGE, &range) == 0;
+	*sure &= ready;
 	unlinkat(stage_fd, a, 0);
 	unlinkat(stage_fd, b, 0);
 	return can;

@@ -172,8 +172,9 @@ int publish_name(enum displaced *out, const struct root *root, const char *temp,
 static int displace_by_dir(enum displaced *out, const struct root *root, const char *temp,
 			   int parent, const char *name, const struct file_stat *expected)
 {
-	if (mkdirat(root->stage_fd, temp, 0700) < 0)
-		return -errno;
+	int hit = fault_point("make the directory that takes a place");
+	if (hit || mkdirat(root->stage_fd, temp, 0700) < 0)
+		return hit ? -hit : -errno;
 	int r = put_name(out, root, temp, parent, name, expected);
 	if (r < 0)
 		unlinkat(root->stage_fd, temp, AT_REMOVEDIR);

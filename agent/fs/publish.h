@@ -62,6 +62,10 @@ int stage_create(char temp[STAGE_NAME_MAX], const struct root *root, struct err 
  * absent */
 int stage_discard(const struct root *root, const char *temp, struct err *err);
 
+/* The same for a name that is never used again: what cannot be removed now is remembered. */
+int stage_discard_or_later(const struct root *root, const char *temp, struct err *err);
+void stage_discard_leftovers(const struct root *root); /* those, until one cannot be removed */
+
 /* Moves stage/<temp> to salvage/<id>/<name> and makes a file's data and its new name durable.
  * Done again after a crash it finishes. @return 0; -EINVAL for a name that is no single component;
  * -errno: nothing moved */

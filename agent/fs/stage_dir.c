@@ -92,6 +92,9 @@ static int empty_dir(struct discards *list, int stage_fd, int fd)
 
 static int discard_dir(struct discards *list, int stage_fd, const char *name)
 {
+	int hit = fault_point("discard directory");
+	if (hit)
+		return -hit;
 	int fd = open_beneath(stage_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
 	if (fd < 0)
 		return fd == -ENOENT ? 0 : fd;
@@ -183,8 +186,9 @@ int stage_to_salvage(const struct root *root, const char *temp, const char *id, 
 {
 	if (!is_component(id) || !is_component(name))
 		return err_set(err, -EINVAL, "not a name for the salvage");
-	if (mkdirat(root->salvage_fd, id, 0700) < 0 && errno != EEXIST)
-		return err_sys(err, errno, "make salvage/%s", id);
+	int hit = fault_point("make directory in salvage");
+	if (hit || (mkdirat(root->salvage_fd, id, 0700) < 0 && errno != EEXIST))
+		return err_sys(err, hit ? hit : errno, "make salvage/%s", id);
 	AUTO_CLOSE int dir =
 		open_beneath(root->salvage_fd, id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
 	int r = dir < 0 ? dir : move_to_salvage(root, temp, dir, name);

@@ -83,6 +83,13 @@ static void install(_Atomic int *slot, int fd)
 	close(fd);
 }
 
+static void probe(struct root *root, int stage_fd)
+{
+	root->probed = true;
+	root->can_exchange = probe_can_exchange(stage_fd, &root->probed);
+	root->can_clone = probe_can_clone(stage_fd, &root->probed);
+}
+
 static void adopt_handles(struct root *root, int fd, const struct own_dir *own,
 			  const struct stat *st)
 {
@@ -90,8 +97,7 @@ static void adopt_handles(struct root *root, int fd, const struct own_dir *own,
 	root->ino = st->st_ino;
 	memcpy(root->id, own->id, ROOT_ID_LEN);
 	root->remote = probe_is_remote(fd);
-	root->can_exchange = probe_can_exchange(own->stage_fd);
-	root->can_clone = probe_can_clone(own->stage_fd);
+	probe(root, own->stage_fd);
 	install(&root->fd, fd);
 	install(&root->own_fd, own->fd);
 	install(&root->stage_fd, own->stage_fd);
@@ -143,20 +149,25 @@ static const char *root_fault(const struct root *root, int *error)
 	return NULL;
 }
 
-int root_verify(const struct root *root, char why[ROOT_WHY_MAX])
+/* @return 0, -ESTALE, or what this process is short of, which says nothing of the root */
+static int root_judge(const struct root *root, char why[ROOT_WHY_MAX])
 {
 	int error = 0;
-	if (!root->healthy) {
-		if (why)
-			root_why(root, why);
-		return -ESTALE;
-	}
 	const char *wrong = root_fault(root, &error);
 	if (!wrong)
 		return 0;
 	if (why)
 		snprintf(why, ROOT_WHY_MAX, "%s%s%s", wrong, error ? ": " : "",
 			 error ? strerrordesc_np(error) : "");
+	return error == EMFILE || error == ENFILE || error == ENOMEM ? -error : -ESTALE;
+}
+
+int root_verify(const struct root *root, char why[ROOT_WHY_MAX])
+{
+	if (root->healthy)
+		return root_judge(root, why) < 0 ? -ESTALE : 0;
+	if (why)
+		root_why(root, why);
 	return -ESTALE;
 }
 
@@ -169,13 +180,18 @@ static bool root_recheck(struct root *root)
 	bool was = root->healthy;
 	bool is;
 	if (was) {
-		is = root_verify(root, why) == 0;
+		int r = root_judge(root, why);
+		if (r < 0 && r != -ESTALE)
+			return false;
+		is = r == 0;
 	} else {
 		is = attach(root, &err) == 0;
 		snprintf(why, sizeof(why), "%.191s", err.msg);
 	}
 	explain(root, why);
 	root->healthy = is;
+	if (was && is && !root->probed)
+		probe(root, root->stage_fd);
 	return was != is;
 }
 
@@ -209,6 +225,7 @@ int tree_open(struct tree **out, const char *dir, char *const *follow, size_t n_
 		struct root *root = &tree->roots[i];
 		root->at = x_strdup(i ? follow[i - 1] : "");
 		root->location = location_of(dir, root->at);
+		root->leftovers = leftovers_new();
 		root->fd = root->own_fd = root->stage_fd = root->salvage_fd = -1;
 		if (ids)
 			memcpy(root->id, ids[i], ROOT_ID_LEN);
@@ -229,6 +246,7 @@ void tree_free(struct tree *tree)
 			if (*fds[k] >= 0)
 				close(*fds[k]);
 		}
+		leftovers_free(root->leftovers);
 		free(root->at);
 		free(root->location);
 	}

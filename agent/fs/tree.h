@@ -34,12 +34,17 @@ struct root {
 	_Atomic bool can_exchange; /* RENAME_EXCHANGE works here; probed when opened */
 	_Atomic bool can_clone;	   /* FICLONERANGE works here; probed when opened */
 	_Atomic bool healthy;
+	bool probed;		    /* for tree_check(): the two above are known, and not assumed */
 	_Atomic uint64_t synced_ns; /* clock_mono_ns(): what was written before it is durable */
 	_Atomic uint64_t
-		unsynced_ns;	/* what was written before it, and not yet synced, may be lost */
+		unsynced_ns; /* what was written before it, and not yet synced, may be lost */
+	struct leftovers *leftovers; /* leftovers.c */
 	char why[ROOT_WHY_MAX]; /* when it is not; other threads than tree_check()'s ask root_why()
 				 */
 };
+
+struct leftovers *leftovers_new(void);
+void leftovers_free(struct leftovers *left); /* NULL is a no-op */
 
 struct tree {
 	struct root *roots;

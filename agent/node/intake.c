@@ -8,6 +8,8 @@
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
 #include "agent/base/quote.h"
+#include "agent/base/trouble.h"
+#include "agent/node/intake_links.h"
 #include "agent/node/intake_sets.h"
 #include "agent/sync/job.h"
 #include "agent/sync/suspect.h"
@@ -22,6 +24,8 @@
 #define SCAN_PATHS 1024
 #define AGAIN_MS 100 /* a file that changed while it was read */
 #define UNREADABLE_MS 10000
+#define STORE_WAIT_FIRST_MS 500 /* after a change could not be indexed */
+#define STORE_WAIT_MAX_MS 10000
 #define RACY_MS 25 /* past the granularity of timestamps */
 #define LINKED_MAX                                                                               \
 	256 /* hard links of one group's files that are looked at at once; a scan finds the rest \
@@ -32,7 +36,14 @@ struct path_entry {
 	UT_hash_handle hh;
 	uint64_t since_ms;
 	bool fence_passed; /* in `gone`: the watcher has handed over all that was before it */
+	bool overtaken;	   /* in `under_way`: a scan that looks there has begun since */
 	char path[];
+};
+
+/* Still to be scanned. */
+struct top {
+	char *path;
+	int64_t vouched_ns; /* 0: no event was lost */
 };
 
 struct intake {
@@ -43,14 +54,20 @@ struct intake {
 	bool timer_open;
 	bool held, closing;
 	int jobs, captures;
+	unsigned started; /* captures so far */
+	struct recent_links links;
+	bool unstored;			   /* a capture failed, and none has been stored since */
+	uint64_t store_wait_ms, resume_ms; /* nothing is read that could not be indexed */
 	/* paths being captured: taken again only when they are back */
 	struct path_entry *under_way;
 	/* deletions waiting for quiet */
 	struct path_entry *gone;
 	bool fence_pending;
 	/* scanning */
-	char **tops; /* still to be scanned */
+	struct top *tops;
 	size_t n_tops, cap_tops;
+	int64_t vouched_ns, lost_after_ns; /* lost_after_ns: 0 = none since the last subtree */
+	int64_t scan_vouched_ns;	   /* of the running scan, and of its backlog */
 	uint64_t tops_since_ms;
 	struct scan *scan;
 	bool scan_is_whole, stepping;
@@ -77,7 +94,7 @@ static void on_timer(uv_timer_t *timer)
 static void mark_dirty_at(struct intake *in, const char *path, uint64_t due_ms, uint64_t since_ms);
 static void add_parents(struct intake *in, const char *path, uint64_t since_ms);
 static void job_ended(struct intake *in);
-static void queue_scan(struct intake *in, char *top, uint64_t since_ms);
+static void queue_scan(struct intake *in, char *path, int64_t vouched_ns, uint64_t since_ms);
 
 /* ---- consistency sets ----------------------------------------------------------------------- */
 
@@ -96,7 +113,7 @@ static void on_set_dirty(void *owner, const char *path, uint64_t since_ms)
 
 static void on_set_lost(void *owner)
 {
-	queue_scan(owner, x_strdup(""), clock_mono_ms());
+	queue_scan(owner, x_strdup(""), ((struct intake *)owner)->vouched_ns, clock_mono_ms());
 }
 
 static void on_set_job_ended(void *owner)
@@ -108,7 +125,7 @@ static void on_set_job_ended(void *owner)
 static bool scans_a_part(const struct intake *in)
 {
 	return ((in->scan || in->stepping) && !in->scan_is_whole) ||
-	       (in->n_tops > 0 && *in->tops[0] != '\0') || in->backlog_at < in->n_backlog;
+	       (in->n_tops > 0 && *in->tops[0].path != '\0') || in->backlog_at < in->n_backlog;
 }
 
 static void run_sets(struct intake *in)
@@ -130,6 +147,7 @@ struct intake *intake_new(const struct intake_setup *setup)
 {
 	struct intake *in = x_calloc(1, sizeof(*in));
 	in->setup = *setup;
+	in->vouched_ns = setup->vouched_ns;
 	in->setup.env.files_hashed = &in->counts.files_hashed;
 	in->setup.env.bytes_hashed = &in->counts.bytes_hashed;
 	in->dirty = dirty_set_new(setup->settle_ms, setup->settle_max_ms, DIRTY_MAX);
@@ -211,9 +229,16 @@ void intake_changed(struct intake *in, const char *path, enum watch_hint hint)
 	intake_run(in);
 }
 
+void intake_vouched(struct intake *in, int64_t real_ns)
+{
+	in->vouched_ns = real_ns;
+}
+
 void intake_subtree(struct intake *in, const char *path)
 {
 	uint64_t now = clock_mono_ms();
+	if (in->lost_after_ns == 0 && in->setup.mode == INTAKE_INDEX)
+		in->lost_after_ns = in->vouched_ns;
 	if (in->sets) /* its set is not quiet before what is beneath has been seen */
 		intake_sets_add(in->sets, path, SET_SETTLED, now);
 	dirty_set_add_subtree(in->dirty, path, now);
@@ -222,7 +247,7 @@ void intake_subtree(struct intake *in, const char *path)
 
 void intake_scan(struct intake *in)
 {
-	queue_scan(in, x_strdup(""), clock_mono_ms());
+	queue_scan(in, x_strdup(""), 0, clock_mono_ms());
 	intake_run(in);
 }
 
@@ -257,47 +282,20 @@ struct capture_job {
 	bool from_scan;
 	size_t n;
 	struct capture_item items[CAPTURE_PATHS];
-	bool orphan[CAPTURE_PATHS]; /* its directory is not indexed yet */
+	bool orphan[CAPTURE_PATHS]; /* its directory is not indexed: yet, or any longer */
 	enum suspicion suspicion[CAPTURE_PATHS];
+	bool overtaken[CAPTURE_PATHS];
+	uint64_t links_serial;	  /* in->links.serial when it was started */
+	unsigned started;	  /* in->started when it was started */
+	bool alone;		  /* no other was under way then */
 	char *linked[LINKED_MAX]; /* other names of files that changed */
 	size_t n_linked;
+	size_t n_versions;
+	bool stored; /* something was, or was tried to be */
 	size_t changed;
 	int result;
 	struct err err;
 };
-
-/* worker: is the directory of path i indexed, or about to be, in this group and ahead of it? */
-static bool has_parent(struct capture_job *c, size_t i, const char *parent)
-{
-	struct index_entry entry = {0};
-	for (size_t k = 0; k < i; k++) {
-		const struct capture_item *item = &c->items[k];
-		if (item->outcome == CAPTURE_CHANGED && item->entry.rec.kind == RECORD_DIR &&
-		    !c->orphan[k] && strcmp(item->path, parent) == 0)
-			return true;
-	}
-	bool there = store_get(c->in->setup.env.store, parent, &entry, NULL) == 0 &&
-		     entry.rec.kind == RECORD_DIR;
-	index_entry_release(&entry);
-	return there;
-}
-
-/* worker: a record must not be indexed before the directory it is in, which is what the peer makes
- * first. Neighbours share their directory, so that the last answer mostly serves.
- * @param last, verdict  kept between calls; *last is heap, NULL at first */
-static bool is_orphan(struct capture_job *c, size_t i, char **last, bool *verdict)
-{
-	const char *path = c->items[i].path;
-	size_t len = relpath_parent_len(path);
-	if (*path == '\0')
-		return false;
-	if (*last && strncmp(*last, path, len) == 0 && (*last)[len] == '\0')
-		return *verdict;
-	free(*last);
-	*last = x_strndup(path, len);
-	*verdict = !has_parent(c, i, *last);
-	return *verdict;
-}
 
 static bool is_indexing(enum intake_mode mode)
 {
@@ -308,17 +306,15 @@ static bool is_indexing(enum intake_mode mode)
 static size_t collect(struct capture_job *c, struct captured *out)
 {
 	size_t n = 0;
-	AUTO_FREE char *last = NULL;
-	bool verdict = false, indexes = is_indexing(c->mode);
+	bool indexes = is_indexing(c->mode);
 	for (size_t i = 0; i < c->n; i++) {
 		struct capture_item *item = &c->items[i];
 		bool changed = item->outcome == CAPTURE_CHANGED && indexes;
-		c->orphan[i] = changed && is_orphan(c, i, &last, &verdict);
-		if (c->orphan[i])
-			continue;
+		c->n_versions += changed;
 		if (changed)
-			out[n++] =
-				(struct captured){.kind = CAPTURED_VERSION, .entry = &item->entry};
+			out[n++] = (struct captured){.kind = CAPTURED_VERSION,
+						     .entry = &item->entry,
+						     .orphan = &c->orphan[i]};
 		else if (item->outcome == CAPTURE_SAME && indexes)
 			out[n++] = (struct captured){.kind = CAPTURED_SAME, .entry = &item->entry};
 		else if (item->outcome == CAPTURE_DROPPED)
@@ -357,21 +353,6 @@ static void write_notes(struct capture_job *c)
 		const struct capture_item *item = &c->items[i];
 		write_note(c, NOTE_HELD, item, item->outcome == CAPTURE_HELD);
 		write_note(c, NOTE_UNREADABLE, item, item->outcome == CAPTURE_UNREADABLE);
-	}
-}
-
-/* worker: the kernel reports a write under the name that was opened, and under no other. */
-static void find_links(struct capture_job *c)
-{
-	for (size_t i = 0; i < c->n; i++) {
-		const struct capture_item *item = &c->items[i];
-		size_t n = 0;
-		if (item->outcome != CAPTURE_CHANGED || item->entry.rec.kind != RECORD_FILE ||
-		    item->entry.inst.nlink < 2)
-			continue;
-		store_linked_paths(c->in->setup.env.store, &item->entry, c->linked + c->n_linked,
-				   LINKED_MAX - c->n_linked, &n, NULL);
-		c->n_linked += n;
 	}
 }
 
@@ -422,12 +403,14 @@ static void capture_work(struct job *job)
 	else
 		capture_run(&c->in->setup.env, c->items, c->n);
 	size_t n = collect(c, captured);
+	c->stored = n > 0;
 	if (n > 0)
 		c->result = store_capture(c->in->setup.env.store, captured, n,
 					  c->mode == INTAKE_FOREIGN, &c->changed, &c->err);
 	if (c->mode == INTAKE_INDEX) {
 		write_notes(c);
-		find_links(c);
+		c->n_linked =
+			links_find(c->in->setup.env.store, c->items, c->n, c->linked, LINKED_MAX);
 	}
 }
 
@@ -448,6 +431,19 @@ static void add_parents(struct intake *in, const char *path, uint64_t since_ms)
 	dirty_set_add_at(in->dirty, "", since_ms, since_ms);
 }
 
+/* What was indexed beneath a directory went with it. Another capture, or this one, may have indexed
+ * what came beneath the same name after the directory was seen to be gone: looked for again. */
+static void look_beneath(struct capture_job *c, size_t i)
+{
+	struct intake *in = c->in;
+	const struct capture_item *item = &c->items[i];
+	bool gone = item->outcome == CAPTURE_GONE && c->apply_gone;
+	bool replaced = item->outcome == CAPTURE_CHANGED && item->entry.rec.kind != RECORD_DIR;
+	bool alone = c->alone && c->started == in->started && gone && c->n_versions == 0;
+	if (item->was_dir && (gone || replaced) && !alone)
+		dirty_set_add_subtree(in->dirty, item->path, clock_mono_ms());
+}
+
 static void take_outcome(struct capture_job *c, size_t i)
 {
 	struct intake *in = c->in;
@@ -462,6 +458,8 @@ static void take_outcome(struct capture_job *c, size_t i)
 		drop_path(&in->gone, gone);
 	switch (item->outcome) {
 	case CAPTURE_CHANGED:
+		if (c->overtaken[i] || recent_links_concern(&in->links, item, c->links_serial))
+			mark_dirty_at(in, item->path, now, c->oldest_ms);
 		if (c->orphan[i]) {
 			add_parents(in, item->path, c->oldest_ms);
 			dirty_set_add_at(in->dirty, item->path, now + 1, c->oldest_ms);
@@ -501,14 +499,33 @@ static void take_outcome(struct capture_job *c, size_t i)
 	}
 }
 
+/* What came and went while nothing could be indexed left no trace by which its hard links and what
+ * stood beneath it could be found. */
+static void make_up_for_unstored(struct intake *in)
+{
+	in->unstored = false;
+	in->store_wait_ms = in->resume_ms = 0;
+	queue_scan(in, x_strdup(""), in->vouched_ns, clock_mono_ms());
+}
+
 /* The database said no (full disk, I/O error): nothing of the group is indexed, all is looked at
  * again. */
 static void retry_all(struct capture_job *c)
 {
-	log_error("capture", "paths=%zu action=retry err=\"%s\"", c->n, c->err.msg);
+	struct intake *in = c->in;
+	uint64_t now = clock_mono_ms();
+	if (now >= in->resume_ms) {
+		in->store_wait_ms =
+			in->store_wait_ms == 0 ? STORE_WAIT_FIRST_MS : 2 * in->store_wait_ms;
+		if (in->store_wait_ms > STORE_WAIT_MAX_MS)
+			in->store_wait_ms = STORE_WAIT_MAX_MS;
+		in->resume_ms = now + in->store_wait_ms;
+		log_error("capture", "action=retry in_ms=%" PRIu64 " err=\"%s\"", in->store_wait_ms,
+			  c->err.msg);
+	}
+	in->unstored = true;
 	for (size_t i = 0; i < c->n; i++)
-		dirty_set_add_at(c->in->dirty, c->items[i].path,
-				 clock_mono_ms() + UNREADABLE_MS / 10, c->oldest_ms);
+		dirty_set_add_at(in->dirty, c->items[i].path, now, c->oldest_ms);
 }
 
 static void capture_done(struct job *job)
@@ -520,15 +537,24 @@ static void capture_done(struct job *job)
 	for (size_t i = 0; i < c->n; i++) {
 		struct path_entry *entry = find_path(in->under_way, c->items[i].path);
 		BUG_ON(!entry);
+		c->overtaken[i] = entry->overtaken;
 		drop_path(&in->under_way, entry);
 	}
+	if (c->stored)
+		trouble_result("indexing changes", c->result, &c->err);
 	if (c->result < 0)
 		retry_all(c);
+	else if (c->stored && in->unstored && !in->closing)
+		make_up_for_unstored(in);
 	for (size_t i = 0; i < c->n; i++) {
 		if (c->result >= 0 && !in->closing)
 			take_outcome(c, i);
-		capture_item_release(&c->items[i]);
+		if (c->result >= 0 && !in->closing)
+			look_beneath(c, i);
 	}
+	recent_links_add(&in->links, c->items, c->n);
+	for (size_t i = 0; i < c->n; i++)
+		capture_item_release(&c->items[i]);
 	for (size_t i = 0; i < c->n_linked; i++) {
 		mark_dirty_at(in, c->linked[i], clock_mono_ms(), c->oldest_ms);
 		free(c->linked[i]);
@@ -548,22 +574,32 @@ static bool is_quiet(const struct intake *in)
 	       dirty_set_next_due(in->dirty) > clock_mono_ms() + in->setup.settle_ms;
 }
 
-static void queue_scan(struct intake *in, char *top, uint64_t since_ms)
+/* The earlier of the two: it doubts more. */
+static int64_t less_vouched(int64_t a, int64_t b)
 {
+	return a == 0 || (b != 0 && b < a) ? b : a;
+}
+
+/* @param path  taken */
+static void queue_scan(struct intake *in, char *path, int64_t vouched_ns, uint64_t since_ms)
+{
+	struct top top = {.path = path, .vouched_ns = vouched_ns};
 	if (in->n_tops == 0)
 		in->tops_since_ms = since_ms;
-	for (size_t i = 0; i < in->n_tops; i++) {
-		if (relpath_is_within(top, in->tops[i])) {
-			free(top);
-			return;
-		}
-	}
 	size_t kept = 0;
 	for (size_t i = 0; i < in->n_tops; i++) {
-		if (relpath_is_within(in->tops[i], top))
-			free(in->tops[i]);
-		else
-			in->tops[kept++] = in->tops[i];
+		struct top *other = &in->tops[i];
+		if (relpath_is_within(top.path, other->path)) {
+			other->vouched_ns = less_vouched(other->vouched_ns, vouched_ns);
+			free(path);
+			return;
+		}
+		if (relpath_is_within(other->path, top.path)) {
+			top.vouched_ns = less_vouched(top.vouched_ns, other->vouched_ns);
+			free(other->path);
+		} else {
+			in->tops[kept++] = *other;
+		}
 	}
 	in->n_tops = kept;
 	GROW(in->tops, in->cap_tops, in->n_tops + 1);
@@ -593,10 +629,12 @@ static void take_dirty(struct capture_job *c, uint64_t now)
 	bool subtree;
 	while (c->n < CAPTURE_PATHS && dirty_set_take(in->dirty, &path, &subtree, now)) {
 		if (subtree)
-			queue_scan(in, path, c->oldest_ms);
+			queue_scan(in, path, in->lost_after_ns, c->oldest_ms);
 		else if (add_item(c, path, now))
 			c->items[c->n - 1].force_read = true;
 	}
+	if (dirty_set_size(in->dirty) == 0)
+		in->lost_after_ns = 0;
 }
 
 static void take_backlog(struct capture_job *c, uint64_t now)
@@ -617,8 +655,8 @@ static void take_backlog(struct capture_job *c, uint64_t now)
 		/* Still being written to, as the watcher knows: its time has not come. */
 		if (dirty_set_is_open(in->dirty, path) || !ours)
 			free(path);
-		else
-			add_item(c, path, now);
+		else if (add_item(c, path, now))
+			c->items[c->n - 1].vouched_ns = in->scan_vouched_ns;
 	}
 	if (in->backlog_at == in->n_backlog)
 		in->backlog_at = in->n_backlog = 0;
@@ -662,6 +700,9 @@ static bool start_capture(struct intake *in)
 		free(c);
 		return false;
 	}
+	c->alone = in->captures == 0;
+	c->started = ++in->started;
+	c->links_serial = in->links.serial;
 	in->captures++;
 	in->scan_captures += c->from_scan;
 	in->jobs++;
@@ -675,6 +716,7 @@ struct scan_job {
 	struct job job;
 	struct intake *in;
 	char *top; /* to begin with; NULL: go on */
+	int64_t vouched_ns;
 	struct scan *scan;
 	char **paths;
 	size_t n;
@@ -691,6 +733,7 @@ static void scan_work(struct job *job)
 			scan_begin(&s->scan, env->tree, env->store, env->profile, s->top, &s->err);
 		if (s->result < 0)
 			return;
+		scan_suspect(s->scan, s->vouched_ns);
 	}
 	s->result = scan_step(s->scan, SCAN_PATHS, &s->paths, &s->n, &s->err);
 }
@@ -699,9 +742,12 @@ static void end_scan(struct intake *in, int result, const struct err *err)
 {
 	if (result < 0) {
 		log_warn("scan", "action=retry err=\"%s\"", err->msg);
+		trouble_is("scanning", err);
 		in->rescan_ms = clock_mono_ms() + UNREADABLE_MS;
+		in->lost_after_ns = less_vouched(in->lost_after_ns, in->scan_vouched_ns);
 	}
 	if (in->scan && in->scan_is_whole && result == 0) {
+		trouble_over("scanning");
 		in->counts.scan = *scan_counts(in->scan);
 		in->counts.scan_entries = in->counts.scan.entries;
 		in->whole_ended = true;
@@ -746,6 +792,14 @@ static void scan_done(struct job *job)
 	job_ended(in);
 }
 
+/* What is being captured is not in the index yet. If it is gone from the tree by now, the scan
+ * finds it in neither and is silent; so it is looked at once more when it is indexed. */
+static void overtake(struct intake *in, const char *top)
+{
+	for (struct path_entry *e = in->under_way; e; e = e->hh.next)
+		e->overtaken |= relpath_is_within(e->path, top);
+}
+
 static void step_scan(struct intake *in)
 {
 	if (in->stepping || in->n_backlog - in->backlog_at > BACKLOG_LOW ||
@@ -754,11 +808,17 @@ static void step_scan(struct intake *in)
 	struct scan_job *s = x_calloc(1, sizeof(*s));
 	s->in = in;
 	if (!in->scan) {
-		s->top = in->tops[--in->n_tops];
+		s->top = in->tops[--in->n_tops].path;
+		bool drained = in->backlog_at == in->n_backlog;
+		int64_t vouched_ns = in->tops[in->n_tops].vouched_ns;
+		in->scan_vouched_ns =
+			drained ? vouched_ns : less_vouched(vouched_ns, in->scan_vouched_ns);
 		in->scan_is_whole = *s->top == '\0';
+		overtake(in, s->top);
 		in->scan_since_ms = in->tops_since_ms;
 		in->scan_since_real_ns = clock_real_ns();
 	}
+	s->vouched_ns = in->scan_vouched_ns;
 	s->scan = in->scan;
 	in->stepping = true;
 	in->jobs++;
@@ -779,6 +839,8 @@ static void set_timer(struct intake *in)
 		due = now + 50;
 	if (in->rescan_ms != 0 && in->rescan_ms < due)
 		due = in->rescan_ms;
+	if (in->resume_ms > now)
+		due = in->resume_ms;
 	if (due == UINT64_MAX || in->held)
 		uv_timer_stop(&in->timer);
 	else
@@ -792,9 +854,10 @@ static void intake_run(struct intake *in)
 	if (!in->held) {
 		if (in->rescan_ms != 0 && clock_mono_ms() >= in->rescan_ms) {
 			in->rescan_ms = 0;
-			queue_scan(in, x_strdup(""), clock_mono_ms());
+			queue_scan(in, x_strdup(""), in->lost_after_ns, clock_mono_ms());
 		}
-		while (in->captures < CAPTURE_JOBS && start_capture(in))
+		while (clock_mono_ms() >= in->resume_ms && in->captures < CAPTURE_JOBS &&
+		       start_capture(in))
 			;
 		step_scan(in);
 		run_sets(in);
@@ -849,7 +912,7 @@ static void on_timer_closed(uv_handle_t *handle)
 	free_set(&in->under_way);
 	free_set(&in->gone);
 	for (size_t i = 0; i < in->n_tops; i++)
-		free(in->tops[i]);
+		free(in->tops[i].path);
 	for (size_t i = in->backlog_at; i < in->n_backlog; i++)
 		free(in->backlog[i]);
 	free(in->tops);

@@ -46,6 +46,8 @@ struct intake_setup {
 	struct capture_env env; /* borrowed until closed */
 	uint32_t settle_ms, settle_max_ms, set_settle_ms;
 	enum intake_mode mode;
+	int64_t vouched_ns; /* until when an earlier run was told all events, real time; 0 = never
+			     */
 	struct intake_events events;
 };
 
@@ -68,6 +70,9 @@ void intake_subtree(struct intake *in, const char *path);
 /* A scan of the whole tree, now. What is open for writing keeps its time. */
 void intake_scan(struct intake *in);
 void intake_fenced(struct intake *in);
+/* All events up to then, real time, have been handed over. What changed about that time or later is
+ * read again by the scan that follows a loss. */
+void intake_vouched(struct intake *in, int64_t real_ns);
 
 /* What is settled becomes due now. */
 void intake_flush(struct intake *in);

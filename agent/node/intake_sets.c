@@ -1,11 +1,14 @@
 #include "agent/node/intake_sets.h"
 
+#include "agent/node/intake_links.h"
+
 #include <stdio.h>
 #include <string.h>
 
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
 #include "agent/base/quote.h"
+#include "agent/base/trouble.h"
 #include "agent/sync/job.h"
 #include "protocol/relpath.h"
 
@@ -314,21 +317,6 @@ static void write_notes(const struct sets_job *j)
 	}
 }
 
-/* worker */
-static void find_links(struct sets_job *j)
-{
-	for (size_t i = 0; i < j->n; i++) {
-		const struct capture_item *item = &j->items[i];
-		size_t n = 0;
-		if (j->left[i] || item->outcome != CAPTURE_CHANGED ||
-		    item->entry.rec.kind != RECORD_FILE || item->entry.inst.nlink < 2)
-			continue;
-		store_linked_paths(j->sets->env.store, &item->entry, j->linked + j->n_linked,
-				   LINKED_MAX - j->n_linked, &n, NULL);
-		j->n_linked += n;
-	}
-}
-
 static void sets_work(struct job *job)
 {
 	struct sets_job *j = container_of(job, struct sets_job, job);
@@ -353,7 +341,7 @@ static void sets_work(struct job *job)
 		j->result =
 			store_capture(j->sets->env.store, captured, n, false, &j->changed, &j->err);
 	write_notes(j);
-	find_links(j);
+	j->n_linked = links_find(j->sets->env.store, j->items, j->n, j->linked, LINKED_MAX);
 }
 
 /* ---- afterwards ----------------------------------------------------------------------------- */
@@ -412,6 +400,8 @@ static void sets_done(struct job *job)
 	struct intake_sets *sets = j->sets;
 	uint64_t now = clock_mono_ms();
 	sets->working = false;
+	if (j->n > 0)
+		trouble_result("indexing changes", j->result, &j->err);
 	if (j->result < 0)
 		log_error("capture", "sets=%zu action=retry err=\"%s\"", j->n_parts, j->err.msg);
 	for (size_t p = 0; p < j->n_parts; p++) {

@@ -9,7 +9,6 @@
 #include <string.h>
 
 #include "agent/base/clock.h"
-#include "agent/base/fault.h"
 #include "agent/base/log.h"
 #include "agent/base/quote.h"
 #include "agent/ops/notify.h"
@@ -71,6 +70,10 @@ static void on_fenced(void *owner, uint64_t nonce, bool complete)
 	node->fence_seen = nonce;
 	node->fence_complete = complete;
 	node->fenced_real_ns = node->fence_asked_real_ns[nonce % FENCES];
+	if (complete) {
+		intake_vouched(node->intake, node->fenced_real_ns);
+		store_set_vouched(node->store, node->fenced_real_ns);
+	}
 	intake_fenced(node->intake);
 	requests_fenced(node, nonce);
 }
@@ -214,6 +217,7 @@ void node_start_intake(struct node *node)
 			: n_lineage == 0	       ? INTAKE_FOREIGN
 			: drift_guard_applies(node)    ? INTAKE_GUARD
 						       : INTAKE_COMPARE,
+		.vouched_ns = store_last_vouched_ns(node->store),
 		.events = {.owner = node,
 			   .indexed = on_indexed,
 			   .scanned = on_scanned,
@@ -587,7 +591,6 @@ int node_run(const struct conf *conf, struct err *err)
 	commit_turn_init(&node->turn);
 	/* Two for hashing, one for staging, one for the index, and some that wait for the disk. */
 	setenv("UV_THREADPOOL_SIZE", "8", 0);
-	fault_arm_from_environment();
 	delta_init();
 	notify_init(&node->notify, NULL);
 	BUG_ON(uv_loop_init(&node->loop) != 0);

@@ -272,6 +272,10 @@ void history_request(struct node *node, struct control_call *call, const json_t 
 void restore_request(struct node *node, struct control_call *call, const json_t *args);
 void history_requests_tick(struct node *node); /* progress */
 void history_requests_stop(struct node *node);
+/* troubles.c */
+void troubles_add_problems(const struct node *node, json_t *problems);
+/* What to do about what the system says somewhere in the text, or NULL. */
+const char *troubles_remedy(const char *text);
 
 /* status.c */
 json_t *status_json(struct node *node);

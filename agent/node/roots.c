@@ -3,6 +3,8 @@
 
 #include "agent/base/log.h"
 #include "agent/base/quote.h"
+#include "agent/base/trouble.h"
+#include "agent/fs/publish.h"
 #include "agent/sync/job.h"
 
 struct tree_job {
@@ -19,6 +21,8 @@ static void tree_work(struct job *job)
 	struct tree_job *t = container_of(job, struct tree_job, job);
 	struct node *node = t->node;
 	t->changed = tree_check(node->tree);
+	for (size_t i = 0; i < node->tree->n; i++)
+		stage_discard_leftovers(&node->tree->roots[i]);
 	t->recovered = 0;
 	if (!node->recovered)
 		t->recovered = commit_recover(&node->commit, &t->err);
@@ -55,6 +59,7 @@ static void tree_done(struct job *job)
 	if (t->changed)
 		roots_changed(node);
 	if (!node->recovered) {
+		trouble_result("finishing what a crash left behind", t->recovered, &t->err);
 		if (t->recovered == 0) {
 			node->recovered = true;
 			if (!node->stopping)

@@ -10,6 +10,7 @@
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
 #include "agent/base/quote.h"
+#include "agent/sync/refusals.h"
 #include "protocol/lineage.h"
 #include "protocol/messages.h"
 
@@ -217,6 +218,14 @@ static void end_adoption(struct session *s)
 		receiver_set_salvage_why(s->receiver, node->commit.salvage_why);
 }
 
+/* How old the moment it speaks of was when it was sent, by the sender's clock alone: a watcher that
+ * lags, or an old file still being written, makes a barrier speak of the past. */
+static uint64_t age_when_sent(const struct wire_barrier *barrier)
+{
+	int64_t age = barrier->sent_ns - barrier->clock_ns;
+	return age > 0 ? (uint64_t)age : 0;
+}
+
 static void on_barrier(void *owner, const struct wire_barrier *barrier, uint8_t outcome)
 {
 	struct session *s = owner;
@@ -229,7 +238,7 @@ static void on_barrier(void *owner, const struct wire_barrier *barrier, uint8_t 
 		s->matched_seq = barrier->seq;
 		s->matched_ms = clock_mono_ms();
 		node->recovery_ns = barrier->clock_ns;
-		node->recovery_boot_ns = clock_boot_ns();
+		node->recovery_boot_ns = clock_boot_ns() - age_when_sent(barrier);
 		node->barrier_count++;
 		store_state(node->store, &state);
 		/* Equal to the active in every record: the first sync is over, adoption is
@@ -477,6 +486,7 @@ bool session_is_in_sync(const struct session *s)
 	if (s->sender)
 		return s->behind_since_ms == 0 && s->matched_seq == state.last_seq;
 	return s->receiver && receiver_unanswered(s->receiver) == 0 &&
+	       refusals_count(receiver_refusals(s->receiver)) == 0 &&
 	       s->matched_seq >= s->theirs.last_seq && s->have_theirs &&
 	       memcmp(state.digest, state.barrier_digest, HASH_LEN) == 0;
 }

@@ -10,7 +10,8 @@
 
 #define EXPOSURE_MAX 1000 /* paths listed */
 #define SYNCING_GOOD_MS 60000
-#define STALE_SCANS 2 /* a scan older than so many intervals is a problem */
+#define WATCH_LATE_MS 10000 /* the watching process is asked each second, and answers at once */
+#define STALE_SCANS 2	    /* a scan older than so many intervals is a problem */
 
 static json_t *text_json(const char *bytes)
 {
@@ -65,6 +66,14 @@ static bool is_paused(const struct node *node)
 	return node->paused;
 }
 
+static uint64_t watch_waiting_ms(const struct node *node)
+{
+	struct watcher_counts watch = {0};
+	if (node->watcher)
+		watcher_counts(node->watcher, &watch);
+	return watch.waiting_ms;
+}
+
 /* Hints and scans under way mean that the index may be behind the tree. Younger ones are the normal
  * life of a busy tree: the last barrier covers what was before them. */
 static bool tree_is_known(const struct node *node)
@@ -75,7 +84,7 @@ static bool tree_is_known(const struct node *node)
 	intake_counts(node->intake, &counts);
 	if (!node_is_active(node))
 		return counts.scanned_ms != 0;
-	return counts.scanned_ms != 0 && !counts.scanning;
+	return counts.scanned_ms != 0 && !counts.scanning && watch_waiting_ms(node) < WATCH_LATE_MS;
 }
 
 static uint64_t held_count(const struct node *node)
@@ -161,9 +170,11 @@ static void add_notes(struct node *node, json_t *problems, enum note_kind kind, 
 	if (store_note_count(node->store, kind) == 0)
 		return;
 	store_notes(node->store, kind, &notes, &n, NULL);
-	for (size_t i = 0; i < n && i < 10; i++)
-		add_problem(problems, "%s: %s: %s", what, quote_path(q, notes[i].path),
-			    notes[i].reason);
+	for (size_t i = 0; i < n && i < 10; i++) {
+		const char *remedy = troubles_remedy(notes[i].reason);
+		add_problem(problems, "%s: %s: %s%s%s", what, quote_path(q, notes[i].path),
+			    notes[i].reason, remedy ? "; " : "", remedy ? remedy : "");
+	}
 	if (n > 10)
 		add_problem(problems, "%s: and %zu more paths", what, n - 10);
 	notes_free(notes, n);
@@ -206,13 +217,21 @@ static void add_watch_problems(struct node *node, json_t *problems)
 		watcher_counts(node->watcher, &watch);
 		if (watch.limit[0])
 			add_problem(problems, "watch-limit: %s", watch.limit);
+		if (watch.waiting_ms >= WATCH_LATE_MS)
+			add_problem(problems,
+				    "watch-late: artifact-sync-watch has not answered for %" PRIu64
+				    " s; after %d s it is started again (is the disk of the tree "
+				    "slow, or the process stopped?)",
+				    watch.waiting_ms / 1000, WATCHER_SILENT_MS / 1000);
 	}
 	if (!node->intake)
 		return;
 	intake_counts(node->intake, &counts);
 	if (counts.scan.unreadable > 0)
 		add_problem(problems,
-			    "unreadable: %" PRIu64 " directories, first %s; nothing beneath them "
+			    "unreadable: %" PRIu64
+			    " directories, first %s; let the agent's user read "
+			    "them; nothing beneath them "
 			    "is deleted",
 			    counts.scan.unreadable, counts.scan.first_unreadable);
 	if (counts.scan.foreign_mounts > 0)
@@ -233,9 +252,11 @@ static json_t *problems_json(struct node *node)
 	char q[QUOTED_MAX];
 	for (size_t i = 0; i < node->tree->n; i++) {
 		const struct root *root = &node->tree->roots[i];
+		const char *remedy = root->healthy ? NULL : troubles_remedy(root->why);
 		if (!root->healthy)
-			add_problem(problems, "unhealthy: %s: %s", quote_path(q, root->location),
-				    root->why);
+			add_problem(problems, "unhealthy: %s: %s%s%s",
+				    quote_path(q, root->location), root->why, remedy ? "; " : "",
+				    remedy ? remedy : "");
 	}
 	if (!node->sessions)
 		add_problem(problems, "no-peer: artifact-sync pair adds one");
@@ -247,6 +268,7 @@ static json_t *problems_json(struct node *node)
 	add_notes(node, problems, NOTE_DRIFT, "drift");
 	add_notes(node, problems, NOTE_SET, "set-too-large");
 	add_watch_problems(node, problems);
+	troubles_add_problems(node, problems);
 	fingerprints_add_problems(node, problems);
 	return problems;
 }

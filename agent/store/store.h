@@ -74,6 +74,12 @@ int store_create(const char *state_dir, const struct store_state *initial,
 int store_open(struct store **out, const char *state_dir, struct err *err);
 void store_close(struct store *store); /* NULL is a no-op */
 
+/* The last store_set_vouched() of the run before, real time; 0 = there was none, or it ended by
+ * itself. */
+int64_t store_last_vouched_ns(const struct store *store);
+/* All events of the tree up to then were told. Once a second or so; costs no disk write. */
+void store_set_vouched(const struct store *store, int64_t real_ns);
+
 void store_state(struct store *store, struct store_state *out); /* (quick) a copy, from memory */
 int store_set_role(struct store *store, uint8_t role, struct err *err);
 int store_set_adopt(struct store *store,
@@ -151,10 +157,16 @@ int store_get(struct store *store, const char *path, struct index_entry *out, st
  * -ENOENT */
 int store_find_inode(struct store *store, const struct file_stat *st, struct index_entry *out,
 		     struct err *err);
-/* Other live files that were installed as the same inode: hard links, which change together though
- * only one name is reported. @param paths  receives at most max heap strings */
+/* Other live files that were installed as the inode entry->inst.ino: hard links, which change
+ * together though only one name is reported. Where entry->inst.nlink is 1, only those that were
+ * hard links when they were indexed; what an inode was renamed to is none.
+ * @param paths  receives at most max heap strings */
 int store_linked_paths(struct store *store, const struct index_entry *entry, char **paths,
 		       size_t max, size_t *n, struct err *err);
+/* Live files that were hard links to files which the index had beneath `dir` before they were
+ * deleted. */
+int store_linked_beneath(struct store *store, const char *dir, char **paths, size_t max, size_t *n,
+			 struct err *err);
 /* Live files of at least STORE_SIGNED_MIN bytes with these bytes, as the index has it; smaller ones
  * are not found by their hash. @param paths  receives at most max heap strings */
 int store_content_paths(struct store *store, const uint8_t hash[HASH_LEN], char **paths, size_t max,
@@ -187,6 +199,10 @@ struct captured {
 	enum captured_kind kind;
 	const struct index_entry *entry; /* VERSION, SAME */
 	const char *path;		 /* GONE, DROPPED, TOMBSTONE */
+	/* VERSION: NULL, or receives whether it was left out because the directory it lies in is
+	 * not indexed: not yet, or, since it was read before another capture saw it go, not any
+	 * longer. */
+	bool *orphan;
 };
 
 /**
@@ -313,6 +329,9 @@ enum note_kind {
 	NOTE_DRIFT = 6,	     /* changed on the passive by somebody else, and not put back (yet) */
 	NOTE_SET = 7, /* the "path" is a consistency set that is too large to travel as one */
 };
+/* Path and reason of each; at once, and an equal note keeps its `since`. */
+int store_put_notes(struct store *store, enum note_kind kind, const struct note *notes, size_t n,
+		    struct err *err);
 int store_note(struct store *store, enum note_kind kind, const char *path, const char *reason,
 	       struct err *err); /* an equal note keeps its `since` */
 int store_note_many(struct store *store, enum note_kind kind, const char *const *paths, size_t n,

@@ -2,13 +2,18 @@
 #include "agent/store/store_private.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include "agent/base/quote.h"
+#include "protocol/relpath.h"
 
 struct capturing {
 	struct txn txn;
 	bool foreign;
 	size_t changed;
+	/* The last directory that was asked about: neighbours share it. */
+	char *parent; /* heap, NULL: none */
+	bool parent_indexed;
 };
 
 static struct capturing *capturing_of(struct txn *t)
@@ -49,12 +54,19 @@ static int bury_one(struct txn *t, const char *path, struct err *err)
 	return r < 0 ? r : 0;
 }
 
+static void forget_parent(struct capturing *c)
+{
+	free(c->parent);
+	c->parent = NULL;
+}
+
 /* On a passive nothing is decided about what the active has: what vanished only leaves the index,
  * and the digest shows it. */
 static int gone(struct capturing *c, const char *path, bool itself, struct err *err)
 {
 	int (*act)(struct txn *, const char *, struct err *) =
 		c->foreign ? txn_forget_path : bury_one;
+	forget_parent(c);
 	int r = txn_each_beneath(&c->txn, path, false, act, err);
 	return r == 0 && itself ? act(&c->txn, path, err) : r;
 }
@@ -75,6 +87,7 @@ static int tombstone(struct capturing *c, const char *path, struct err *err)
 
 static int dropped(struct capturing *c, const char *path, struct err *err)
 {
+	forget_parent(c);
 	int r = txn_each_beneath(&c->txn, path, true, drop_one, err);
 	return r < 0 ? r : drop_one(&c->txn, path, err);
 }
@@ -106,6 +119,24 @@ static bool is_known(const struct capturing *c, const struct index_entry *old,
 	       record_equal(&old->rec, &entry->rec, c->txn.state.preserve_ownership);
 }
 
+/* @return 1 when the directory that the path lies in is in the index, 0, negative errno */
+static int has_parent(struct capturing *c, const char *path, struct err *err)
+{
+	size_t len = relpath_parent_len(path);
+	sqlite3_stmt *s;
+	struct index_entry dir;
+	if (!*path)
+		return 1;
+	if (c->parent && strncmp(c->parent, path, len) == 0 && c->parent[len] == '\0')
+		return c->parent_indexed;
+	forget_parent(c);
+	c->parent = x_strndup(path, len);
+	int r = txn_get(&s, &dir, &c->txn, c->parent, err);
+	c->parent_indexed = r > 0 && dir.rec.kind == RECORD_DIR;
+	sqlite3_stmt_free(s);
+	return r < 0 ? r : c->parent_indexed;
+}
+
 static int version(struct capturing *c, const struct index_entry *entry, struct err *err)
 {
 	const char *path = entry->rec.path;
@@ -127,13 +158,27 @@ static int version(struct capturing *c, const struct index_entry *entry, struct 
 	return r;
 }
 
+static int version_or_orphan(struct capturing *c, const struct captured *item, struct err *err)
+{
+	int r = item->orphan ? has_parent(c, item->entry->rec.path, err) : 1;
+	if (r < 0)
+		return r;
+	if (item->orphan)
+		*item->orphan = r == 0;
+	if (r == 0)
+		return 0;
+	if (c->parent && strcmp(c->parent, item->entry->rec.path) == 0)
+		forget_parent(c);
+	return version(c, item->entry, err);
+}
+
 /* ---- a batch ----------------------------------------------------------------------------------
  */
 
 static int capture_item(struct capturing *c, const struct captured *item, struct err *err)
 {
 	switch (item->kind) {
-	case CAPTURED_VERSION: return version(c, item->entry, err);
+	case CAPTURED_VERSION: return version_or_orphan(c, item, err);
 	case CAPTURED_SAME:
 		return txn_set_installed(&c->txn, item->entry->rec.path, &item->entry->inst,
 					 (int)item->entry->flags, err);
@@ -178,6 +223,7 @@ int store_capture(struct store *store, const struct captured *items, size_t n, b
 	else
 		r = capture_all(&c, items, n, err);
 	r = txn_end(&c.txn, r, err);
+	forget_parent(&c);
 	if (r == 0)
 		*changed = c.changed;
 	return r;

@@ -87,6 +87,7 @@ static int linked_paths(struct store *store, const struct index_entry *entry, ch
 	bind_int(s, 1, (int64_t)entry->inst.ino);
 	bind_path(s, 2, entry->rec.path);
 	bind_int(s, 3, (int64_t)max);
+	bind_int(s, 4, entry->inst.nlink);
 	int r;
 	while ((r = statement_step(s, err)) > 0)
 		paths[(*n)++] = x_strdup(column_path(s, 0));
@@ -99,6 +100,34 @@ int store_linked_paths(struct store *store, const struct index_entry *entry, cha
 	*n = 0;
 	pthread_mutex_lock(&store->read_lock);
 	int r = linked_paths(store, entry, paths, max, n, err);
+	pthread_mutex_unlock(&store->read_lock);
+	return r;
+}
+
+static int linked_beneath(struct store *store, const char *dir, char **paths, size_t max, size_t *n,
+			  struct err *err)
+{
+	AUTO_FREE char *lo = NULL;
+	AUTO_FREE char *hi = NULL;
+	path_range_beneath(&lo, &hi, dir);
+	AUTO(sqlite3_stmt) *s = conn_statement(store->reader, SQL_LINKED_BENEATH, err);
+	if (!s)
+		return err_wrap(err, "look up hard links");
+	bind_path(s, 1, lo);
+	bind_path(s, 2, hi);
+	bind_int(s, 3, (int64_t)max);
+	int r;
+	while ((r = statement_step(s, err)) > 0)
+		paths[(*n)++] = x_strdup(column_path(s, 0));
+	return r;
+}
+
+int store_linked_beneath(struct store *store, const char *dir, char **paths, size_t max, size_t *n,
+			 struct err *err)
+{
+	*n = 0;
+	pthread_mutex_lock(&store->read_lock);
+	int r = linked_beneath(store, dir, paths, max, n, err);
 	pthread_mutex_unlock(&store->read_lock);
 	return r;
 }

@@ -52,6 +52,18 @@ int store_note_many(struct store *store, enum note_kind kind, const char *const 
 	return txn_end(&t, r, err);
 }
 
+int store_put_notes(struct store *store, enum note_kind kind, const struct note *notes, size_t n,
+		    struct err *err)
+{
+	struct txn t;
+	int r = txn_begin(&t, store, NULL, err);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; r == 0 && i < n; i++)
+		r = write_note(&t, kind, notes[i].path, notes[i].reason, err);
+	return txn_end(&t, r, err);
+}
+
 /* Held paths are looked at again at every event and scan; saying the same again must not cost a
  * commit. */
 static bool is_noted(struct store *store, enum note_kind kind, const char *path, const char *reason)

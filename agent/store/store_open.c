@@ -5,10 +5,13 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "agent/base/fault.h"
 #include "protocol/wr.h"
+
+#define NS_PER_S INT64_C(1000000000)
 
 /* ---- making one -------------------------------------------------------------------------------
  */
@@ -165,8 +168,10 @@ static int check_integrity(struct store *store, struct err *err)
 			return r;
 		if (r == 0)
 			return err_set(err, -EUCLEAN, "%s holds no state", store->db_path);
-		if (sqlite3_column_int(s, 0) == 1)
+		if (sqlite3_column_int(s, 0) == 1) {
+			store->last_vouched_ns = 0;
 			return 0;
+		}
 	}
 	char text[64];
 	int r = pragma_text(text, store->writer, "PRAGMA quick_check(1)", err);
@@ -267,13 +272,33 @@ static int mark_clean(struct store *store, bool clean, struct err *err)
 	AUTO(sqlite3_stmt) *s = conn_statement(store->writer, SQL_SET_CLEAN, err);
 	if (!s)
 		return err_wrap(err, "mark %s", store->db_path);
+	int fault = fault_point("store mark");
+	if (fault)
+		return err_sys(err, fault, "mark %s", store->db_path);
 	bind_int(s, 1, clean);
 	return statement_run(s, err);
 }
 
+int64_t store_last_vouched_ns(const struct store *store)
+{
+	return store->last_vouched_ns;
+}
+
+/* Not durable, and need not be: after a power failure an older time comes back, and more is
+ * doubted. */
+void store_set_vouched(const struct store *store, int64_t real_ns)
+{
+	struct timespec times[2] = {{.tv_nsec = UTIME_OMIT},
+				    {.tv_sec = real_ns / NS_PER_S, .tv_nsec = real_ns % NS_PER_S}};
+	futimens(store->lock_fd, times);
+}
+
 static int lock_state(struct store *store, struct err *err)
 {
+	struct stat st;
 	AUTO_FREE char *path = x_asprintf("%s/" STORE_LOCK_NAME, store->dir);
+	if (stat(path, &st) == 0)
+		store->last_vouched_ns = (int64_t)st.st_mtim.tv_sec * NS_PER_S + st.st_mtim.tv_nsec;
 	store->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (store->lock_fd < 0)
 		return err_sys(err, errno, "open %s", path);

@@ -119,7 +119,11 @@ extern const char store_schema[];
 	X(BY_INODE, "SELECT " ENTRY_COLUMNS " FROM records WHERE inst_ino=?1 AND inst_dev=?2"      \
 		    " AND inst_size=?3 AND inst_mtime_ns=?4 AND inst_ctime_ns=?5"                  \
 		    " AND hash IS NOT NULL")                                                       \
-	X(LINKED, "SELECT path FROM records WHERE inst_ino=?1 AND kind=1 AND path<>?2 LIMIT ?3")   \
+	X(LINKED, "SELECT path FROM records WHERE inst_ino=?1 AND kind=1 AND path<>?2 AND "        \
+		  "(?4>1 OR inst_nlink>1) LIMIT ?3")                                               \
+	X(LINKED_BENEATH,                                                                          \
+	  "SELECT DISTINCT r.path FROM records d JOIN records r ON r.inst_ino=d.inst_ino"          \
+	  " WHERE d.path>=?1 AND d.path<?2 AND d.kind=4 AND d.inst_nlink>1 AND r.kind=1 LIMIT ?3") \
 	X(BY_HASH,                                                                                 \
 	  "SELECT path FROM records WHERE hash=?1 AND kind=1 AND " STORE_SIGNED " LIMIT ?2")       \
 	X(RANGE, "SELECT " ENTRY_COLUMNS " FROM records WHERE path>=?1 AND path<?2 ORDER BY path") \
@@ -220,6 +224,7 @@ struct conn {
 int conn_open(struct conn **out, const char *path, bool writer, struct err *err);
 void conn_free(struct conn *conn);
 DEFINE_AUTO(conn)
+void conn_shrink(struct conn *conn); /* the disk is full: it gives back what it can */
 
 /* The prepared statement, reset, without values. NULL with *err when it cannot be prepared. */
 sqlite3_stmt *conn_statement(struct conn *conn, enum statement which, struct err *err);
@@ -287,6 +292,7 @@ struct store {
 	char *dir;
 	char *db_path;
 	int lock_fd;
+	int64_t last_vouched_ns;    /* its mtime, as the last run left it */
 	pthread_mutex_t write_lock; /* writer, scratch */
 	struct conn *writer;
 	uint8_t *scratch;	   /* RECORD_ELEMENT_MAX */

@@ -28,7 +28,20 @@ static int errno_of(sqlite3 *db)
 
 int sql_error(sqlite3 *db, struct err *err, const char *what)
 {
-	return err_set(err, errno_of(db), "%s: %s", what, sqlite3_errmsg(db));
+	int code = errno_of(db);
+	char system[80];
+	/* "disk I/O error" may be a full disk. */
+	if (sqlite3_errcode(db) == SQLITE_IOERR)
+		return err_set(err, code, "%s: %s: %s", what, sqlite3_errmsg(db),
+			       strerror_r(-code, system, sizeof(system)));
+	return err_set(err, code, "%s: %s", what, sqlite3_errmsg(db));
+}
+
+/* The log is written back only after a commit, and no commit succeeds while the log fills the disk.
+ * What is written back makes room in it for the next. */
+void conn_shrink(struct conn *conn)
+{
+	sqlite3_wal_checkpoint_v2(conn->db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
 }
 
 /* ---- connections ------------------------------------------------------------------------------

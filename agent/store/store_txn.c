@@ -17,7 +17,7 @@ int txn_begin(struct txn *t, struct store *store, const char *what, struct err *
 	pthread_mutex_lock(&store->write_lock);
 	*t = (struct txn){.store = store, .conn = store->writer, .what = what};
 	int fault = fault_point("store begin");
-	int r = fault ? err_sys(err, fault, "begin a transaction")
+	int r = fault ? err_sys(err, fault, "state database: begin")
 		      : conn_run(t->conn, SQL_BEGIN, err);
 	if (r < 0) {
 		pthread_mutex_unlock(&store->write_lock);
@@ -111,7 +111,7 @@ static int prepare_commit(struct txn *t, struct err *err)
 		r = save_state(t, err);
 	int fault = r == 0 ? fault_point("store commit") : 0;
 	if (fault)
-		r = err_sys(err, fault, "commit the state database");
+		r = err_sys(err, fault, "state database: commit");
 	return r < 0 ? r : conn_run(t->conn, SQL_COMMIT, err);
 }
 
@@ -163,6 +163,8 @@ int txn_end(struct txn *t, int result, struct err *err)
 	if (result < 0) {
 		roll_back(t);
 		free(t->new_peer);
+		if (result == -ENOSPC)
+			conn_shrink(t->conn);
 	} else {
 		publish_txn(t);
 	}

@@ -120,6 +120,7 @@ static enum capture_outcome capture_compared(struct look *look)
 static enum capture_outcome capture_wanted(struct look *look)
 {
 	if (!look->item->force_read && look->live &&
+	    !file_is_suspect(&look->now, look->item->vouched_ns) &&
 	    entry_is_current(&look->old, &look->now, look->judgement.verdict))
 		return CAPTURE_NOTHING;
 	bool was_dir = look->live && look->old.rec.kind == RECORD_DIR;
@@ -194,6 +195,10 @@ static size_t capture_one(const struct capture_env *env, struct capture_item *it
 		item->outcome = capture_why(item, CAPTURE_UNREADABLE, "%.150s", known->err.msg);
 	else
 		item->outcome = look_and_judge(&look);
+	item->was_dir = look.live && look.old.rec.kind == RECORD_DIR;
+	item->was_live = look.live;
+	item->links_was = look.old.inst.nlink;
+	item->file_was = S_ISREG(look.old.inst.mode) ? look.old.inst.ino : 0;
 	if (!has_entry(item->outcome))
 		index_entry_release(&item->entry);
 	if (r == 0)
@@ -301,6 +306,8 @@ static size_t drop_doubles(struct capture_item *items, size_t n)
 	for (size_t i = 0; i < n; i++) {
 		if (kept > 0 && strcmp(items[kept - 1].path, items[i].path) == 0) {
 			items[kept - 1].force_read |= items[i].force_read;
+			if (items[kept - 1].vouched_ns == 0)
+				items[kept - 1].vouched_ns = items[i].vouched_ns;
 			capture_item_release(&items[i]);
 		} else {
 			items[kept++] = items[i];

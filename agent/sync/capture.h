@@ -33,8 +33,13 @@ struct capture_item {
 	enum capture_outcome outcome; /* filled in */
 	struct index_entry entry; /* CHANGED, SAME, COMPARED: owned; epoch and seq 0 unless SAME */
 	char why[160];
+	/* What the index had there; filled in. */
+	bool was_live, was_dir;
+	uint64_t file_was; /* a file with this inode, the deleted one included; 0: none */
+	uint64_t links_was;
 	bool force_read; /* an event on a racy entry, or deep verification: read whatever stat says
 			  */
+	int64_t vouched_ns; /* see file_is_suspect(): suspects are read; 0 for none */
 };
 
 struct capture_env {

@@ -11,6 +11,7 @@
 #include "agent/base/clock.h"
 #include "agent/fs/copy.h"
 #include "agent/fs/gate.h"
+#include "agent/sync/current.h"
 
 #define GATES_OF_CONTENT (GATE_XML | GATE_JSON)
 
@@ -62,7 +63,7 @@ static void begin_entry(struct look *look)
 	BUG_ON(meta_to_record(&entry->rec, &look->st, &look->env->policy) < 0);
 	entry->rec.path = x_strdup(look->item->path);
 	if (look->judgement.verdict == PROFILE_PASSAGE)
-		entry->rec.mtime_ns = 0;
+		entry->rec.mtime_ns = RECORD_NO_MTIME;
 }
 
 /* @return CAPTURE_CHANGED, or what went wrong */
@@ -150,13 +151,18 @@ static int open_file(const struct look *look)
 	return fd;
 }
 
+static bool is_suspect(const struct look *look)
+{
+	return file_is_suspect(&look->now, look->item->vouched_ns);
+}
+
 /* Did these very bytes stand elsewhere, as those of a directory that was renamed? *gated: and
  * passed the gates of this path. */
 static bool is_known_inode(struct look *look, uint8_t hash[HASH_LEN], bool *gated)
 {
 	struct index_entry found;
 	*gated = false;
-	if (look->item->force_read || look->root->remote ||
+	if (look->item->force_read || (look->live && is_suspect(look)) || look->root->remote ||
 	    store_find_inode(look->env->store, &look->now, &found, NULL) < 0)
 		return false;
 	unsigned asked = look->judgement.attributes & GATES_OF_CONTENT;
@@ -199,6 +205,15 @@ static int read_and_hash(struct look *look, int fd, struct err *err)
 	return 0;
 }
 
+/* What is read because nobody can tell whether it is still mapped and written to: its dirty pages
+ * are handed to the disk first, which closes them to their writer, so that whatever he writes from
+ * here on moves the mtime. Not waited for; a file system that does not do it is no worse off. */
+static void begin_writeback(const struct look *look, int fd)
+{
+	if (is_suspect(look))
+		sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+}
+
 /* @return CAPTURE_CHANGED, or what went wrong */
 static enum capture_outcome add_hash(struct look *look, int fd, bool *gated)
 {
@@ -208,6 +223,7 @@ static enum capture_outcome add_hash(struct look *look, int fd, bool *gated)
 		return CAPTURE_CHANGED;
 	if (look->env->files_hashed)
 		__atomic_add_fetch(look->env->files_hashed, 1, __ATOMIC_RELAXED);
+	begin_writeback(look, fd);
 	int r = read_and_hash(look, fd, &err);
 	if (r == -EAGAIN)
 		return CAPTURE_AGAIN;

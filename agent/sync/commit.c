@@ -19,8 +19,8 @@ static void discard_staged(const struct commit_env *env, const struct commit_ite
 {
 	const char *sub;
 	const struct root *root = tree_resolve(env->tree, item->entry.rec.path, &sub);
-	if (*item->staged.temp && root->healthy)
-		stage_discard(root, item->staged.temp, NULL); /* else stage_clean() does */
+	if (*item->staged.temp)
+		stage_discard_or_later(root, item->staged.temp, NULL);
 }
 
 static void discard_all(const struct commit_env *env, const struct commit_item *items, size_t n)
@@ -41,6 +41,7 @@ static void answer(const struct commit_op *op)
 	}
 	item->result = op->result;
 	item->reason = op->reason;
+	item->error = op->error;
 	memcpy(item->text, op->text, sizeof(item->text));
 }
 
@@ -112,6 +113,7 @@ static int run(const struct commit_env *env, struct commit_item *items, size_t n
 	for (size_t i = 0; i < n; i++) {
 		items[i].result = COMMIT_DONE;
 		items[i].reason = 0;
+		items[i].error = 0;
 		*items[i].text = '\0';
 	}
 	int r = prepare(&b, items, n, err);

@@ -39,6 +39,7 @@ struct commit_item {
 	struct staged staged;
 	enum commit_result result; /* filled in */
 	uint8_t reason;		   /* NEED_* or REFUSED_* */
+	int error;		   /* the errno behind a REFUSED, or 0 */
 	char text[160];
 };
 void commit_item_release(struct commit_item *item);

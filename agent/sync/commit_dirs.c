@@ -9,6 +9,8 @@
 #include <sys/stat.h>
 
 #include "agent/base/fault.h"
+#include "agent/base/log.h"
+#include "agent/base/quote.h"
 #include "protocol/relpath.h"
 
 static struct touched_dir *touched_at(struct batch *b, const char *path, size_t len)
@@ -121,7 +123,7 @@ static int put_back(struct touched_dir *dir, struct err *err)
 	    fchmod(fd, dir->indexed.inst.mode & 07777) < 0)
 		return err_sys(err, errno, "put back the mode of a directory");
 	struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, meta_timespec(rec->mtime_ns)};
-	if (rec->mtime_ns != 0 && futimens(fd, times) < 0)
+	if (rec->mtime_ns != RECORD_NO_MTIME && futimens(fd, times) < 0)
 		return err_sys(err, errno, "put back the mtime of a directory");
 	if (fstat(fd, &st) < 0)
 		return err_sys(err, errno, "look at a directory");
@@ -136,6 +138,16 @@ static int put_back(struct touched_dir *dir, struct err *err)
 	return 0;
 }
 
+/* It was given to somebody else: his to set, and no reason to hold up all others. What the index
+ * says of it stays, so that the difference shows as drift. */
+static void leave_as_it_is(struct touched_dir *dir, const struct err *why)
+{
+	char q[QUOTED_MAX];
+	dir->known = false;
+	log_warn("commit", "path=%s action=\"left with the time it has\" err=\"%s\"",
+		 quote_path(q, dir->path), why->msg);
+}
+
 static int finish_touched(struct batch *b, struct touched_dir *dir, struct err *err)
 {
 	int r = store_get(b->env->store, dir->path, &dir->indexed, err);
@@ -144,7 +156,13 @@ static int finish_touched(struct batch *b, struct touched_dir *dir, struct err *
 	if (dir->indexed.rec.kind != RECORD_DIR || dir->indexed.inst.mode == 0)
 		return 0;
 	r = put_back(dir, err);
-	return r < 0 ? put_back(dir, err) : 0;
+	if (r < 0)
+		r = put_back(dir, err);
+	if (r == -EPERM || r == -EACCES) {
+		leave_as_it_is(dir, err);
+		return 0;
+	}
+	return r;
 }
 
 int batch_finish_dirs(struct batch *b, struct err *err)

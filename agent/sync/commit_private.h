@@ -26,6 +26,7 @@ struct commit_op {
 	uint8_t phase, order_class;
 	enum op_state state;
 	uint8_t result, reason; /* enum commit_result of a failed one */
+	int error;		/* errno */
 	char text[160];
 	struct file_stat staged; /* of stage/<temp> before it is published, or of a file after its
 				    metadata */
@@ -117,6 +118,9 @@ void batch_retire(struct batch *b);
 
 /* commit_kept.c: a deletion was performed; what was only kept for its sake goes, too. */
 void batch_remove_kept_above(struct batch *b, const struct commit_op *op);
+
+/* commit_beneath.c: is stage/<temp> a directory in which everything is as it was installed? */
+bool displaced_is_replicated(const struct batch *b, const struct commit_op *op);
 
 /* commit_dirs.c: what is done when all names are in place. */
 void batch_touch(struct batch *b, const char *path, struct commit_op *op);

@@ -30,6 +30,7 @@ void op_fail(struct commit_op *op, enum commit_result result, uint8_t reason, co
 
 void op_fail_with(struct commit_op *op, const struct err *err)
 {
+	op->error = -err->code;
 	switch (err->code) {
 	case -ENOTSUP:
 	case -ENAMETOOLONG:
@@ -48,7 +49,7 @@ static void retire_displaced(const struct batch *b, const struct commit_op *op)
 	struct err err = {0};
 	char q[QUOTED_MAX];
 	int r = op->keep.promised ? history_take(b->env->history, op->root, &op->keep, &err)
-				  : stage_discard(op->root, op->row.temp, &err);
+				  : stage_discard_or_later(op->root, op->row.temp, &err);
 	if (r < 0)
 		log_warn("commit", "path=%s action=\"left in stage for now\" err=\"%s\"",
 			 quote_path(q, op->row.entry.rec.path), err.msg);
@@ -91,6 +92,7 @@ static bool exchange_back(const struct commit_op *op)
 static void put_back(struct batch *b, struct commit_op *op, const struct err *why)
 {
 	char q[QUOTED_MAX];
+	op->error = -why->code;
 	op_fail(op, COMMIT_REFUSED, REFUSED_SALVAGE, why->msg);
 	if (exchange_back(op))
 		return;
@@ -106,6 +108,10 @@ static void save_displaced(struct batch *b, struct commit_op *op)
 	struct err err = {0};
 	if (unlinkat(op->root->stage_fd, op->row.temp, AT_REMOVEDIR) == 0)
 		return; /* an empty directory */
+	if (errno == ENOTEMPTY && displaced_is_replicated(b, op)) {
+		op->retire = true;
+		return;
+	}
 	const struct salvage_order order = {.root = op->root,
 					    .temp = op->row.temp,
 					    .path = op->row.entry.rec.path,

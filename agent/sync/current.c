@@ -2,6 +2,7 @@
 
 #include <sys/stat.h>
 
+#include "agent/base/clock.h"
 #define NS_PER_S 1000000000
 #define STEPS_MAX 3600 /* by how many seconds an installed mtime may have been moved on */
 
@@ -38,4 +39,10 @@ int64_t entry_installed_mtime(const struct index_entry *entry)
 	bool was_moved_on = entry->inst.mode != 0 && moved > 0 && moved % NS_PER_S == 0 &&
 			    moved / NS_PER_S <= STEPS_MAX;
 	return was_moved_on ? entry->inst.mtime_ns : entry->rec.mtime_ns;
+}
+
+bool file_is_suspect(const struct file_stat *now, int64_t vouched_ns)
+{
+	return vouched_ns != 0 && S_ISREG(now->mode) && now->mtime_ns >= vouched_ns - UNTRACED_NS &&
+	       now->mtime_ns <= clock_real_ns();
 }

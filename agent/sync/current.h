@@ -28,4 +28,14 @@ bool entry_is_current(const struct index_entry *entry, const struct file_stat *n
  * RULE_MTIME_STEP). */
 int64_t entry_installed_mtime(const struct index_entry *entry);
 
+/* How long a page that was written to through memory may be written to again without a trace: until
+ * the kernel has written it back (30 s, looked for every 5 s), which closes it, so that the next
+ * write moves the mtime. */
+#define UNTRACED_NS (INT64_C(40) * 1000 * 1000 * 1000)
+
+/* Could a file that is as indexed by its stat have been written to all the same, by whoever had it
+ * mapped, without an event that we were told?
+ * @param vouched_ns  until when all events were told, real time; 0 = nobody doubts */
+bool file_is_suspect(const struct file_stat *now, int64_t vouched_ns);
+
 #endif

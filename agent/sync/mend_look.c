@@ -187,7 +187,19 @@ static bool is_ours(const struct mend *m, const struct listing_entry *e, const c
 	return verdict == PROFILE_REPLICATE || (is_dir && verdict == PROFILE_PASSAGE);
 }
 
-/* Is all that is beneath what the profile would replicate? Then it is moved as one. */
+/* Its deletion, too, will come: the directory's has only been faster. */
+static bool is_replicated(const struct mend *m, const char *path)
+{
+	struct index_entry entry;
+	if (store_get(m->env->store, path, &entry, NULL) < 0)
+		return false;
+	bool live = entry.rec.kind != RECORD_ABSENT && !(entry.flags & ENTRY_FOREIGN);
+	index_entry_release(&entry);
+	return live;
+}
+
+/* Is all that is beneath what the profile would replicate, and nobody did? Then it is moved as one.
+ */
 static bool all_is_ours(const struct mend *m, const char *path, unsigned depth, size_t *left)
 {
 	const char *sub;
@@ -199,7 +211,7 @@ static bool all_is_ours(const struct mend *m, const char *path, unsigned depth, 
 	*left -= ours ? list.n : 0;
 	for (size_t i = 0; ours && i < list.n; i++) {
 		AUTO_FREE char *child = x_asprintf("%s/%s", path, listing_name(&list, i));
-		ours = is_ours(m, &list.entries[i], child);
+		ours = is_ours(m, &list.entries[i], child) && !is_replicated(m, child);
 		if (ours && S_ISDIR(list.entries[i].stat.mode))
 			ours = all_is_ours(m, child, depth + 1, left);
 	}

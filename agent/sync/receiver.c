@@ -8,7 +8,7 @@
 
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
-#include "agent/base/quote.h"
+#include "agent/base/trouble.h"
 #include "protocol/messages.h"
 
 #define BARRIER_STORE_MS 10000 /* an unchanged barrier's clock is made durable this often */
@@ -27,6 +27,7 @@ struct receiver *receiver_new(const struct receiver_setup *setup)
 	rx->stage_jobs_max = uv_available_parallelism() > 2 ? STAGE_JOBS_MAX : 1;
 	store_state(setup->env.store, &state);
 	rx->known_seq = state.last_seq;
+	rx->refusals = refusals_new();
 	rx->inbound = inbound_new(&limits);
 	BUG_ON(!rx->inbound);
 	return rx;
@@ -35,6 +36,11 @@ struct receiver *receiver_new(const struct receiver_setup *setup)
 void receiver_set_salvage_why(struct receiver *rx, const char *why)
 {
 	rx->setup.env.salvage_why = why;
+}
+
+const struct refusals *receiver_refusals(const struct receiver *rx)
+{
+	return rx->refusals;
 }
 
 size_t receiver_unanswered(const struct receiver *rx)
@@ -129,17 +135,16 @@ static void answer_need(struct receiver *rx, uint32_t ticket, uint8_t reason)
 }
 
 static void answer_refused(struct receiver *rx, uint32_t ticket, const char *path, uint8_t reason,
-			   const char *text)
+			   int error, const char *text)
 {
 	uint8_t body[512];
-	char q[QUOTED_MAX];
 	struct wire_refused refused = {.ticket = ticket, .reason = reason};
 	snprintf(refused.text, sizeof(refused.text), "%s", text);
 	struct wr w;
 	wr_init(&w, body, sizeof(body));
 	wire_encode_refused(&w, &refused);
 	link_send(rx->setup.link, WIRE_REFUSED, body, wr_len(&w));
-	log_warn("receiver", "path=%s action=refused err=\"%s\"", quote_path(q, path), text);
+	refusals_add(rx->refusals, path, error, text);
 }
 
 /* The slot has been answered, one way or the other, and is gone. */
@@ -176,7 +181,7 @@ void receiver_slot_finished(struct slot *slot)
 	case SLOT_NEED: answer_need(rx, slot->ticket, slot->reason); break;
 	case SLOT_REFUSED:
 		answer_refused(rx, slot->ticket, slot->item.entry.rec.path, slot->reason,
-			       slot->text);
+			       slot->error, slot->text);
 		break;
 	case SLOT_ABORTED:
 	case SLOT_PENDING: break;
@@ -204,16 +209,25 @@ static void commit_work(struct job *job)
 	commit->result = commit_run(&commit->env, commit->items, commit->n, &commit->err);
 }
 
+static void answer_done(struct receiver *rx, uint32_t ticket, const char *path)
+{
+	refusals_settle(rx->refusals, path);
+	answer_ack(rx, ticket);
+}
+
 static void answer_denial(struct receiver *rx, struct commit_job *commit, size_t i)
 {
 	struct commit_item *item = &commit->items[i];
 	uint32_t ticket = commit->tickets[i];
+	const char *path = item->entry.rec.path;
+	/* Not asked for again at once: what failed for all of them will fail again a moment later.
+	 */
 	if (commit->result < 0)
-		answer_need(rx, ticket, NEED_VERIFY);
+		answer_refused(rx, ticket, path, REFUSED_FAILED, -commit->result, commit->err.msg);
 	else if (item->result == COMMIT_NEED)
 		answer_need(rx, ticket, item->reason);
 	else
-		answer_refused(rx, ticket, item->entry.rec.path, item->reason, item->text);
+		answer_refused(rx, ticket, path, item->reason, item->error, item->text);
 }
 
 static void commit_done(struct job *job)
@@ -225,13 +239,13 @@ static void commit_done(struct job *job)
 	log_debug("receiver", "batch=%zu ms=%" PRIu64 " waiting=%zu", commit->n,
 		  clock_mono_ms() - commit->started_ms, inbound_unanswered(rx->inbound));
 	if (commit->result < 0)
-		log_error("receiver", "batch=%zu action=fetch-again err=\"%s\"", commit->n,
+		log_error("receiver", "batch=%zu action=refuse err=\"%s\"", commit->n,
 			  commit->err.msg);
 	/* Acknowledgements go first: the sender gives up what else it has of a set when it hears of
 	 * a member that failed. */
 	for (size_t i = 0; i < commit->n && !rx->closing; i++) {
 		if (commit->result == 0 && commit->items[i].result == COMMIT_DONE)
-			answer_ack(rx, commit->tickets[i]);
+			answer_done(rx, commit->tickets[i], commit->items[i].entry.rec.path);
 	}
 	flush_acks(rx);
 	for (size_t i = 0; i < commit->n; i++) {
@@ -348,6 +362,7 @@ static void barrier_done(struct job *job)
 	rx->other_jobs--;
 	rx->storing_barrier = false;
 	rx->fresh = true; /* what waited behind the barrier may go */
+	trouble_result("the recovery point", b->result, &b->err);
 	if (b->result < 0)
 		log_error("receiver", "barrier=%" PRIu64 " action=drop err=\"%s\"", b->barrier.seq,
 			  b->err.msg);
@@ -517,9 +532,7 @@ static void on_record(struct receiver *rx, const struct frame *frame)
 		receiver_advance(rx);
 		return;
 	}
-	slot->next_todo = NULL;
-	*rx->todo_last = slot;
-	rx->todo_last = &slot->next_todo;
+	receiver_add_todo(rx, slot);
 	receiver_stage_todo(rx);
 	receiver_advance(rx);
 }
@@ -630,7 +643,7 @@ static void discard_work(struct job *job)
 			continue;
 		struct root *root =
 			tree_resolve(rx->setup.env.tree, slot->item.entry.rec.path, &sub);
-		stage_discard(root, slot->item.staged.temp, NULL);
+		stage_discard_or_later(root, slot->item.staged.temp, NULL);
 	}
 }
 
@@ -644,6 +657,7 @@ static void discard_done(struct job *job)
 		slot_free(slot);
 	}
 	inbound_free(rx->inbound);
+	refusals_free(rx->refusals);
 	free(rx->acks);
 	free(discard);
 	struct receiver_events events = rx->setup.events;

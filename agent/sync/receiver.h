@@ -20,6 +20,7 @@
 #define RECEIVER_QUEUE_LOW (2u << 20)
 
 struct receiver;
+struct refusals;
 
 struct receiver_events {
 	void *owner;
@@ -50,6 +51,9 @@ void receiver_close(struct receiver *rx);
 
 /* What the salvage notes of what is displaced from now on; a literal. */
 void receiver_set_salvage_why(struct receiver *rx, const char *why);
+
+/* What could not be taken and will be offered again. */
+const struct refusals *receiver_refusals(const struct receiver *rx);
 
 /* Records received and not yet answered. */
 size_t receiver_unanswered(const struct receiver *rx);

@@ -8,6 +8,7 @@
 
 #include "agent/sync/job.h"
 #include "agent/sync/receiver.h"
+#include "agent/sync/refusals.h"
 #include "protocol/inbound.h"
 
 #define STAGE_JOBS_MAX \
@@ -52,6 +53,7 @@ struct slot {
 	enum slot_result result;
 	bool set_aborted; /* forgotten by SET_ABORT while a worker or the queue had it */
 	uint8_t reason;
+	int error; /* of SLOT_REFUSED: errno, or 0 */
 	char text[160];
 	struct slot *next_todo;
 };
@@ -72,6 +74,7 @@ struct receiver {
 	uint64_t queued;      /* bytes of content received and not yet staged */
 	struct slot *aborted; /* of sets given up: waiting to be discarded, through next_todo */
 	int other_jobs;	      /* barrier, signature, clean-up */
+	struct refusals *refusals;
 	uint32_t *acks;
 	size_t n_acks, cap_acks;
 	struct wire_barrier barriers[BARRIERS_MAX];
@@ -81,6 +84,9 @@ struct receiver {
 };
 
 void slot_free(struct slot *slot);
+
+/* Behind what waits for a worker already. */
+void receiver_add_todo(struct receiver *rx, struct slot *slot);
 
 /* Starts whatever can be started: small records in groups, this slot's stream. */
 void receiver_stage_todo(struct receiver *rx);

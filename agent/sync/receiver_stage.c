@@ -35,6 +35,8 @@ static void slot_failed(struct slot *slot, int error, const struct err *err)
 		slot_need(slot, NEED_VERIFY);
 	else
 		slot_refuse(slot, REFUSED_FAILED, err->msg);
+	if (slot->result == SLOT_REFUSED)
+		slot->error = -error;
 }
 
 /* It may be sent again just because somebody changed it here. */
@@ -90,6 +92,8 @@ static void stage_small(struct slot *slot)
 	struct stage_env env = {.tree = commit->tree, .policy = commit->policy};
 	const struct record *record = &slot->item.entry.rec;
 	int r = 0;
+	if (slot->result != SLOT_PENDING)
+		return; /* a stream that waited for its turn */
 	if (slot_is_installed(slot)) {
 		slot->result = SLOT_ALREADY;
 		return;
@@ -135,6 +139,13 @@ static void small_done(struct job *job)
 	free(small);
 	receiver_stage_todo(rx);
 	receiver_advance(rx);
+}
+
+void receiver_add_todo(struct receiver *rx, struct slot *slot)
+{
+	slot->next_todo = NULL;
+	*rx->todo_last = slot;
+	rx->todo_last = &slot->next_todo;
 }
 
 static struct slot *take_todo(struct receiver *rx)
@@ -234,6 +245,19 @@ static void stream_work(struct job *job)
 	}
 }
 
+/* It must not overtake a deletion that arrived before it and still waits: the file may have the
+ * name of a directory, and what the index has beneath it would look foreign. */
+static void finish_stream(struct slot *slot)
+{
+	struct receiver *rx = slot->rx;
+	if (slot->result != SLOT_STAGED || !rx->todo || rx->closing) {
+		receiver_slot_finished(slot);
+		return;
+	}
+	receiver_add_todo(rx, slot);
+	receiver_stage_todo(rx);
+}
+
 static void stream_done(struct job *job)
 {
 	struct slot *slot = container_of(job, struct slot, job);
@@ -249,7 +273,7 @@ static void stream_done(struct job *job)
 	}
 	slot->taken = NULL;
 	if (ended)
-		receiver_slot_finished(slot);
+		finish_stream(slot);
 	else if (slot->first)
 		receiver_stage_stream(slot);
 	receiver_advance(rx);

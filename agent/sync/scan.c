@@ -71,15 +71,16 @@ static bool is_kept(const struct index_entry *row)
 	return row && !entry_is_live(row) && row->flags & ENTRY_KEPT;
 }
 
-static bool differs(const struct index_entry *row, const struct listing_entry *entry,
-		    enum profile_verdict verdict)
+static bool differs(const struct scan *s, const struct index_entry *row,
+		    const struct listing_entry *entry, enum profile_verdict verdict)
 {
 	bool is_dir = S_ISDIR(entry->stat.mode);
 	if (verdict == PROFILE_COMPARE)
 		return !is_dir || entry_is_live(row); /* fingerprints are not in the index */
 	if (is_dir && is_kept(row))
 		return false;
-	return !entry_is_current(row, &entry->stat, verdict);
+	return file_is_suspect(&entry->stat, s->vouched_ns) ||
+	       !entry_is_current(row, &entry->stat, verdict);
 }
 
 /* It is not, or no longer, ours to send: if it is indexed, capture will say what becomes of that.
@@ -98,7 +99,7 @@ static void visit_wanted(struct scan *s, struct level *level, uint32_t i,
 	const struct listing_entry *entry = &level->list.entries[i];
 	if (S_ISDIR(entry->stat.mode))
 		level->entering[i] = is_kept(row) ? ENTER_OWED : ENTER;
-	if (!differs(row, entry, verdict))
+	if (!differs(s, row, entry, verdict))
 		return;
 	scan_report_present(s, s->key);
 	if (entry_is_live(row) && row->rec.kind == RECORD_DIR && !S_ISDIR(entry->stat.mode))
@@ -339,6 +340,11 @@ int scan_begin(struct scan **out, struct tree *tree, struct store *store,
 	level_sort(level);
 	*out = s;
 	return 0;
+}
+
+void scan_suspect(struct scan *s, int64_t vouched_ns)
+{
+	s->vouched_ns = vouched_ns;
 }
 
 const struct scan_counts *scan_counts(const struct scan *s)

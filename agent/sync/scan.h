@@ -35,6 +35,9 @@ struct scan_counts {
 int scan_begin(struct scan **out, struct tree *tree, struct store *store,
 	       const struct profile *profile, const char *top, struct err *err);
 
+/* Files that could have been written to without a trace are reported, too: file_is_suspect(). */
+void scan_suspect(struct scan *scan, int64_t vouched_ns);
+
 /**
  * Goes on until about `max` differing paths have been found or 20,000 entries looked at, parents
  * before children.

@@ -34,6 +34,7 @@ struct scan {
 	struct tree *tree;
 	struct store *store;
 	const struct profile *profile;
+	int64_t vouched_ns;
 	struct scan_counts counts;
 	char *top;
 	struct level *levels; /* levels[0] is a made-up one whose only entry is the top */

@@ -9,12 +9,15 @@
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
 #include "agent/base/quote.h"
+#include "agent/base/trouble.h"
 #include "agent/sync/recent.h"
 #include "protocol/messages.h"
 
 #define RETRY_FIRST_MS 1000
 #define RETRY_MAX_MS 60000
 #define RATE_SLICE_MS 50
+#define READING "reading files to send them" /* a trouble */
+#define REFUSAL_LOG_MS 10000		     /* the same reason is logged again after that */
 
 static void on_timer(uv_timer_t *timer);
 
@@ -224,6 +227,7 @@ static void refill_done(struct job *job)
 	struct refill_job *refill = container_of(job, struct refill_job, job);
 	struct sender *sd = refill->sd;
 	sd->refilling = false;
+	trouble_result("reading what is to be sent", refill->result, &refill->err);
 	if (refill->result < 0) {
 		log_error("sender", "peer=%s action=retry err=\"%s\"", sd->peer, refill->err.msg);
 		sender_retry_later(sd);
@@ -344,6 +348,8 @@ static void send_barrier_if_drained(struct sender *sd)
 	wire_encode_barrier(&w, &barrier);
 	link_send(sd->setup.link, WIRE_BARRIER, body, wr_len(&w));
 	sd->want_barrier = false;
+	sd->retry_wait_ms = RETRY_FIRST_MS; /* nothing waits for another attempt */
+	trouble_over(READING);
 	sd->barriers[sd->n_barriers].id = barrier.id;
 	sd->barriers[sd->n_barriers].clock_ns = barrier.clock_ns;
 	sd->barriers[sd->n_barriers++].seq = barrier.seq;
@@ -438,9 +444,12 @@ void sender_give_up(struct parcel *p)
 		outbound_abandon(sd->outbound, p->begun);
 		if (p->result == PARCEL_CHANGED)
 			sd->setup.events.source_changed(sd->setup.events.owner, p->path);
-		if (p->result == PARCEL_FAILED)
-			log_warn("sender", "path=%s action=retry err=\"%s\"",
-				 quote_path(q, p->path), p->why);
+		if (p->result == PARCEL_FAILED) {
+			struct err err = {0};
+			err_set(&err, 0, "%.120s: %.120s", quote_path(q, p->path), p->why);
+			trouble_is(READING, &err);
+			log_warn("sender", "path=%s action=retry err=\"%s\"", q, p->why);
+		}
 		sender_retry_later(sd);
 	}
 	parcel_free(p);
@@ -501,7 +510,6 @@ static void on_ack(struct sender *sd, const struct frame *frame)
 	}
 	sd->chain_n = m.chain_n;
 	memcpy(sd->chain, m.chain, sizeof(sd->chain));
-	sd->retry_wait_ms = RETRY_FIRST_MS;
 	sd->page_blocked = false;
 	sender_store_acks(sd);
 	sender_pump(sd);
@@ -510,12 +518,14 @@ static void on_ack(struct sender *sd, const struct frame *frame)
 /* Every directory above the path was not there after all: what is noted of them is withdrawn. */
 static void forget_parents(struct sender *sd, const char *path)
 {
-	AUTO_FREE char *parent = x_strdup(path);
-	for (char *slash; (slash = strrchr(parent, '/'));) {
-		*slash = '\0';
-		const char *one = parent;
-		store_unack(sd->setup.store, sd->peer, &one, 1, NULL);
-	}
+	char *parents[WIRE_PATH_MAX / 2 + 1];
+	size_t n = 0;
+	for (const char *slash = path; (slash = strchr(slash, '/')); slash++)
+		parents[n++] = x_strndup(path, (size_t)(slash - path));
+	if (n > 0)
+		store_unack(sd->setup.store, sd->peer, (const char *const *)parents, n, NULL);
+	while (n > 0)
+		free(parents[--n]);
 	sd->restart = true;
 	sd->more = true;
 }
@@ -541,6 +551,15 @@ static void on_need(struct sender *sd, const struct frame *frame)
 	}
 	uint32_t set = p->set;
 	sd->page_blocked = false;
+	if (m.reason == NEED_PARENT && sd->retry_ms != 0) {
+		/* Something was refused, perhaps this very directory: what lies in it goes with it
+		 * when all of that is offered again. */
+		outbound_refused(sd->outbound, p->begun);
+		parcel_end(p);
+		sender_break_set(sd, set);
+		sender_pump(sd);
+		return;
+	}
 	if (m.reason == NEED_PARENT)
 		forget_parents(sd, p->path);
 	if (outbound_needed(sd->outbound, p->begun, m.reason) < 0)
@@ -555,11 +574,28 @@ static void on_need(struct sender *sd, const struct frame *frame)
 	sender_pump(sd);
 }
 
+/* A full disk refuses thousands of paths for one reason, which is the end of what is said of each.
+ */
+static void log_refusal(struct sender *sd, const char *path, const char *reason)
+{
+	char q[QUOTED_MAX];
+	const char *colon = strrchr(reason, ':'), *why = colon ? colon : reason;
+	uint64_t now = clock_mono_ms();
+	if (strcmp(why, sd->logged_why) == 0 && now - sd->logged_ms < REFUSAL_LOG_MS) {
+		sd->unlogged++;
+		return;
+	}
+	log_warn("sender", "path=%s action=retry-later others=%" PRIu64 " err=\"%s\"",
+		 quote_path(q, path), sd->unlogged, reason);
+	snprintf(sd->logged_why, sizeof(sd->logged_why), "%.240s", why);
+	sd->logged_ms = now;
+	sd->unlogged = 0;
+}
+
 static void on_refused(struct sender *sd, const struct frame *frame)
 {
 	struct wire_refused m;
 	struct rd r;
-	char q[QUOTED_MAX];
 	rd_init(&r, frame->body, frame->len);
 	if (wire_decode_refused(&m, &r) < 0) {
 		violated(sd, BYE_MALFORMED, "REFUSED is malformed");
@@ -580,12 +616,9 @@ static void on_refused(struct sender *sd, const struct frame *frame)
 	snprintf(reason, sizeof(reason), "%s refuses it: %.*s", sd->peer,
 		 (int)strlen(quoted) - 2 > WIRE_TEXT_MAX ? WIRE_TEXT_MAX : (int)strlen(quoted) - 2,
 		 quoted + 1);
-	log_warn("sender", "path=%s action=retry-later err=\"%s\"", quote_path(q, p->path), reason);
-	struct err err = {0};
-	if (store_note(sd->setup.store, NOTE_REFUSED, p->path, reason, &err) < 0)
-		log_error("sender",
-			  "path=%s action=\"status does not show the refusal\" err=\"%s\"",
-			  quote_path(q, p->path), err.msg);
+	log_refusal(sd, p->path, reason);
+	sender_note_refusal(sd, p->path, reason);
+	sender_store_acks(sd);
 	uint32_t set = p->set;
 	sd->page_blocked = false;
 	parcel_end(p);
@@ -652,6 +685,11 @@ static void on_timer_closed(uv_handle_t *handle)
 	for (size_t i = 0; i < sd->n_unsigned; i++)
 		free(sd->unsigned_[i].path);
 	free(sd->frame);
+	for (size_t i = 0; i < sd->n_refused; i++) {
+		free(sd->refused[i].path);
+		free(sd->refused[i].reason);
+	}
+	free(sd->refused);
 	free(sd->acks);
 	free(sd->unsigned_);
 	outbound_free(sd->outbound);

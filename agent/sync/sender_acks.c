@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "agent/base/log.h"
+#include "agent/base/trouble.h"
 
 static_assert(STORE_SIGNED_MIN <= DELTA_MIN_SIZE, "signatures in use must not be pruned");
 
@@ -14,6 +15,8 @@ struct ack_job {
 	struct sender *sd;
 	struct ack_item *items;
 	size_t n;
+	struct refused_item *refused;
+	size_t n_refused;
 	uint64_t chain_n;
 	uint8_t chain[HASH_LEN];
 	int result;
@@ -30,10 +33,30 @@ void sender_ack(struct sender *sd, struct parcel *p)
 	item->path = STEAL(p->path);
 }
 
+void sender_note_refusal(struct sender *sd, const char *path, const char *reason)
+{
+	GROW(sd->refused, sd->cap_refused, sd->n_refused + 1);
+	sd->refused[sd->n_refused++] = (struct refused_item){x_strdup(path), x_strdup(reason)};
+}
+
+/* worker: before the acknowledgements, which withdraw what was noted of a path earlier. */
+static int note_refused(const struct ack_job *ack, struct err *err)
+{
+	AUTO_FREE struct note *notes = x_calloc(ack->n_refused, sizeof(*notes));
+	for (size_t i = 0; i < ack->n_refused; i++)
+		notes[i] = (struct note){.path = ack->refused[i].path,
+					 .reason = ack->refused[i].reason};
+	return store_put_notes(ack->sd->setup.store, NOTE_REFUSED, notes, ack->n_refused, err);
+}
+
 static void ack_work(struct job *job)
 {
 	struct ack_job *ack = container_of(job, struct ack_job, job);
 	struct store *store = ack->sd->setup.store;
+	if (ack->n_refused > 0)
+		ack->result = note_refused(ack, &ack->err);
+	if (ack->n == 0 || ack->result < 0)
+		return;
 	AUTO_FREE struct acked *rows = x_calloc(ack->n, sizeof(*rows));
 	for (size_t i = 0; i < ack->n; i++) {
 		const struct ack_item *item = &ack->items[i];
@@ -65,6 +88,7 @@ static void ack_done(struct job *job)
 	struct ack_job *ack = container_of(job, struct ack_job, job);
 	struct sender *sd = ack->sd;
 	sd->storing_acks = false;
+	trouble_result("noting acknowledgements", ack->result, &ack->err);
 	if (ack->result < 0) {
 		/* The peer has them all the same: they will be offered and acknowledged again. */
 		log_error("sender", "peer=%s action=retry err=\"%s\"", sd->peer, ack->err.msg);
@@ -72,7 +96,12 @@ static void ack_done(struct job *job)
 	}
 	for (size_t i = 0; i < ack->n; i++)
 		remember_unsigned(sd, &ack->items[i]);
-	if (!sd->closing && ack->result == 0)
+	for (size_t i = 0; i < ack->n_refused; i++) {
+		free(ack->refused[i].path);
+		free(ack->refused[i].reason);
+	}
+	free(ack->refused);
+	if (!sd->closing && ack->result == 0 && ack->n > 0)
 		sd->setup.events.acked(sd->setup.events.owner, ack->n);
 	free(ack->items);
 	free(ack);
@@ -85,12 +114,15 @@ static void ack_done(struct job *job)
 
 void sender_store_acks(struct sender *sd)
 {
-	if (sd->storing_acks || sd->n_acks == 0)
+	if (sd->storing_acks || (sd->n_acks == 0 && sd->n_refused == 0))
 		return;
 	struct ack_job *ack = x_calloc(1, sizeof(*ack));
 	ack->sd = sd;
 	ack->items = STEAL(sd->acks);
 	ack->n = sd->n_acks;
+	ack->refused = STEAL(sd->refused);
+	ack->n_refused = sd->n_refused;
+	sd->n_refused = sd->cap_refused = 0;
 	ack->chain_n = sd->chain_n;
 	memcpy(ack->chain, sd->chain, sizeof(ack->chain));
 	sd->n_acks = sd->cap_acks = 0;

@@ -77,6 +77,11 @@ struct ack_item {
 	uint64_t size;
 };
 
+/* What the peer would not take, on its way to the store. */
+struct refused_item {
+	char *path, *reason;
+};
+
 struct sender {
 	struct sender_setup setup;
 	char peer[WIRE_NAME_MAX + 1];
@@ -109,6 +114,8 @@ struct sender {
 	/* acknowledgements on their way to the store */
 	struct ack_item *acks;
 	size_t n_acks, cap_acks;
+	struct refused_item *refused;
+	size_t n_refused, cap_refused;
 	bool storing_acks;
 	uint64_t chain_n;
 	uint8_t chain[HASH_LEN];
@@ -125,6 +132,8 @@ struct sender {
 	bool timer_open;
 	uint64_t retry_ms; /* when to offer again what was refused or abandoned; 0 = nothing */
 	uint32_t retry_wait_ms;
+	char logged_why[WIRE_TEXT_MAX + 1]; /* of the last refusal in the log, its last words */
+	uint64_t logged_ms, unlogged;
 	int64_t budget; /* bytes that may still be sent in this slice, with a rate limit */
 	uint64_t budget_ms;
 	struct sender_counts counts;
@@ -181,7 +190,9 @@ void sender_step_streams(struct sender *sd);
 int sender_on_signature(struct sender *sd, const struct wire_signature *m);
 
 void sender_ack(struct sender *sd, struct parcel *p);
-void sender_store_acks(struct sender *sd);
+/* @param reason  copied */
+void sender_note_refusal(struct sender *sd, const char *path, const char *reason);
+void sender_store_acks(struct sender *sd); /* and refusals */
 void sender_sign_next(struct sender *sd);
 
 /* @return 0, or -EMSGSIZE when the peer asks for too many at once */

@@ -66,7 +66,7 @@ static int make_symlink(struct staged *out, const struct root *root, const struc
 	if (r == 0 && fstatat(root->stage_fd, out->temp, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		r = err_sys(err, errno, "look at a staged link");
 	if (r < 0)
-		unlinkat(root->stage_fd, out->temp, 0);
+		stage_discard_or_later(root, out->temp, NULL);
 	else
 		stage_made(out, &st);
 	return r;

@@ -37,7 +37,7 @@ void stage_output_release(struct stage_output *o)
 	if (o->fd >= 0)
 		close(o->fd);
 	if (o->temp[0])
-		unlinkat(o->root->stage_fd, o->temp, 0);
+		stage_discard_or_later(o->root, o->temp, NULL);
 	hasher_free(o->hasher);
 	free(o->copied);
 	*o = (struct stage_output){.fd = -1};

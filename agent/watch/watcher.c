@@ -23,6 +23,7 @@
 struct fence {
 	struct fence *prev, *next;
 	uint64_t nonce;
+	uint64_t asked_ms;
 };
 
 struct watcher {
@@ -40,6 +41,7 @@ struct watcher {
 	int n_handles;
 	uint64_t backoff_ms;
 	uint64_t ready_ms; /* when the child became ready */
+	uint64_t heard_ms; /* when it said something last */
 	struct watcher_counts counts;
 	uint64_t overflows_before; /* of former children */
 	bool closing;
@@ -156,14 +158,19 @@ static void drop_child(struct watcher *w)
 	w->counts.watched = 0;
 }
 
-static void on_child_died(void *owner, const char *why)
+static void replace_child(struct watcher *w, const char *event, const char *why)
 {
-	struct watcher *w = owner;
 	plan_start(w);
-	log_warn("watch", "event=child-died why=\"%s\" action=restart in_ms=%" PRIu64, why,
+	log_warn("watch", "event=%s why=\"%s\" action=restart in_ms=%" PRIu64, event, why,
 		 w->backoff_ms);
 	drop_child(w);
 	w->counts.restarts++;
+}
+
+static void on_child_died(void *owner, const char *why)
+{
+	struct watcher *w = owner;
+	replace_child(w, "child-died", why);
 	give_up_fences(w, "watcher died");
 }
 
@@ -225,7 +232,10 @@ static void on_fence(struct watcher *w, const struct watch_record *record)
 {
 	struct fence *fence;
 	DL_SEARCH_SCALAR(w->fences, fence, nonce, record->nonce);
-	if (fence)
+	/* One that was asked for between two children was heard by neither. */
+	while (fence && w->fences != fence)
+		answer(w, w->fences, false);
+	if (fence && w->fences == fence)
 		answer(w, fence, record->complete && w->n_left_out == 0);
 }
 
@@ -233,6 +243,7 @@ static void on_record(void *owner, const struct watch_record *record)
 {
 	struct watcher *w = owner;
 	const struct watcher_events *events = &w->events;
+	w->heard_ms = uv_now(w->loop);
 	switch (record->type) {
 	case WATCH_READY: on_ready(w); break;
 	case WATCH_CHANGED: events->changed(events->owner, record->path, record->hint); break;
@@ -267,6 +278,7 @@ static void start_child(struct watcher *w)
 		return;
 	}
 	w->n_children++;
+	w->heard_ms = uv_now(w->loop);
 }
 
 int watcher_start(struct watcher **out, uv_loop_t *loop, const struct tree *tree,
@@ -302,10 +314,25 @@ void watcher_restart(struct watcher *w, const struct tree *tree)
 		start_child(w);
 }
 
+static uint64_t waiting_ms(const struct watcher *w)
+{
+	return w->fences ? uv_now(w->loop) - w->fences->asked_ms : 0;
+}
+
+/* Stopped, or waiting for a dead disk: whatever it is, what it does not tell a scan must find. */
+static bool is_silent(const struct watcher *w)
+{
+	return w->child && waiting_ms(w) > WATCHER_SILENT_MS &&
+	       uv_now(w->loop) - w->heard_ms > WATCHER_SILENT_MS;
+}
+
 void watcher_fence(struct watcher *w, uint64_t nonce)
 {
+	if (is_silent(w)) /* its fences are given up with the new one, from the loop */
+		replace_child(w, "child-silent", "it was asked and has said nothing for a minute");
 	struct fence *fence = x_calloc(1, sizeof(*fence));
 	fence->nonce = nonce;
+	fence->asked_ms = uv_now(w->loop);
 	DL_APPEND(w->fences, fence);
 	if (w->child)
 		watch_child_fence(w->child, nonce);
@@ -317,6 +344,7 @@ void watcher_counts(const struct watcher *w, struct watcher_counts *out)
 {
 	*out = w->counts;
 	out->complete = is_complete(w);
+	out->waiting_ms = waiting_ms(w);
 }
 
 static void on_handle_closed(uv_handle_t *handle)

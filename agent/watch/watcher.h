@@ -33,19 +33,23 @@ struct watcher_events {
 	void (*closed)(void *owner);
 };
 
+#define WATCHER_SILENT_MS 60000 /* a walk over a cold disk takes long, but it tells as it goes */
+
 struct watcher_counts {
 	uint64_t directories; /* present */
 	uint64_t watched;
 	uint64_t overflows; /* since watcher_start(), in all children */
 	uint64_t restarts;
-	bool running;	 /* there is a child and it is ready */
-	bool complete;	 /* running, and every directory of every healthy root is watched */
-	char limit[160]; /* why not, with the sysctl to raise; "" while all is watched */
+	uint64_t waiting_ms; /* the oldest fence has waited so long; 0 = none does */
+	bool running;	     /* there is a child and it is ready */
+	bool complete;	     /* running, and every directory of every healthy root is watched */
+	char limit[160];     /* why not, with the sysctl to raise; "" while all is watched */
 };
 
 /**
  * Starts the child. It is found beside the agent's own program (or $ARTIFACT_SYNC_WATCH). A child
- * that dies is started again, after 100 ms at first and 10 s at last.
+ * that dies is started again, after 100 ms at first and 10 s at last; one that says nothing for
+ * WATCHER_SILENT_MS although it was asked is ended and started again.
  * @param tree    borrowed for the call: its root descriptors are duplicated for the child;
  * unhealthy roots are not watched
  * @param events  copied; called from the loop only, never from inside watcher_start() or _fence()

@@ -28,3 +28,8 @@ def wait_until(what, condition, timeout=20.0, step=0.02):
         if time.monotonic() >= deadline:
             raise AssertionError(f"after {limit:g} s still waiting until {what}{why}")
         select.select([], [], [], step)
+
+
+def let_pass(seconds):
+    """For troubles that last a while. What a test says must not depend on how long."""
+    select.select([], [], [], seconds)

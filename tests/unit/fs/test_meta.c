@@ -272,7 +272,7 @@ static void a_directory_without_time_keeps_its_own(void **state)
 	make_dir("d");
 	struct record record = record_of("d", &plain);
 	struct file_stat before = stat_of("d");
-	record.mtime_ns = 0;
+	record.mtime_ns = RECORD_NO_MTIME;
 	assert_int_equal(apply("d", &record, &plain), 0);
 	assert_true(stat_of("d").mtime_ns == before.mtime_ns);
 }
