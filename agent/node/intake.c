@@ -8,6 +8,8 @@
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
 #include "agent/base/quote.h"
+#include "agent/node/loss_job.h"
+#include "agent/sync/capture_brake.h"
 #include "agent/sync/job.h"
 #include "agent/watch/dirty_set.h"
 #include "protocol/relpath.h"
@@ -25,11 +27,16 @@
 	256 /* hard links of one group's files that are looked at at once; a scan finds the rest \
 	     */
 #define GONE_MAX_MS 5000 /* a deletion waits no longer for quiet */
+#define HOLD_MAX_MS \
+	60000 /* ... nor one of many, which may yet turn out to be a move, unless a scan is on */
+#define LATER_MS 1000 /* after which those are judged again */
 
 struct path_entry {
 	UT_hash_handle hh;
 	uint64_t since_ms;
-	bool fence_passed; /* in `gone`: the watcher has handed over all that was before it */
+	/* in `gone` */
+	bool fence_passed; /* the watcher has handed over all that was before it */
+	bool judged;	   /* the brake lets it go */
 	char path[];
 };
 
@@ -45,6 +52,13 @@ struct intake {
 	/* deletions waiting for quiet */
 	struct path_entry *gone;
 	bool fence_pending;
+	bool judging;
+	uint64_t judge_ms; /* not before, unless it is quiet */
+	bool sweeping;
+	uint64_t sweep_since_ms;
+	uint64_t sweep_ms; /* since when all that is held is to be looked at; 0: it is not */
+	uint64_t idle_seq; /* the last one given when nothing was under way: what was indexed since
+			      may be where a path went that is gone now */
 	/* scanning */
 	char **tops; /* still to be scanned */
 	size_t n_tops, cap_tops;
@@ -65,6 +79,8 @@ struct intake {
 };
 
 static void intake_run(struct intake *in);
+static void note_idle(struct intake *in);
+static void want_sweep(struct intake *in);
 
 static void on_timer(uv_timer_t *timer)
 {
@@ -81,6 +97,7 @@ struct intake *intake_new(const struct intake_setup *setup)
 	uv_timer_init(setup->loop, &in->timer);
 	in->timer.data = in;
 	in->timer_open = true;
+	note_idle(in);
 	return in;
 }
 
@@ -180,7 +197,9 @@ struct capture_job {
 	size_t n;
 	struct capture_item items[CAPTURE_PATHS];
 	bool orphan[CAPTURE_PATHS]; /* its directory is not indexed yet */
-	char *linked[LINKED_MAX];   /* other names of files that changed */
+	enum capture_stop stop[CAPTURE_PATHS];
+	bool came_back;		  /* something that was held */
+	char *linked[LINKED_MAX]; /* other names of files that changed */
 	size_t n_linked;
 	size_t changed;
 	int result;
@@ -230,6 +249,8 @@ static size_t collect(struct capture_job *c, struct captured *out)
 		struct capture_item *item = &c->items[i];
 		bool changed =
 			item->outcome == CAPTURE_CHANGED && c->in->setup.mode != INTAKE_COMPARE;
+		if (c->stop[i] != CAPTURE_GOES)
+			continue;
 		c->orphan[i] = changed && is_orphan(c, i, &last, &verdict);
 		if (c->orphan[i])
 			continue;
@@ -243,8 +264,9 @@ static size_t collect(struct capture_job *c, struct captured *out)
 	}
 	for (size_t i = 0; i < c->n && c->apply_gone && c->in->setup.mode != INTAKE_COMPARE; i++) {
 		if (c->items[i].outcome == CAPTURE_GONE)
-			out[n++] =
-				(struct captured){.kind = CAPTURED_GONE, .path = c->items[i].path};
+			out[n++] = (struct captured){.kind = CAPTURED_GONE,
+						     .path = c->items[i].path,
+						     .approved = c->items[i].approved};
 	}
 	return n;
 }
@@ -287,6 +309,11 @@ static void capture_work(struct job *job)
 	struct capture_job *c = container_of(job, struct capture_job, job);
 	struct captured captured[CAPTURE_PATHS];
 	capture_run(&c->in->setup.env, c->items, c->n);
+	if (c->in->setup.mode == INTAKE_INDEX)
+		c->result = capture_brake(c->in->setup.holds, c->in->setup.env.store, c->items,
+					  c->n, c->apply_gone, c->stop, &c->err);
+	if (c->result < 0)
+		return;
 	size_t n = collect(c, captured);
 	if (n > 0)
 		c->result =
@@ -295,6 +322,9 @@ static void capture_work(struct job *job)
 	if (c->in->setup.mode == INTAKE_INDEX) {
 		write_notes(c);
 		find_links(c);
+		if (c->result >= 0)
+			c->came_back = capture_brake_release(c->in->setup.env.store, c->items, c->n,
+							     c->apply_gone, c->stop);
 	}
 }
 
@@ -309,6 +339,17 @@ static void add_parents(struct intake *in, const char *path, uint64_t since_ms)
 	dirty_set_add_at(in->dirty, "", since_ms, since_ms);
 }
 
+static void add_gone(struct intake *in, const char *path, uint64_t since_ms)
+{
+	if (find_path(in->gone, path))
+		return;
+	add_path(&in->gone, path, since_ms);
+	if (!in->fence_pending) {
+		in->fence_pending = true;
+		in->setup.events.fence_wanted(in->setup.events.owner);
+	}
+}
+
 static void take_outcome(struct capture_job *c, size_t i)
 {
 	struct intake *in = c->in;
@@ -316,8 +357,13 @@ static void take_outcome(struct capture_job *c, size_t i)
 	uint64_t now = clock_mono_ms();
 	char q[QUOTED_MAX];
 	struct path_entry *gone = find_path(in->gone, item->path);
-	if (gone && (item->outcome != CAPTURE_GONE || c->apply_gone))
+	bool waits = item->outcome == CAPTURE_GONE || c->stop[i] == CAPTURE_WAITS;
+	if (gone && (!waits || c->apply_gone))
 		drop_path(&in->gone, gone);
+	if (waits && !c->apply_gone)
+		add_gone(in, item->path, c->oldest_ms);
+	if (c->stop[i] != CAPTURE_GOES)
+		return;
 	switch (item->outcome) {
 	case CAPTURE_CHANGED:
 		if (c->orphan[i]) {
@@ -328,15 +374,6 @@ static void take_outcome(struct capture_job *c, size_t i)
 	case CAPTURE_SAME:
 		if (item->entry.flags & ENTRY_RACY)
 			dirty_set_add_at(in->dirty, item->path, now + RACY_MS, now);
-		break;
-	case CAPTURE_GONE:
-		if (!c->apply_gone && !gone) {
-			add_path(&in->gone, item->path, c->oldest_ms);
-			if (!in->fence_pending) {
-				in->fence_pending = true;
-				in->setup.events.fence_wanted(in->setup.events.owner);
-			}
-		}
 		break;
 	case CAPTURE_AGAIN:
 		dirty_set_add_at(in->dirty, item->path, now + AGAIN_MS, c->oldest_ms);
@@ -353,6 +390,7 @@ static void take_outcome(struct capture_job *c, size_t i)
 	case CAPTURE_COMPARED:
 		in->setup.events.compared(in->setup.events.owner, item->path, item->entry.rec.hash);
 		break;
+	case CAPTURE_GONE:
 	case CAPTURE_NOTHING:
 	case CAPTURE_DROPPED:
 	case CAPTURE_SPECIAL: break;
@@ -393,6 +431,8 @@ static void capture_done(struct job *job)
 		dirty_set_add_at(in->dirty, c->linked[i], clock_mono_ms(), c->oldest_ms);
 		free(c->linked[i]);
 	}
+	if (c->came_back)
+		want_sweep(in);
 	if (c->changed > 0 && !in->closing)
 		in->setup.events.indexed(in->setup.events.owner, c->changed);
 	free(c);
@@ -400,6 +440,8 @@ static void capture_done(struct job *job)
 }
 
 /* ---- choosing what to capture --------------------------------------------------------------- */
+
+static void job_ended(struct intake *in);
 
 static bool is_quiet(const struct intake *in)
 {
@@ -428,6 +470,104 @@ static void queue_scan(struct intake *in, char *top, uint64_t since_ms)
 	in->n_tops = kept;
 	GROW(in->tops, in->cap_tops, in->n_tops + 1);
 	in->tops[in->n_tops++] = top;
+}
+
+/* ---- what is held ---------------------------------------------------------------------------- */
+
+static void want_sweep(struct intake *in)
+{
+	if (in->sweep_ms == 0 && in->setup.mode == INTAKE_INDEX &&
+	    store_note_count(in->setup.env.store, NOTE_BRAKE) > 0)
+		in->sweep_ms = clock_mono_ms();
+}
+
+static void on_swept(void *owner)
+{
+	struct intake *in = owner;
+	in->sweeping = false;
+	job_ended(in);
+}
+
+static void sweep(struct intake *in)
+{
+	if (in->sweep_ms == 0 || in->sweeping)
+		return;
+	in->sweeping = true;
+	in->sweep_since_ms = in->sweep_ms;
+	in->sweep_ms = 0;
+	in->jobs++;
+	sweep_job_start(in->setup.loop, &in->setup.env, on_swept, in);
+}
+
+/* ---- judging deletions ---------------------------------------------------------------------- */
+
+static bool is_due(const struct path_entry *e, uint64_t now, bool quiet)
+{
+	return (quiet && e->fence_passed) || now - e->since_ms > GONE_MAX_MS;
+}
+
+static void on_judged(void *owner, const struct loss *losses, size_t n, const struct loose *loose,
+		      int result, const struct err *err)
+{
+	struct intake *in = owner;
+	uint64_t now = clock_mono_ms();
+	in->judging = false;
+	if (result < 0)
+		log_error("capture", "deletions=%zu action=retry err=\"%s\"", n, err->msg);
+	in->judge_ms = now + LATER_MS;
+	for (size_t i = 0; result == 0 && !in->closing && i < n; i++) {
+		struct path_entry *e = find_path(in->gone, losses[i].path);
+		if (e && losses[i].verdict == LOSS_HELD)
+			drop_path(&in->gone, e);
+		else if (e)
+			e->judged = losses[i].verdict == LOSS_FREE;
+	}
+	for (size_t i = 0; result == 0 && !in->closing && i < loose->n; i++) {
+		struct path_entry *e = add_path(&in->gone, loose->paths[i], now);
+		e->judged = e->fence_passed = true;
+	}
+	job_ended(in);
+}
+
+/* All that is due is judged together: a directory that is deleted file by file is one loss. What is
+ * judged and not yet applied goes first, or it would be counted as still to be lost. */
+static void judge_gone(struct intake *in, uint64_t now, bool quiet)
+{
+	struct path_entry *e, *tmp, *oldest = NULL;
+	size_t n = 0;
+	if (in->setup.mode != INTAKE_INDEX || holds_are_off(in->setup.holds, HOLD_LOSS)) {
+		HASH_ITER (hh, in->gone, e, tmp)
+			e->judged = true;
+		return;
+	}
+	HASH_ITER (hh, in->gone, e, tmp) {
+		if (e->judged || in->judging)
+			return;
+		n += is_due(e, now, quiet);
+		if (!oldest || e->since_ms < oldest->since_ms)
+			oldest = e;
+	}
+	if (n == 0 || (!quiet && now < in->judge_ms))
+		return;
+	char **paths = x_calloc(n, sizeof(*paths));
+	size_t k = 0;
+	HASH_ITER (hh, in->gone, e, tmp) {
+		if (is_due(e, now, quiet))
+			paths[k++] = x_strdup(e->path);
+	}
+	bool scanning =
+		in->scan || in->stepping || in->n_tops > 0 || in->n_backlog > in->backlog_at;
+	in->judging = true;
+	in->jobs++;
+	loss_job_start(&(struct loss_job_order){
+		.loop = in->setup.loop,
+		.holds = in->setup.holds,
+		.paths = paths,
+		.n = n,
+		.burst_seq = in->idle_seq,
+		.may_hold = quiet || (!scanning && now - oldest->since_ms > HOLD_MAX_MS),
+		.owner = in,
+		.done = on_judged});
 }
 
 static bool add_item(struct capture_job *c, char *path, uint64_t now)
@@ -488,7 +628,7 @@ static void take_gone(struct capture_job *c, uint64_t now, bool quiet)
 	struct intake *in = c->in;
 	struct path_entry *e, *tmp;
 	HASH_ITER (hh, in->gone, e, tmp) {
-		bool due = (quiet && e->fence_passed) || now - e->since_ms > GONE_MAX_MS;
+		bool due = is_due(e, now, quiet) && e->judged;
 		if (!due || c->n == CAPTURE_PATHS || find_path(in->under_way, e->path))
 			continue;
 		if (e->since_ms < c->oldest_ms)
@@ -504,8 +644,10 @@ static bool start_capture(struct intake *in)
 	struct capture_job *c = x_calloc(1, sizeof(*c));
 	c->in = in;
 	c->oldest_ms = dirty_set_oldest(in->dirty);
-	if (in->gone)
+	if (in->gone) {
+		judge_gone(in, now, quiet);
 		take_gone(c, now, quiet);
+	}
 	c->apply_gone = c->n > 0;
 	if (c->n == 0)
 		take_dirty(c, now);
@@ -574,6 +716,7 @@ static void report_scanned(struct intake *in)
 	    dirty_set_has_before(in->dirty, in->whole_since_ms))
 		return;
 	in->whole_ended = false;
+	want_sweep(in);
 	in->counts.scanned_ms = clock_mono_ms();
 	in->counts.scanned_real_ns = in->whole_since_real_ns;
 	in->setup.events.scanned(in->setup.events.owner, &in->counts.scan);
@@ -636,6 +779,13 @@ static void set_timer(struct intake *in)
 		uv_timer_start(&in->timer, on_timer, due > now ? due - now : 1, 0);
 }
 
+static void note_idle(struct intake *in)
+{
+	struct store_state state;
+	store_state(in->setup.env.store, &state);
+	in->idle_seq = state.last_seq;
+}
+
 static void intake_run(struct intake *in)
 {
 	if (in->closing)
@@ -649,8 +799,12 @@ static void intake_run(struct intake *in)
 			;
 		step_scan(in);
 		report_scanned(in);
+		sweep(in);
 	}
 	in->counts.waiting = dirty_set_size(in->dirty) + in->n_backlog - in->backlog_at;
+	if (in->counts.waiting == 0 && in->captures == 0 && !in->gone && !in->scan &&
+	    !in->stepping && in->n_tops == 0)
+		note_idle(in);
 	set_timer(in);
 }
 
@@ -663,6 +817,8 @@ uint64_t intake_oldest(const struct intake *in)
 		in->scan || in->stepping ? in->scan_since_ms : UINT64_MAX,
 		in->n_backlog > in->backlog_at ? in->backlog_since_ms : UINT64_MAX,
 		in->n_tops > 0 ? in->tops_since_ms : UINT64_MAX,
+		in->sweeping ? in->sweep_since_ms : UINT64_MAX,
+		in->sweep_ms != 0 ? in->sweep_ms : UINT64_MAX,
 	};
 	for (size_t i = 0; i < ARRAY_LEN(others); i++)
 		oldest = others[i] < oldest ? others[i] : oldest;

@@ -11,6 +11,7 @@
 
 #include "agent/base/err.h"
 #include "agent/sync/capture.h"
+#include "agent/sync/holds.h"
 #include "agent/sync/scan.h"
 #include "agent/watch/watcher.h"
 
@@ -41,6 +42,7 @@ struct intake_setup {
 	struct capture_env env; /* borrowed until closed */
 	uint32_t settle_ms, settle_max_ms;
 	enum intake_mode mode;
+	struct holds *holds; /* the brakes; borrowed until closed */
 	struct intake_events events;
 };
 

@@ -33,6 +33,9 @@ struct capture_item {
 	enum capture_outcome outcome; /* filled in */
 	struct index_entry entry; /* CHANGED, SAME, COMPARED: owned; epoch and seq 0 unless SAME */
 	char why[160];
+	bool loses; /* CHANGED: a file was emptied, or what was in a directory has gone with it */
+	bool approved;	 /* such a change, or that it is GONE: by a person */
+	bool rewrites;	 /* CHANGED: a file has other content, or became something else */
 	bool force_read; /* an event on a racy entry, or deep verification: read whatever stat says
 			  */
 };
@@ -42,7 +45,8 @@ struct capture_env {
 	struct store *store;
 	const struct profile *profile;
 	struct meta_policy policy;
-	struct recent *recent; /* small content goes there on its way to the sender; NULL: nowhere */
+	struct recent
+		*recent; /* small content goes there on its way to the sender; NULL: nowhere */
 	uint64_t *files_hashed,
 		*bytes_hashed; /* counters, atomically added to; NULL: nobody counts */
 };

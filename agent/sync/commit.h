@@ -19,7 +19,8 @@ enum commit_result {
 };
 
 struct commit_item {
-	uint8_t op; /* enum wire_op */
+	uint8_t op;    /* enum wire_op */
+	bool approved; /* by a person at the sender */
 	struct index_entry
 		entry; /* entry.rec is the record to install (owned); inst is filled in */
 	struct staged staged;
@@ -28,6 +29,8 @@ struct commit_item {
 	char text[160];
 };
 void commit_item_release(struct commit_item *item);
+
+struct holds;
 
 struct commit_env {
 	struct tree *tree;
@@ -38,6 +41,8 @@ struct commit_env {
 	struct history *history; /* keeps what is replaced; NULL: nothing is kept */
 	const char *peer; /* on the active: what this peer has not acknowledged is saved before it
 			     is replaced; NULL: all that is in the index was replicated */
+	const uint64_t *salvage_max; /* bytes, may change meanwhile; NULL or 0: no limit */
+	struct holds *holds;	     /* the brakes; NULL: none */
 };
 
 /**

@@ -132,7 +132,9 @@ static void answer_refused(struct receiver *rx, uint32_t ticket, const char *pat
 	wr_init(&w, body, sizeof(body));
 	wire_encode_refused(&w, &refused);
 	link_send(rx->setup.link, WIRE_REFUSED, body, wr_len(&w));
-	log_warn("receiver", "path=%s action=refused err=\"%s\"", quote_path(q, path), text);
+	/* What a brake holds may be many thousands, and was said when it began. */
+	log_write(reason == REFUSED_HELD ? LOG_LEVEL_DEBUG : LOG_LEVEL_WARN, "receiver",
+		  "path=%s action=refused err=\"%s\"", quote_path(q, path), text);
 }
 
 /* The slot has been answered, one way or the other, and is gone. */
@@ -404,6 +406,7 @@ static struct slot *slot_new(struct receiver *rx, const struct wire_record *m)
 	slot->streamed = m->stream != 0;
 	slot->last = &slot->first;
 	slot->item.op = m->op;
+	slot->item.approved = m->flags & RECORD_APPROVED;
 	index_entry_copy(&slot->item.entry, &borrowed);
 	slot->raw_len = m->raw_len;
 	slot->compressed = m->compressed;

@@ -44,6 +44,14 @@ void sender_counts(const struct sender *sd, struct sender_counts *out)
 	*out = sd->counts;
 }
 
+bool sender_waits_to_retry(const struct sender *sd)
+{
+	struct store_state state;
+	store_state(sd->setup.store, &state);
+	return !sd->more && !sd->refilling && sd->retry_ms != 0 && sd->covered == state.last_seq &&
+	       outbound_is_idle(sd->outbound);
+}
+
 bool sender_is_idle(const struct sender *sd)
 {
 	return !sd->more && !sd->refilling && sd->retry_ms == 0 && outbound_is_idle(sd->outbound);
@@ -114,6 +122,15 @@ void sender_retry_later(struct sender *sd)
 		sd->retry_wait_ms *= 2;
 	if (!uv_is_active((uv_handle_t *)&sd->timer))
 		uv_timer_start(&sd->timer, on_timer, sd->retry_ms - clock_mono_ms(), 0);
+}
+
+void sender_retry_now(struct sender *sd)
+{
+	sd->retry_wait_ms = RETRY_FIRST_MS; /* also for answers that are on their way */
+	if (sd->closing || sd->retry_ms == 0)
+		return;
+	sd->retry_ms = 0;
+	sender_kick(sd, true);
 }
 
 /* ---- pages of the index --------------------------------------------------------------------- */
@@ -310,6 +327,7 @@ void sender_send_record(struct parcel *p)
 	bool content_follows = p->op == OP_WHOLE || p->op == OP_DELTA;
 	m.ticket = p->ticket = ++sd->last_ticket;
 	m.stream = p->streamed && content_follows ? p->ticket : 0;
+	m.flags = p->entry.flags & ENTRY_APPROVED ? RECORD_APPROVED : 0;
 	memcpy(m.basis, p->basis, sizeof(m.basis));
 	m.raw_len = p->raw_len;
 	m.compressed = p->compressed;
@@ -478,9 +496,13 @@ static void on_refused(struct sender *sd, const struct frame *frame)
 	snprintf(reason, sizeof(reason), "%s refuses it: %.*s", sd->peer,
 		 (int)strlen(quoted) - 2 > WIRE_TEXT_MAX ? WIRE_TEXT_MAX : (int)strlen(quoted) - 2,
 		 quoted + 1);
-	log_warn("sender", "path=%s action=retry-later err=\"%s\"", quote_path(q, p->path), reason);
-	store_note(sd->setup.store, NOTE_REFUSED, p->path, reason, NULL);
+	/* What a brake holds may be many thousands, and was said there. */
+	enum log_level level = m.reason == REFUSED_HELD ? LOG_LEVEL_DEBUG : LOG_LEVEL_WARN;
+	log_write(level, "sender", "path=%s action=retry-later err=\"%s\"", quote_path(q, p->path),
+		  reason);
+	sender_refusal(sd, p->path, reason);
 	parcel_end(p);
+	sender_store_acks(sd);
 	sender_retry_later(sd);
 	sender_pump(sd);
 }
@@ -528,6 +550,7 @@ static void on_timer_closed(uv_handle_t *handle)
 		free(sd->acks[i].path);
 	for (size_t i = 0; i < sd->n_unsigned; i++)
 		free(sd->unsigned_[i].path);
+	sender_refusals_free(sd->refusals, sd->n_refusals);
 	free(sd->frame);
 	free(sd->acks);
 	free(sd->unsigned_);

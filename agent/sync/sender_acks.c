@@ -12,6 +12,8 @@ static_assert(STORE_SIGNED_MIN <= DELTA_MIN_SIZE, "signatures in use must not be
 struct ack_job {
 	struct job job;
 	struct sender *sd;
+	struct refusal *refusals;
+	size_t n_refusals;
 	struct ack_item *items;
 	size_t n;
 	uint64_t chain_n;
@@ -30,10 +32,40 @@ void sender_ack(struct sender *sd, struct parcel *p)
 	item->path = STEAL(p->path);
 }
 
+void sender_refusal(struct sender *sd, const char *path, const char *reason)
+{
+	GROW(sd->refusals, sd->cap_refusals, sd->n_refusals + 1);
+	sd->refusals[sd->n_refusals++] = (struct refusal){x_strdup(path), x_strdup(reason)};
+}
+
+void sender_refusals_free(struct refusal *refusals, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		free(refusals[i].path);
+		free(refusals[i].reason);
+	}
+	free(refusals);
+}
+
+/* worker: a hold refuses thousands for one reason, and a transaction for each would take minutes.
+ * What is noted already costs no write. */
+static void note_refusals(struct store *store, const struct refusal *refusals, size_t n)
+{
+	AUTO_FREE const char **paths = x_calloc(n ? n : 1, sizeof(*paths));
+	for (size_t i = 0, k = 0; i < n; i = k) {
+		for (k = i; k < n && strcmp(refusals[k].reason, refusals[i].reason) == 0; k++)
+			paths[k - i] = refusals[k].path;
+		store_note_many(store, NOTE_REFUSED, paths, k - i, refusals[i].reason, NULL);
+	}
+}
+
 static void ack_work(struct job *job)
 {
 	struct ack_job *ack = container_of(job, struct ack_job, job);
 	struct store *store = ack->sd->setup.store;
+	note_refusals(store, ack->refusals, ack->n_refusals);
+	if (ack->n == 0)
+		return;
 	AUTO_FREE struct acked *rows = x_calloc(ack->n, sizeof(*rows));
 	for (size_t i = 0; i < ack->n; i++) {
 		const struct ack_item *item = &ack->items[i];
@@ -72,9 +104,10 @@ static void ack_done(struct job *job)
 	}
 	for (size_t i = 0; i < ack->n; i++)
 		remember_unsigned(sd, &ack->items[i]);
-	if (!sd->closing && ack->result == 0)
+	if (!sd->closing && ack->result == 0 && ack->n > 0)
 		sd->setup.events.acked(sd->setup.events.owner, ack->n);
 	free(ack->items);
+	sender_refusals_free(ack->refusals, ack->n_refusals);
 	free(ack);
 	if (!sd->closing) {
 		sender_store_acks(sd);
@@ -85,10 +118,13 @@ static void ack_done(struct job *job)
 
 void sender_store_acks(struct sender *sd)
 {
-	if (sd->storing_acks || sd->n_acks == 0)
+	if (sd->storing_acks || (sd->n_acks == 0 && sd->n_refusals == 0))
 		return;
 	struct ack_job *ack = x_calloc(1, sizeof(*ack));
 	ack->sd = sd;
+	ack->refusals = STEAL(sd->refusals);
+	ack->n_refusals = sd->n_refusals;
+	sd->n_refusals = sd->cap_refusals = 0;
 	ack->items = STEAL(sd->acks);
 	ack->n = sd->n_acks;
 	ack->chain_n = sd->chain_n;

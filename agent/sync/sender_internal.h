@@ -74,6 +74,10 @@ struct ack_item {
 	uint64_t size;
 };
 
+struct refusal {
+	char *path, *reason;
+};
+
 struct sender {
 	struct sender_setup setup;
 	char peer[WIRE_NAME_MAX + 1];
@@ -102,6 +106,8 @@ struct sender {
 	/* acknowledgements on their way to the store */
 	struct ack_item *acks;
 	size_t n_acks, cap_acks;
+	struct refusal *refusals; /* likewise, and before them: an acknowledgement clears one */
+	size_t n_refusals, cap_refusals;
 	bool storing_acks;
 	uint64_t chain_n;
 	uint8_t chain[HASH_LEN];
@@ -142,7 +148,9 @@ void sender_step_streams(struct sender *sd);
 int sender_on_signature(struct sender *sd, const struct wire_signature *m);
 
 void sender_ack(struct sender *sd, struct parcel *p);
-void sender_store_acks(struct sender *sd);
+void sender_refusal(struct sender *sd, const char *path, const char *reason);
+void sender_refusals_free(struct refusal *refusals, size_t n); /* NULL is a no-op */
+void sender_store_acks(struct sender *sd);		       /* and refusals */
 void sender_sign_next(struct sender *sd);
 
 bool sender_may_send(struct sender *sd);

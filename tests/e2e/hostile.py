@@ -91,8 +91,8 @@ def data(stream, content=b"", flags=0, raw_len=None):
     return u32(stream) + u8(flags) + u32(len(content) if raw_len is None else raw_len) + blob(content)
 
 
-def barrier(number, seq=1, clock=0, records=1, denials=0, digest=bytes(32)):
-    return u64(number) + u64(seq) + u64(clock) + u64(records) + u32(denials) + digest
+def barrier(number, seq=1, clock=0, records=1, denials=0, digest=bytes(32), sent=0):
+    return u64(number) + u64(seq) + u64(clock) + u64(sent) + u64(records) + u32(denials) + digest
 
 
 def attribute(name, value=b""):
@@ -326,7 +326,7 @@ class Liar:
             seq = 0 if op == ABSENT else self.last_seq
         ticket = self.next_ticket() if ticket is None else ticket
         stream = ticket if stream is True else stream
-        body = u8(op) + u32(ticket) + u32(stream)
+        body = u8(op) + u32(ticket) + u32(stream) + u8(0)
         body += record_fields(path, seq=seq, content=content, **fields)
         if op == WHOLE and stream == 0:
             sent = content if sent is None else sent
@@ -356,8 +356,8 @@ class Liar:
     def take_record(self, timeout=10.0):
         """The next RECORD. @return (op, ticket, stream, path)"""
         _, body = self.expect(RECORD, timeout=timeout)
-        op, ticket, stream, size = struct.unpack(">BIIH", body[:11])
-        return op, ticket, stream, body[11:11 + size]
+        op, ticket, stream, _, size = struct.unpack(">BIIBH", body[:12])
+        return op, ticket, stream, body[12:12 + size]
 
     def take_ask(self, timeout=10.0):
         """The next RANGE_ASK. @return (id, lo, hi)"""

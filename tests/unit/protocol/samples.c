@@ -126,7 +126,7 @@ BUILDER(record_link)
 
 BUILDER(record_delete)
 {
-	ENCODE(record, .op = OP_DELETE, .ticket = 9, .record = gone);
+	ENCODE(record, .op = OP_DELETE, .ticket = 9, .flags = RECORD_APPROVED, .record = gone);
 }
 
 BUILDER(record_absent)

@@ -67,6 +67,8 @@ static void records_that_contradict_themselves_are_refused(void **state)
 		{{.op = 7, .ticket = 1, .record = file}, "op"},
 		{{.op = OP_WHOLE, .ticket = 0, .record = file}, "ticket"},
 		{{.op = OP_WHOLE, .ticket = 1, .stream = 2, .record = file}, "stream"},
+		{{.op = OP_WHOLE, .ticket = 1, .flags = 1, .record = file}, ""},
+		{{.op = OP_WHOLE, .ticket = 1, .flags = 2, .record = file}, "flags"},
 		{{.op = OP_WHOLE, .ticket = 1, .record = dir}, "op"},
 		{{.op = OP_DELTA, .ticket = 1, .record = file}, "op"},
 		{{.op = OP_META, .ticket = 1, .stream = 1, .record = file}, "op"},
