@@ -201,6 +201,7 @@ enum wire_op {
 
 struct wire_record {
 	uint8_t op;
+	uint8_t flags;	 /* RECORD_* */
 	uint32_t ticket; /* grows within a session; ACK, NEED and REFUSED name it */
 	uint32_t stream; /* 0 = inline; else equals the ticket, and DATA frames follow */
 	uint32_t set;	 /* consistency set it is a member of; 0 = none */
@@ -213,6 +214,8 @@ struct wire_record {
 	const uint8_t *bytes;
 	uint32_t bytes_len; /* <= WIRE_CHUNK_MAX */
 };
+
+#define RECORD_APPROVED 0x01 /* a person approved this loss or rewrite at the sender */
 
 struct wire_data {
 	uint32_t stream;
@@ -278,6 +281,7 @@ struct wire_refused {
 #define REFUSED_KIND 2	  /* cannot be represented there */
 #define REFUSED_FAILED 3  /* the system said no; the text says what */
 #define REFUSED_SALVAGE 4 /* local content was in the way and could not be moved to safety */
+#define REFUSED_HELD 5	  /* too much at once: a person there decides; the text names the command */
 
 struct wire_signature_ask {
 	uint32_t id;

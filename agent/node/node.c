@@ -218,6 +218,7 @@ void node_start_intake(struct node *node)
 			: drift_guard_applies(node)    ? INTAKE_GUARD
 						       : INTAKE_COMPARE,
 		.vouched_ns = store_last_vouched_ns(node->store),
+		.holds = node->holds,
 		.events = {.owner = node,
 			   .indexed = on_indexed,
 			   .scanned = on_scanned,
@@ -226,6 +227,7 @@ void node_start_intake(struct node *node)
 			   .suspect = on_suspect,
 			   .closed = on_module_closed},
 	};
+	holds_take_side(node->holds, setup.mode == INTAKE_INDEX ? HOLD_OURS : HOLD_PEERS, NULL);
 	node->intake = intake_new(&setup);
 	intake_hold(node->intake, !node_is_healthy(node));
 	if (setup.mode == INTAKE_GUARD)
@@ -452,6 +454,7 @@ static void reload(struct node *node)
 		history_configure(node->history,
 				  &(struct history_keep){node->reloaded->history_keep_days,
 							 node->reloaded->history_keep_bytes});
+		holds_configure_from(node, node->reloaded);
 		if (node->intake)
 			intake_configure(node->intake, node->reloaded->settle_ms,
 					 node->reloaded->settle_max_ms,
@@ -578,6 +581,7 @@ static void release_node(struct node *node)
 	recent_free(node->recent);
 	history_free(node->history);
 	tree_free(node->tree);
+	holds_free(node->holds);
 	store_close(node->store);
 	profile_free(node->profile);
 	conf_free(node->reloaded);

@@ -21,6 +21,7 @@
 #include "agent/sync/deep.h"
 #include "agent/sync/drift.h"
 #include "agent/sync/history_server.h"
+#include "agent/sync/holds.h"
 #include "agent/sync/receiver.h"
 #include "agent/sync/sender.h"
 #include "agent/watch/watcher.h"
@@ -134,6 +135,8 @@ struct node {
 	struct recent *recent; /* content on its way from the intake to the senders */
 	struct capture_env capture;
 	struct commit_env commit;
+	struct holds *holds;
+	uint64_t salvage_max; /* bytes; 0: no limit */
 	uint8_t profile_hash[32];
 	struct tls_identity *identity;
 	struct peers *peers;
@@ -272,6 +275,13 @@ void history_request(struct node *node, struct control_call *call, const json_t 
 void restore_request(struct node *node, struct control_call *call, const json_t *args);
 void history_requests_tick(struct node *node); /* progress */
 void history_requests_stop(struct node *node);
+/* holds_requests.c: what the brakes hold, and `approve` and `reject` */
+void holds_request(struct node *node, struct control_call *call, const json_t *args, bool approve);
+void holds_configure_from(struct node *node, const struct conf *conf);
+json_t *holds_json(struct node *node);
+void holds_add_held(struct node *node, json_t *list);  /* to status's `held`; bounded */
+void holds_add_paths(struct node *node, json_t *list); /* names alone; bounded; refused ones too */
+void holds_add_problems(struct node *node, json_t *problems);
 /* troubles.c */
 void troubles_add_problems(const struct node *node, json_t *problems);
 /* What to do about what the system says somewhere in the text, or NULL. */

@@ -80,6 +80,10 @@ int node_open(struct node *node, struct err *err)
 					   .policy = policy,
 					   .history = node->history,
 					   .salvage_why = state.adopt ? "adopt" : "drift"};
+	node->holds = holds_new(node->store);
+	node->commit.holds = node->holds;
+	node->commit.salvage_max = &node->salvage_max;
+	holds_configure_from(node, conf);
 	for (size_t i = 0; i < conf->n_peers; i++)
 		session_new(node, conf->peers[i].node);
 	node->recovery_ns = state.barrier_clock_ns;

@@ -29,6 +29,7 @@ static json_t *held_paths(struct node *node)
 		json_array_append_new(list, json_string(path));
 	}
 	notes_free(notes, n);
+	holds_add_paths(node, list);
 	return list;
 }
 
@@ -144,6 +145,24 @@ static void enter_peers(struct request *q)
 	}
 }
 
+/* Is all that a peer lacks held there, or what we lack held here? Then it ends only when a person
+ * has decided, and waiting is of no use. */
+static bool rest_is_held(const struct request *q)
+{
+	const struct node *node = q->node;
+	if (!node_is_active(node))
+		return holds_held(node->holds) > 0;
+	for (const struct session *s = node->sessions; s; s = s->next) {
+		bool has_it =
+			s->live && s->matched_seq >= q->target && s->matched_ms >= q->peers_ms;
+		bool held = s->live && s->have_theirs && s->theirs.held > 0 && s->sender &&
+			    sender_waits_to_retry(s->sender);
+		if (!has_it && !held)
+			return false;
+	}
+	return true;
+}
+
 /* @return true when the request went on or ended */
 static bool advance(struct request *q)
 {
@@ -172,7 +191,7 @@ static bool advance(struct request *q)
 		return true;
 	}
 	case REQUEST_PEERS:
-		if (!peers_have_it(q))
+		if (!peers_have_it(q) && (q->is_verify || !rest_is_held(q)))
 			return false;
 		if (q->is_verify)
 			verify_begin(q);
@@ -317,6 +336,8 @@ void requests_on_request(void *owner, struct control_call *call, const char *ver
 		on_verify(node, call, args);
 	else if (strcmp(verb, "pause") == 0 || strcmp(verb, "resume") == 0)
 		on_pause(node, call, *verb == 'p');
+	else if (strcmp(verb, "approve") == 0 || strcmp(verb, "reject") == 0)
+		holds_request(node, call, args, *verb == 'a');
 	else if (strcmp(verb, "salvage") == 0)
 		salvage_request(node, call, args);
 	else if (strcmp(verb, "history") == 0)

@@ -240,6 +240,8 @@ static void on_barrier(void *owner, const struct wire_barrier *barrier, uint8_t 
 		node->recovery_ns = barrier->clock_ns;
 		node->recovery_boot_ns = clock_boot_ns() - age_when_sent(barrier);
 		node->barrier_count++;
+		/* The trees are equal: whatever was held is not wanted any longer. */
+		store_holds_clear(node->store, HOLD_PEERS, NULL);
 		store_state(node->store, &state);
 		/* Equal to the active in every record: the first sync is over, adoption is
 		 * consumed. */

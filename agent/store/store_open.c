@@ -252,8 +252,10 @@ static int load_counts(struct store *store, struct err *err)
 	}
 	if (r == 0)
 		r = statement_step(salvage, err);
-	if (r > 0)
+	if (r > 0) {
 		store->salvaged = (uint64_t)sqlite3_column_int64(salvage, 0);
+		store->salvaged_bytes = (uint64_t)sqlite3_column_int64(salvage, 1);
+	}
 	return r < 0 ? r : 0;
 }
 

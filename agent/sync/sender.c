@@ -48,6 +48,14 @@ void sender_counts(const struct sender *sd, struct sender_counts *out)
 	*out = sd->counts;
 }
 
+bool sender_waits_to_retry(const struct sender *sd)
+{
+	struct store_state state;
+	store_state(sd->setup.store, &state);
+	return !sd->more && !sd->refilling && sd->retry_ms != 0 && sd->covered == state.last_seq &&
+	       outbound_is_idle(sd->outbound);
+}
+
 bool sender_is_idle(const struct sender *sd)
 {
 	return !sd->more && !sd->refilling && sd->retry_ms == 0 && outbound_is_idle(sd->outbound);
@@ -118,6 +126,15 @@ void sender_retry_later(struct sender *sd)
 		sd->retry_wait_ms *= 2;
 	if (!uv_is_active((uv_handle_t *)&sd->timer))
 		uv_timer_start(&sd->timer, on_timer, sd->retry_ms - clock_mono_ms(), 0);
+}
+
+void sender_retry_now(struct sender *sd)
+{
+	sd->retry_wait_ms = RETRY_FIRST_MS; /* also for answers that are on their way */
+	if (sd->closing || sd->retry_ms == 0)
+		return;
+	sd->retry_ms = 0;
+	sender_kick(sd, true);
 }
 
 /* ---- pages of the index --------------------------------------------------------------------- */
@@ -409,6 +426,7 @@ void sender_send_record(struct parcel *p)
 	bool content_follows = p->op == OP_WHOLE || p->op == OP_DELTA;
 	m.ticket = p->ticket = ++sd->last_ticket;
 	m.stream = p->streamed && content_follows ? p->ticket : 0;
+	m.flags = p->entry.flags & ENTRY_APPROVED ? RECORD_APPROVED : 0;
 	m.set = p->set;
 	m.set_n = (uint16_t)p->set_n;
 	memcpy(m.basis, p->basis, sizeof(m.basis));
