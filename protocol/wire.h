@@ -47,7 +47,9 @@
 #define WIRE_SEQ_LEAP (UINT64_C(1) << 40)
 
 enum wire_phase { PHASE_HELLO = 1, PHASE_LIVE = 2 };
-enum wire_sender { FROM_ACTIVE = 1, FROM_PASSIVE = 2, FROM_EITHER = 3 };
+/* FROM_NEITHER: a peer that neither sends nor receives, of which only what either may say is taken.
+ */
+enum wire_sender { FROM_ACTIVE = 1, FROM_PASSIVE = 2, FROM_NEITHER = 4, FROM_EITHER = 7 };
 
 /* clang-format off */
 /*        name         id    phase        sender        body limit */

@@ -28,7 +28,7 @@ static void print_decision(const json_t *hold, bool approve)
 	if (approve)
 		puts("`artifact-sync wait' ends when it has happened.");
 	else
-		printf("  What to do: %s\n", remedy);
+		printf("  %s\n", remedy);
 }
 
 static int ask(const struct cli *cli, const char *verb, char **operands, int n, bool approve)
@@ -85,12 +85,16 @@ const struct cmd cmd_reject = {
 	.name = "reject",
 	.operands = "[ID]",
 	.max_operands = 1,
-	.summary = "Refuse for good what a brake holds",
-	.help = "The held deletions or rewrites are not replicated; the peers keep what they have, "
-		"and status goes on naming them until the files are back: put them back on the "
-		"active node, and they leave the hold by themselves. `artifact-sync approve' with "
-		"the same number still lets them happen.\n\n"
+	.summary = "Undo, or refuse for good, what a brake holds",
+	.help = "On the active node: the held deletions or rewrites are not replicated, and what "
+		"the peers still have is put back into the tree, fetched from there where it is "
+		"nowhere here; what stands in its place goes to the salvage. It goes on by itself "
+		"after a restart or when a peer is there again, and status names what could not be "
+		"put back. What had gone before it was too much is not part of the hold.\n\n"
+		"On a passive node: it goes on refusing them, and status goes on naming them until "
+		"the files are back on the active one.\n\n"
+		"`artifact-sync approve' with the same number lets the rest happen after all.\n\n"
 		"Example:\n"
-		"  artifact-sync reject 3",
+		"  artifact-sync reject 3 && artifact-sync wait",
 	.run = run_reject,
 };

@@ -160,6 +160,8 @@ static void go_live(struct session *s, const struct wire_hello *theirs)
 	if (may_send(s->outcome)) {
 		link_go_live(s->link, FROM_PASSIVE);
 		begin_sending(s, theirs);
+	} else if (s->outcome == HANDSHAKE_IDLE) {
+		link_go_live(s->link, FROM_NEITHER);
 	} else {
 		link_go_live(s->link, FROM_ACTIVE);
 		s->past = history_server_new(&node->loop, s->link, node->history, node->store);
@@ -218,7 +220,7 @@ int hello_frame(struct session *s, const struct frame *frame)
 	s->peer_role = theirs.role;
 	log_info(MODULE_SESSION, "peer=%s address=%s outcome=%s%s%s", s->peer,
 		 link_address(s->link), handshake_name(s->outcome), *text ? " " : "", text);
-	if (!may_send(s->outcome) && !may_receive(s->outcome)) {
+	if (!may_send(s->outcome) && !may_receive(s->outcome) && s->outcome != HANDSHAKE_IDLE) {
 		session_close_link(s, s->outcome == HANDSHAKE_REFUSE ? why : BYE_LINEAGE, text);
 		return -EPROTO;
 	}
@@ -230,5 +232,7 @@ int hello_frame(struct session *s, const struct frame *frame)
 		return -EPROTO;
 	}
 	go_live(s, &theirs);
+	if (s->outcome == HANDSHAKE_IDLE)
+		snprintf(s->trouble, sizeof(s->trouble), "%s", text);
 	return 0;
 }

@@ -1,5 +1,6 @@
 /* holds_requests.c - what the brakes hold: how it is shown, and `approve` and `reject`. */
 #include "agent/node/node_internal.h"
+#include "agent/node/put_back.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -10,6 +11,7 @@
 #include "agent/base/log.h"
 #include "agent/base/quote.h"
 
+#define REMEDY_MAX 500
 #define HELD_SHOWN 100 /* paths of all holds in one answer; status says how many there are */
 
 void holds_configure_from(struct node *node, const struct conf *conf)
@@ -32,33 +34,39 @@ static const char *state_name(const struct hold *hold)
 }
 
 /* What a person can do now. */
-static void say_remedy(const struct hold *hold, char out[240])
+static void say_remedy(const struct node *node, const struct hold *hold, char out[REMEDY_MAX])
 {
 	bool ours = hold->side == HOLD_OURS;
-	if (hold->state == HOLD_REJECTED && ours)
-		snprintf(out, 240,
-			 "rejected: put the files back, they stand unchanged on the peers; or "
-			 "artifact-sync approve %" PRIu64,
-			 hold->id);
+	const char *trouble = put_back_trouble(node);
+	char q[QUOTED_MAX];
+	if (hold->state == HOLD_REJECTED && ours && *trouble)
+		snprintf(out, REMEDY_MAX,
+			 "rejected, and not put back yet (%.300s); it is tried again, and "
+			 "artifact-sync approve %" PRIu64 " lets it happen after all",
+			 quote_path(q, trouble), hold->id);
+	else if (hold->state == HOLD_REJECTED && ours)
+		snprintf(out, REMEDY_MAX,
+			 "rejected: what the peers have is being put back here; what stood there "
+			 "goes to the salvage");
 	else if (hold->state == HOLD_REJECTED)
 		snprintf(
-			out, 240,
+			out, REMEDY_MAX,
 			"rejected: put the files back on the active node; or artifact-sync approve "
 			"%" PRIu64,
 			hold->id);
 	else
-		snprintf(out, 240,
+		snprintf(out, REMEDY_MAX,
 			 "artifact-sync approve %" PRIu64
 			 " lets it happen %s, artifact-sync reject "
 			 "%" PRIu64 " keeps %s",
 			 hold->id, ours ? "on the peers" : "here", hold->id,
-			 ours ? "what the peers have" : "what is here");
+			 ours ? "what the peers have, and puts it back here" : "what is here");
 }
 
-static json_t *hold_json(const struct hold *hold)
+static json_t *hold_json(const struct node *node, const struct hold *hold)
 {
-	char when[CLOCK_TEXT_MAX], remedy[240];
-	say_remedy(hold, remedy);
+	char when[CLOCK_TEXT_MAX], remedy[REMEDY_MAX];
+	say_remedy(node, hold, remedy);
 	return json_pack("{s:I, s:s, s:s, s:s, s:I, s:s, s:s, s:s}", "id", (json_int_t)hold->id,
 			 "cause", hold->cause == HOLD_LOSS ? "delete" : "rewrite", "of",
 			 hold->side == HOLD_OURS ? "this tree" : "a peer", "state",
@@ -82,7 +90,7 @@ json_t *holds_json(struct node *node)
 	size_t n = load(node, &holds);
 	json_t *list = json_array();
 	for (size_t i = 0; i < n; i++)
-		json_array_append_new(list, hold_json(&holds[i]));
+		json_array_append_new(list, hold_json(node, &holds[i]));
 	return list;
 }
 
@@ -91,10 +99,10 @@ void holds_add_problems(struct node *node, json_t *problems)
 	AUTO_FREE struct hold *holds = NULL;
 	size_t n = load(node, &holds);
 	for (size_t i = 0; i < n; i++) {
-		char remedy[240];
+		char remedy[REMEDY_MAX];
 		if (holds[i].state == HOLD_APPROVED)
 			continue;
-		say_remedy(&holds[i], remedy);
+		say_remedy(node, &holds[i], remedy);
 		json_array_append_new(problems, json_sprintf("brake: hold %" PRIu64 ", %" PRIu64
 							     " paths: %s: %s",
 							     holds[i].id, holds[i].paths,
@@ -187,13 +195,15 @@ static const struct hold *choose(struct control_call *call, const struct hold *h
 	return n == 1 && !wanted ? &holds[0] : NULL;
 }
 
-/* What follows a decision on this node; the peers hear of it by the next heartbeat. A rejection of
- * this tree's own losses takes effect here and nowhere else: whoever can bring files back from a
- * peer begins with the paths of the hold (store_hold_paths()). Each that stands in the tree again
- * leaves the hold by itself, when it is captured. */
+/* What follows a decision on this node; the peers hear of it by the next heartbeat. What this node
+ * refuses of a peer's stays as it is. */
 static void carry_out(struct node *node, const struct hold *hold, enum hold_state state)
 {
-	if (hold->side == HOLD_OURS && state == HOLD_APPROVED && node->intake)
+	if (hold->side != HOLD_OURS)
+		return;
+	if (state == HOLD_REJECTED)
+		put_back_want(node);
+	else if (node->intake)
 		intake_scan(node->intake);
 }
 
@@ -218,5 +228,5 @@ void holds_request(struct node *node, struct control_call *call, const json_t *a
 	carry_out(node, &decided, state);
 	for (struct session *s = node->sessions; s; s = s->next)
 		session_tick(s); /* tells the peer */
-	control_done(call, EXIT_DONE, hold_json(&decided));
+	control_done(call, EXIT_DONE, hold_json(node, &decided));
 }

@@ -1,6 +1,7 @@
 /* node.c - start, clockwork, stop. The order of starting is the order of safety: state, roots, what
  * a crash left behind, what is in the tree, and only then a word to anybody else. */
 #include "agent/node/node_internal.h"
+#include "agent/node/put_back.h"
 #include "agent/node/rewind.h"
 
 #include <errno.h>
@@ -413,6 +414,7 @@ static void on_tick(uv_timer_t *timer)
 	requests_tick(node);
 	history_requests_tick(node);
 	rewind_tick(node);
+	put_back_tick(node);
 	status_tick(node);
 	status_line(node, line, sizeof(line));
 	notify_status(&node->notify, "%s", line);
@@ -518,6 +520,7 @@ void node_stop(struct node *node)
 	requests_stop(node);
 	history_requests_stop(node);
 	rewind_stop(node);
+	put_back_stop(node);
 	uv_handle_t *handles[] = {(uv_handle_t *)&node->tick, (uv_handle_t *)&node->sigterm,
 				  (uv_handle_t *)&node->sigint, (uv_handle_t *)&node->sighup};
 	for (size_t i = 0; i < ARRAY_LEN(handles); i++) {
@@ -581,6 +584,7 @@ static void release_node(struct node *node)
 	recent_free(node->recent);
 	history_free(node->history);
 	tree_free(node->tree);
+	put_back_free(node->put_back);
 	holds_free(node->holds);
 	store_close(node->store);
 	profile_free(node->profile);

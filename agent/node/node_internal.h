@@ -105,8 +105,10 @@ struct request {
 	bool is_verify, deep;
 	enum request_phase phase;
 	uint64_t deadline_ms, reported_ms;
+	bool begins_again;  /* when what a person rejected has been put back */
 	uint64_t nonce;	    /* of its fence */
 	uint64_t fenced_ms; /* everything before this moment counts */
+	uint64_t wanted;    /* seq that the command named, or 0 */
 	uint64_t target;    /* seq */
 	uint64_t peers_ms;  /* barriers matched after this moment count */
 	uint64_t barriers;  /* on the passive: how many had been matched when it began */
@@ -152,6 +154,7 @@ struct node {
 	struct request *requests;
 	struct restore_job *restores;
 	struct rewind *rewind; /* at most one */
+	struct put_back *put_back;
 	struct fingerprint *fingerprints;
 	bool fingerprints_changed;
 	uv_timer_t tick;
@@ -226,6 +229,7 @@ void session_indexed(struct session *s);      /* the index grew */
 void session_scanned(struct session *s);      /* the index is what the tree is */
 void session_want_barrier(struct session *s); /* prove equality as soon as everything is sent */
 bool session_is_in_sync(const struct session *s);
+bool session_is_idle(const struct session *s); /* live, and nothing flows: nobody is active */
 void session_free_all(struct node *node);
 void session_close_link(struct session *s, uint16_t reason, const char *text);
 void session_start_sender(struct session *s);

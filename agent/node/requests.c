@@ -2,6 +2,7 @@
  * `verify` become a request that goes from phase to phase until it is answered or its time is up.
  */
 #include "agent/node/node_internal.h"
+#include "agent/node/put_back.h"
 #include "agent/node/rewind.h"
 
 #include <errno.h>
@@ -163,6 +164,15 @@ static bool rest_is_held(const struct request *q)
 	return true;
 }
 
+/* What was put back, and what waited with it, is to be captured first. */
+static void begin_again(struct request *q)
+{
+	q->begins_again = false;
+	q->phase = REQUEST_FENCE;
+	q->nonce = q->node->watcher ? node_fence(q->node) : 0;
+	q->target = q->wanted;
+}
+
 /* @return true when the request went on or ended */
 static bool advance(struct request *q)
 {
@@ -191,6 +201,14 @@ static bool advance(struct request *q)
 		return true;
 	}
 	case REQUEST_PEERS:
+		if (node_is_active(node) && !q->is_verify && put_back_is_busy(node)) {
+			q->begins_again = true;
+			return false;
+		}
+		if (q->begins_again) {
+			begin_again(q);
+			return true;
+		}
 		if (!peers_have_it(q) && (q->is_verify || !rest_is_held(q)))
 			return false;
 		if (q->is_verify)
@@ -269,7 +287,7 @@ static void on_wait(struct node *node, struct control_call *call, const json_t *
 	struct request *q = begin_request(node, call, args);
 	json_t *seq = json_object_get(args, "seq");
 	if (json_is_integer(seq))
-		q->target = (uint64_t)json_integer_value(seq);
+		q->target = q->wanted = (uint64_t)json_integer_value(seq);
 	requests_tick(node);
 }
 
@@ -278,11 +296,11 @@ static void on_verify(struct node *node, struct control_call *call, const json_t
 	if (refuse_without_peer(node, call))
 		return;
 	struct session *s = node->sessions;
-	while (s && !s->live)
+	while (s && (!s->live || session_is_idle(s)))
 		s = s->next;
 	if (!s) {
 		control_fail(call, EXIT_UNREACHABLE, "artifact-sync status shows why",
-			     "no peer is connected");
+			     "no peer is connected that sends or receives");
 		return;
 	}
 	struct request *q = begin_request(node, call, args);

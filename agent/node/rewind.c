@@ -8,6 +8,7 @@
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
 #include "agent/base/quote.h"
+#include "agent/node/put_back.h"
 #include "agent/sync/fetch.h"
 #include "agent/sync/job.h"
 #include "protocol/messages.h"
@@ -437,6 +438,9 @@ static bool refuse(struct node *node, struct control_call *call, const struct se
 			     "the tree of a passive node is written by nobody but the active one");
 	else if (node->rewind)
 		control_fail(call, EXIT_NO, NULL, "another rewind is under way");
+	else if (put_back_is_busy(node))
+		control_fail(call, EXIT_NO, "artifact-sync wait, then again",
+			     "the files of a rejected hold are being put back");
 	else if (!s)
 		control_fail(call, EXIT_UNREACHABLE, "artifact-sync status shows why",
 			     "no peer is connected, and it has the earlier content");

@@ -1,5 +1,6 @@
 /* session.c - one peer: who sends and who receives, frames, the clockwork and the orderly end. */
 #include "agent/node/node_internal.h"
+#include "agent/node/put_back.h"
 #include "agent/node/rewind.h"
 
 #include <errno.h>
@@ -156,6 +157,7 @@ void session_start_sender(struct session *s)
 	sender_pause(s->sender, s->node->paused);
 	sender_kick(s->sender, true);
 	session_want_barrier(s);
+	put_back_want(s->node);
 }
 
 static void on_reconciled(void *owner, int result, const char *why)
@@ -291,6 +293,13 @@ void session_scanned(struct session *s)
 
 /* ---- frames --------------------------------------------------------------------------------- */
 
+/* Of whoever asked; of one that has been given up it is nobody's. */
+static int content_frame(struct session *s, const struct frame *frame)
+{
+	int taken = put_back_frame(s, frame);
+	return taken != 0 ? (taken < 0 ? taken : 0) : rewind_frame(s, frame);
+}
+
 static int on_live_frame(struct session *s, const struct frame *frame)
 {
 	switch (frame->type) {
@@ -306,8 +315,8 @@ static int on_live_frame(struct session *s, const struct frame *frame)
 	case WIRE_DEEP_REPLY: verify_frame(s, frame); return 0;
 	case WIRE_HISTORY_ASK:
 	case WIRE_CONTENT_ASK: return s->past ? history_server_frame(s->past, frame) : -EPROTO;
-	case WIRE_HISTORY_LIST:
-	case WIRE_CONTENT: return rewind_frame(s, frame);
+	case WIRE_HISTORY_LIST: return rewind_frame(s, frame);
+	case WIRE_CONTENT: return content_frame(s, frame);
 	default: break;
 	}
 	if (s->receiver)
@@ -431,6 +440,7 @@ void session_on_closed(struct node *node, struct link *link, uint16_t reason, co
 		s->behind_since_ms = clock_mono_ms();
 	verify_session_lost(s);
 	rewind_session_lost(s);
+	put_back_session_lost(s);
 	close_modules(s);
 	requests_tick(node);
 }
@@ -474,6 +484,11 @@ void session_tick(struct session *s)
 		store_pending_summary(s->node->store, s->peer, &s->pending, NULL);
 	session_want_barrier(s);
 	measure_rate(s);
+}
+
+bool session_is_idle(const struct session *s)
+{
+	return s->live && s->outcome == HANDSHAKE_IDLE;
 }
 
 bool session_is_in_sync(const struct session *s)

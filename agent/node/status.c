@@ -43,7 +43,7 @@ static bool all_in_sync(const struct node *node)
 static bool any_live(const struct node *node)
 {
 	for (const struct session *s = node->sessions; s; s = s->next) {
-		if (s->live)
+		if (s->live && !session_is_idle(s))
 			return true;
 	}
 	return false;
@@ -52,7 +52,7 @@ static bool any_live(const struct node *node)
 static bool all_live(const struct node *node)
 {
 	for (const struct session *s = node->sessions; s; s = s->next) {
-		if (!s->live)
+		if (!s->live || session_is_idle(s))
 			return false;
 	}
 	return node->sessions != NULL;
@@ -195,6 +195,8 @@ static void add_session_problems(struct node *node, const struct session *s, jso
 		add_problem(problems, "disconnected: %s: %s", s->peer,
 			    *why ? why : "not connected yet");
 	}
+	if (session_is_idle(s))
+		add_problem(problems, "idle: %s: nothing flows: %s", s->peer, s->trouble);
 	if (s->profile_differs)
 		add_problem(problems,
 			    "profile-differs: %s replicates by other rules or ownership; make "

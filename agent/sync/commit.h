@@ -61,7 +61,8 @@ struct commit_env {
 	struct store *store;
 	const struct profile *profile;
 	struct meta_policy policy;
-	const char *salvage_why; /* "adopt", "divergence", "drift"; NULL: "drift" */
+	const char *
+		salvage_why; /* "adopt", "divergence", "drift", "reject", "rewind"; NULL: "drift" */
 	struct history *history; /* keeps what is replaced; NULL: nothing is kept */
 	const char *peer; /* on the active: what this peer has not acknowledged is saved before it
 			     is replaced; NULL: all that is in the index was replicated */

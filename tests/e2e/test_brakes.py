@@ -2,6 +2,7 @@
 
 import datetime
 import os
+import pathlib
 import shutil
 
 import pytest
@@ -117,23 +118,179 @@ def test_what_vanished_while_the_agent_was_down_is_held(filled):
     assert (pair.passive.tree / "many" / "file-00000").exists()
 
 
-def test_reject_keeps_the_files_and_what_comes_back_flows(filled):
-    pair = filled()
+def contents(tree):
+    return {str(path.relative_to(tree)): (path.read_bytes(), path.stat().st_mtime_ns, path.stat().st_mode)
+            for path in sorted(tree.rglob("*")) if path.is_file() and ".artifact-sync" not in path.parts}
+
+
+def last_seq(node):
+    return node.status()["seq"]
+
+
+def salvaged_contents(node):
+    shown = [node.cli("salvage", "show", str(entry["id"]), "--json").json for entry in node.salvaged()]
+    return [pathlib.Path(each["location"]).read_bytes() for each in shown]
+
+
+def test_reject_puts_back_what_was_deleted(filled):
+    pair = filled(count=600)  # several batches
+    before = contents(pair.active.tree)
     take_away(pair)
-    hold = wait_for_hold(pair.active, FILES + 1)
+    wait_for_hold(pair.active, 601)
+    seq = last_seq(pair.active)
     answer = pair.active.cli("reject", "--json")
     assert answer.exit == DONE and answer.json["state"] == "rejected", repr(answer)
-    assert "put the files back" in answer.json["remedy"]
+    assert pair.active.cli("wait", "--timeout", "60").exit == DONE
+    assert contents(pair.active.tree) == before
+    wait_for_no_hold(pair.active)
+    pair.converge()
+    assert last_seq(pair.active) == seq, "nothing of it is a change"
+    (pair.active.tree / "many" / "file-00003").write_text("goes on")
+    pair.converge()
+
+
+def test_reject_goes_on_when_a_peer_is_there(filled):
+    pair = filled()
+    before = contents(pair.active.tree)
+    take_away(pair)
+    hold = wait_for_hold(pair.active, FILES + 1)
+    pair.passive.stop()
+    pair.active.wait_for("it is alone", lambda status: not status["peers"][0]["connected"])
+    answer = pair.active.cli("reject", "--json")
+    assert answer.exit == DONE and "no peer is connected" in answer.json["remedy"], repr(answer)
     pair.active.kill()
     pair.active.start()
     rejected = wait_for_hold(pair.active, FILES + 1)
     assert rejected["id"] == hold["id"] and rejected["state"] == "rejected"
-    assert (pair.passive.tree / "many" / "file-00000").exists()
+    pair.passive.start()
+    wait_for_no_hold(pair.active)
+    assert contents(pair.active.tree) == before
+    pair.converge()
+
+
+def test_a_reject_survives_kills(filled):
+    pair = filled(count=600)
+    before = contents(pair.active.tree)
+    take_away(pair)
+    wait_for_hold(pair.active, 601)
+    assert pair.active.cli("reject").exit == DONE
+    wait_until("it has begun", lambda: (pair.active.tree / "many").exists())
+    pair.active.kill()
+    pair.active.start()
+    wait_for_no_hold(pair.active)
+    assert contents(pair.active.tree) == before
+    pair.converge()
+
+
+def test_what_stands_in_the_place_of_the_rejected_is_salvaged(filled):
+    pair = filled(max_rewrite=10)
+    before = contents(pair.active.tree)
+    take_away(pair)
+    (pair.active.tree / "many").write_text("a file now")
+    wait_for_hold(pair.active)
+    assert pair.active.cli("reject").exit == DONE
+    assert pair.active.cli("wait", "--timeout", "60").exit == DONE
+    assert contents(pair.active.tree) == before
+    assert salvaged_contents(pair.active) == [b"a file now"]
+    for number in range(FILES):
+        (pair.active.tree / "many" / f"file-{number:05}").write_text(f"encrypted {number}")
+    hold = wait_for_hold(pair.active)
+    assert pair.active.cli("wait", "--timeout", "20").exit == NO
+    held = wait_for_hold(pair.active)["paths"]
+    assert held > FILES // 2
+    assert pair.active.cli("reject", str(hold["id"])).exit == DONE
+    assert pair.active.cli("wait", "--timeout", "60").exit == DONE
+    assert len([each for each in salvaged_contents(pair.active) if each.startswith(b"encrypted")]) == held
+    pair.converge()
+    same = [path for path, was in before.items() if contents(pair.active.tree)[path][0] == was[0]]
+    assert len(same) >= held
+
+
+def test_what_no_peer_has_stays_held_by_name(filled):
+    pair = filled(passive={"drift": "report"})
+    before = contents(pair.active.tree)
+    kept = pair.passive.home / "kept"
+    os.rename(pair.passive.tree / "many" / "file-00005", kept)
+    take_away(pair)
+    wait_for_hold(pair.active, FILES + 1)
+    assert pair.active.cli("reject").exit == DONE
+    status = pair.active.wait_for("the one that is left", lambda status: (
+        held_paths(status) == ["many/file-00005"]))
+    assert "many/file-00005" in problem_text(status) and "has not these bytes" in problem_text(status)
+    assert pair.active.cli("wait", "--timeout", "20").exit == NO
+    os.rename(kept, pair.passive.tree / "many" / "file-00005")
+    pair.passive.kill()
+    pair.passive.start()
+    wait_for_no_hold(pair.active)
+    assert contents(pair.active.tree) == before == contents(pair.passive.tree)
+
+
+def test_what_comes_back_by_itself_leaves_a_rejected_hold(guarded):
+    pair = guarded()
+    take_away(pair)
+    wait_for_hold(pair.passive)
+    assert pair.passive.cli("reject").exit == DONE
     put_back(pair)
     (pair.active.tree / "many" / "file-00003").write_text("mended by hand")
     pair.converge()
+    wait_for_no_hold(pair.passive)
+
+
+# ---- consistency sets ----------------------------------------------------------------------------
+
+
+def assert_set_is_old(pair, changed):
+    assert_flows(pair, "beside")
+    assert len(os.listdir(pair.passive.tree / "many")) == FILES
+    assert (pair.passive.tree / "many" / changed).read_text().startswith("content of many")
+
+
+def test_a_set_is_held_as_a_whole(filled):
+    pair = filled(rules=["+ set=many many/**"], set_settle_ms=100)
+    for number in range(40):
+        (pair.active.tree / "many" / f"file-{number:05}").unlink()
+    (pair.active.tree / "many" / "file-00055").write_text("new in the same transaction")
+    hold = wait_for_hold(pair.active, 40)
+    assert_set_is_old(pair, "file-00055")
+    assert pair.active.cli("approve", str(hold["id"])).exit == DONE
+    pair.converge()
     wait_for_no_hold(pair.active)
-    assert (pair.passive.tree / "many" / "file-00003").read_text() == "mended by hand"
+    assert (pair.passive.tree / "many" / "file-00055").read_text() == "new in the same transaction"
+
+
+def test_a_rejected_set_comes_back_whole_and_goes_on(filled):
+    pair = filled(rules=["+ set=many many/**"], set_settle_ms=100)
+    for number in range(40):
+        (pair.active.tree / "many" / f"file-{number:05}").unlink()
+    (pair.active.tree / "many" / "file-00055").write_text("new in the same transaction")
+    wait_for_hold(pair.active, 40)
+    assert pair.active.cli("reject").exit == DONE
+    pair.converge()
+    wait_for_no_hold(pair.active)
+    assert len(os.listdir(pair.active.tree / "many")) == FILES
+    assert (pair.passive.tree / "many" / "file-00055").read_text() == "new in the same transaction"
+
+
+def test_what_moves_within_a_set_is_not_held(filled):
+    pair = filled(rules=["+ set=many many/**"], set_settle_ms=100)
+    for number in range(FILES):
+        path = pair.active.tree / "many" / f"file-{number:05}"
+        os.rename(path, path.with_name(f"moved-{number:05}"))
+    pair.converge()
+    assert not pair.active.status()["holds"]
+
+
+def test_a_passive_holds_a_set_as_a_whole(filled):
+    pair = filled(rules=["+ set=many many/**"], set_settle_ms=100, active={"max_delete": 0},
+                  passive={"max_delete": 20})
+    for number in range(40):
+        (pair.active.tree / "many" / f"file-{number:05}").unlink()
+    (pair.active.tree / "many" / "file-00055").write_text("new in the same transaction")
+    hold = wait_for_hold(pair.passive)
+    assert_set_is_old(pair, "file-00055")
+    assert pair.passive.cli("approve", str(hold["id"])).exit == DONE
+    pair.converge()
+    wait_for_no_hold(pair.passive)
 
 
 def test_without_a_number_several_holds_are_named(filled):
