@@ -95,6 +95,9 @@ static void end_pass(struct put_back *b)
 	if (!b->session && !b->ended)
 		snprintf(b->next_trouble, sizeof(b->next_trouble), "the connection was lost");
 	report(b);
+	/* Somebody may have written there while it was published, and been captured before. */
+	if (b->done > 0 && node->intake && !node->stopping)
+		intake_scan(node->intake);
 	b->phase = IDLE;
 	free(STEAL(b->after));
 	memcpy(b->trouble, b->next_trouble, sizeof(b->trouble));

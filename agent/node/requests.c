@@ -146,6 +146,15 @@ static void enter_peers(struct request *q)
 	}
 }
 
+/* By what it said after it refused what it lacks: an older number may be of a hold that is over. */
+static bool is_held_there(struct session *s)
+{
+	return s->live && s->have_theirs && s->theirs.held > 0 && s->sender &&
+	       sender_waits_to_retry(s->sender, s->beat_seen_us / 1000) &&
+	       store_pending_summary(s->node->store, s->peer, &s->pending, NULL) == 0 &&
+	       s->pending.changes > 0;
+}
+
 /* Is all that a peer lacks held there, or what we lack held here? Then it ends only when a person
  * has decided, and waiting is of no use. */
 static bool rest_is_held(const struct request *q)
@@ -153,12 +162,10 @@ static bool rest_is_held(const struct request *q)
 	const struct node *node = q->node;
 	if (!node_is_active(node))
 		return holds_held(node->holds) > 0;
-	for (const struct session *s = node->sessions; s; s = s->next) {
+	for (struct session *s = node->sessions; s; s = s->next) {
 		bool has_it =
 			s->live && s->matched_seq >= q->target && s->matched_ms >= q->peers_ms;
-		bool held = s->live && s->have_theirs && s->theirs.held > 0 && s->sender &&
-			    sender_waits_to_retry(s->sender);
-		if (!has_it && !held)
+		if (!has_it && !is_held_there(s))
 			return false;
 	}
 	return true;

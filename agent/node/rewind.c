@@ -181,6 +181,9 @@ static void commit_done(struct job *job)
 		r->code = EXIT_NO;
 		snprintf(r->why, sizeof(r->why), "%.200s", r->err.msg);
 	} else {
+		/* Somebody may have written there meanwhile, and been captured before. */
+		if (node->intake && !node->stopping)
+			intake_scan(node->intake);
 		log_info("node", "rewound to seq=%" PRIu64 " changes=%zu", r->barrier.seq, r->n);
 		for (struct session *s = node->sessions; s; s = s->next)
 			session_indexed(s);

@@ -48,12 +48,12 @@ void sender_counts(const struct sender *sd, struct sender_counts *out)
 	*out = sd->counts;
 }
 
-bool sender_waits_to_retry(const struct sender *sd)
+bool sender_waits_to_retry(const struct sender *sd, uint64_t since_ms)
 {
 	struct store_state state;
 	store_state(sd->setup.store, &state);
 	return !sd->more && !sd->refilling && sd->retry_ms != 0 && sd->covered == state.last_seq &&
-	       outbound_is_idle(sd->outbound);
+	       outbound_is_idle(sd->outbound) && sd->refused_ms != 0 && sd->refused_ms < since_ms;
 }
 
 bool sender_is_idle(const struct sender *sd)
@@ -629,6 +629,7 @@ static void on_refused(struct sender *sd, const struct frame *frame)
 	if (!p)
 		return;
 	sd->counts.refused++;
+	sd->refused_ms = clock_mono_ms();
 	char reason[WIRE_TEXT_MAX + WIRE_NAME_MAX + 32], quoted[QUOTED_MAX];
 	quote_bytes(quoted, m.text, strlen(m.text));
 	snprintf(reason, sizeof(reason), "%s refuses it: %.*s", sd->peer,

@@ -81,7 +81,7 @@ void sender_counts(const struct sender *sd, struct sender_counts *out);
 /* Everything indexed is sent and answered, as far as this session knows. */
 bool sender_is_idle(const struct sender *sd);
 /* The same, but for what was refused or could not be read. */
-bool sender_waits_to_retry(const struct sender *sd);
+bool sender_waits_to_retry(const struct sender *sd, uint64_t since_ms);
 
 void sender_close(struct sender *sd);
 

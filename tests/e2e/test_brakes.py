@@ -214,9 +214,9 @@ def test_what_no_peer_has_stays_held_by_name(filled):
     take_away(pair)
     wait_for_hold(pair.active, FILES + 1)
     assert pair.active.cli("reject").exit == DONE
-    status = pair.active.wait_for("the one that is left", lambda status: (
-        held_paths(status) == ["many/file-00005"]))
-    assert "many/file-00005" in problem_text(status) and "has not these bytes" in problem_text(status)
+    pair.active.wait_for("the one that is left is named", lambda status: (
+        held_paths(status) == ["many/file-00005"] and "many/file-00005" in problem_text(status)
+        and "has not these bytes" in problem_text(status)))
     assert pair.active.cli("wait", "--timeout", "20").exit == NO
     os.rename(kept, pair.passive.tree / "many" / "file-00005")
     pair.passive.kill()
@@ -300,6 +300,7 @@ def test_without_a_number_several_holds_are_named(filled):
     take_away(pair)
     wait_for_hold(pair.active, FILES + 1)
     fill(pair.active.tree, "again", 50, "second")
+    assert pair.active.cli("wait", "--timeout", "60").exit == NO  # all of it has been judged
     status = pair.active.wait_for("two holds", lambda status: len(status["holds"]) == 2)
     answer = pair.active.cli("approve")
     assert answer.exit == USAGE
