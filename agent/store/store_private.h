@@ -182,7 +182,7 @@ extern const char store_schema[];
 	X(SIGNATURE_PRUNE,                                                                         \
 	  "DELETE FROM signatures WHERE NOT EXISTS (SELECT 1 FROM records WHERE " STORE_SIGNED     \
 	  " AND hash=signatures.hash AND kind=1) AND hash NOT IN (SELECT hash FROM acked"          \
-	  " WHERE hash IS NOT NULL AND " STORE_SIGNED ")")                                         \
+	  " WHERE hash IS NOT NULL)")                                                              \
 	X(NOTE_GET, "SELECT reason FROM notes WHERE kind=?1 AND path=?2")                          \
 	X(NOTE_SET, "INSERT OR REPLACE INTO notes(kind,path,reason,since_ns) VALUES(?1,?2,?3,?4)") \
 	X(NOTE_DELETE, "DELETE FROM notes WHERE kind=?1 AND path=?2")                              \
