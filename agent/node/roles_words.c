@@ -148,7 +148,7 @@ static void on_ended(struct roles *roles, const struct session *s, const struct 
 
 static bool is_busy(const struct roles *roles)
 {
-	return roles->machine.phase != ROLE_RESTING || roles->carrying || roles->events;
+	return roles->machine.phase != ROLE_RESTING;
 }
 
 /* The heir: may this node take over at all? */
