@@ -135,7 +135,7 @@ int wire_decode_heartbeat(struct wire_heartbeat *out, struct rd *r)
 	out->echo = rd_u64(r, "echo");
 	out->echo_delay_us = rd_u32(r, "echo_delay_us");
 	out->flags = rd_u16(r, "flags");
-	rd_check(r, !(out->flags & ~(BEAT_HEALTHY | BEAT_PAUSED | BEAT_SCANNING)), "flags");
+	rd_check(r, !(out->flags & ~(BEAT_HEALTHY | BEAT_PAUSED | BEAT_SCANNING | BEAT_ASK)), "flags");
 	out->scan_age_s = rd_u32(r, "scan_age_s");
 	out->scan_interval_s = rd_u32(r, "scan_interval_s");
 	out->last_seq = rd_counter(r, "last_seq");
@@ -165,7 +165,7 @@ int wire_decode_handover(struct wire_handover *out, struct rd *r)
 	out->word = rd_u8(r, "word");
 	rd_check(r, out->word >= HANDOVER_PREPARE && out->word <= HANDOVER_WORD_MAX, "word");
 	out->flags = rd_u8(r, "flags");
-	rd_check(r, (out->flags & ~HANDOVER_ACCEPT_LOSS) == 0, "flags");
+	rd_check(r, (out->flags & ~HANDOVER_FLAGS) == 0, "flags");
 	out->deadline_ms = rd_u32(r, "deadline_ms");
 	out->number = rd_counter(r, "number");
 	rd_check(r, (out->number == 0) == (out->word == HANDOVER_PLEASE), "number");

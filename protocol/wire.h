@@ -191,6 +191,7 @@ struct wire_heartbeat {
 #define BEAT_HEALTHY 0x01
 #define BEAT_PAUSED 0x02
 #define BEAT_SCANNING 0x04
+#define BEAT_ASK 0x08 /* answer with a HEARTBEAT at once */
 
 enum wire_op {
 	OP_WHOLE = 1,  /* a file: content follows, inline when stream == 0, else in DATA frames */
@@ -419,9 +420,13 @@ enum handover_word {
 	HANDOVER_ASK = 10,    /* giver: did you take it? */
 	HANDOVER_ABORT = 11,  /* giver: forget it; all is as before */
 	HANDOVER_PLEASE = 12, /* heir: a person here asks you to hand over to me */
+	HANDOVER_ENDED = 13,  /* either: my after-hook has ended; text when it did not end well */
 };
-#define HANDOVER_WORD_MAX HANDOVER_PLEASE
+#define HANDOVER_WORD_MAX HANDOVER_ENDED
 #define HANDOVER_ACCEPT_LOSS 0x01 /* PLEASE: with held paths, too */
+#define HANDOVER_BY_RULE 0x02	  /* UNREADY, UNCHECKED, ABORT: a safety rule says no */
+#define HANDOVER_LATE 0x04	  /* UNREADY, ABORT: the person's time is up */
+#define HANDOVER_FLAGS 0x07
 
 struct wire_handover {
 	uint8_t word;

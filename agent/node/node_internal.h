@@ -14,6 +14,7 @@
 #include "agent/net/peers.h"
 #include "agent/node/intake.h"
 #include "agent/node/node.h"
+#include "agent/node/roles.h"
 #include "agent/ops/control.h"
 #include "agent/ops/notify.h"
 #include "agent/store/store.h"
@@ -62,6 +63,7 @@ struct session {
 	double lag_s;		  /* the last catching-up took so long; < 0 = unknown */
 	/* heartbeats */
 	uint64_t beat, beat_seen, beat_seen_us;
+	uint64_t asked_beat; /* whose answer is awaited; 0 = none */
 	struct wire_heartbeat theirs;
 	bool have_theirs;
 	double rtt_ms;				 /* < 0 = unknown */
@@ -79,6 +81,8 @@ struct session {
 	uint64_t noted_chain_n; /* what is remembered of theirs from this connection; 0 = nothing */
 	uint64_t noted_ms;
 	bool rolled_back; /* they have met a state that this node has never had */
+	char **unanswered; /* paths that had begun to arrive when the last connection ended */
+	size_t n_unanswered;
 };
 
 /* A compare-only path and what each side has there. */
@@ -153,6 +157,8 @@ struct node {
 	struct session *sessions;
 	struct request *requests;
 	struct restore_job *restores;
+	struct roles *roles;
+	bool failed; /* something that must be durable could not be made so */
 	struct rewind *rewind; /* at most one */
 	struct put_back *put_back;
 	struct fingerprint *fingerprints;
@@ -183,12 +189,13 @@ struct node {
 };
 
 /* node.c */
-bool node_is_active(const struct node *node);
+bool node_is_active(const struct node *node); /* others follow it; also while it hands over */
 bool node_is_healthy(const struct node *node);
 const struct conf *node_conf(const struct node *node);
 uint64_t node_fence(struct node *node); /* @return its nonce */
 void node_stop(struct node *node);
 void node_closed_one(struct node *node);
+void node_hold_intake(struct node *node); /* or lets it go on: whatever holds now */
 int64_t node_barrier_clock(struct node *node);
 void node_barrier_sent(struct node *node);
 uint32_t node_scan_interval_s(const struct node *node);
@@ -213,6 +220,7 @@ void hello_matched(struct session *s, uint64_t chain_n, const uint8_t chain[HASH
 
 /* heartbeat.c. A frame: @return 0 or -EBADMSG */
 void heartbeat_send(struct session *s);
+void heartbeat_ask(struct session *s); /* asked_beat becomes 0 when the answer is here */
 int heartbeat_frame(struct session *s, const struct frame *frame);
 
 /* deep_answer.c. @return 0 or -EBADMSG */
@@ -225,6 +233,7 @@ int session_on_frame(struct node *node, struct link *link, const struct frame *f
 void session_on_writable(struct node *node, struct link *link);
 void session_on_closed(struct node *node, struct link *link, uint16_t reason, const char *why);
 void session_tick(struct session *s);
+void session_resume(struct session *s); /* a connection that waited for a new role may begin */
 void session_indexed(struct session *s);      /* the index grew */
 void session_scanned(struct session *s);      /* the index is what the tree is */
 void session_want_barrier(struct session *s); /* prove equality as soon as everything is sent */
