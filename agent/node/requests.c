@@ -146,7 +146,8 @@ static void enter_peers(struct request *q)
 	}
 }
 
-/* By what it said after it refused what it lacks: an older number may be of a hold that is over. */
+/* By what it said after it began to refuse what it lacks: an older number may be of a hold that is
+ * over. */
 static bool is_held_there(struct session *s)
 {
 	return s->live && s->have_theirs && s->theirs.held > 0 && s->sender &&

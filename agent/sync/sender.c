@@ -525,6 +525,7 @@ static void on_ack(struct sender *sd, const struct frame *frame)
 		outbound_done(sd->outbound, p->begun);
 		sender_ack(sd, p);
 		parcel_free(p);
+		sd->refused_ms = 0;
 	}
 	sd->chain_n = m.chain_n;
 	memcpy(sd->chain, m.chain, sizeof(sd->chain));
@@ -629,7 +630,8 @@ static void on_refused(struct sender *sd, const struct frame *frame)
 	if (!p)
 		return;
 	sd->counts.refused++;
-	sd->refused_ms = clock_mono_ms();
+	if (sd->refused_ms == 0)
+		sd->refused_ms = clock_mono_ms();
 	char reason[WIRE_TEXT_MAX + WIRE_NAME_MAX + 32], quoted[QUOTED_MAX];
 	quote_bytes(quoted, m.text, strlen(m.text));
 	snprintf(reason, sizeof(reason), "%s refuses it: %.*s", sd->peer,

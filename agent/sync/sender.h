@@ -80,7 +80,8 @@ void sender_writable(struct sender *sd);
 void sender_counts(const struct sender *sd, struct sender_counts *out);
 /* Everything indexed is sent and answered, as far as this session knows. */
 bool sender_is_idle(const struct sender *sd);
-/* The same, but for what was refused or could not be read. */
+/* The same, but for what is refused again and again, since before that moment, and taken none of.
+ */
 bool sender_waits_to_retry(const struct sender *sd, uint64_t since_ms);
 
 void sender_close(struct sender *sd);
