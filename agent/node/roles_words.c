@@ -11,6 +11,8 @@
 #include "agent/base/log.h"
 #include "agent/base/quote.h"
 
+#define WORDS_WAITING_MAX 64
+#define OFFERS_MAX 8  /* in one session: an honest giver makes one or two */
 #define GRACE_MS 2000 /* the side that was asked gives up after the one that asked */
 
 /* Which side says a word, and what it is to the other. */
@@ -193,7 +195,8 @@ static bool is_beside(struct roles *roles, struct session *s, const struct role_
 		on_prepare(roles, s, in, m);
 		return true;
 	}
-	if (m->word == HANDOVER_ABORT && roles->attempt.asked) {
+	if (m->word == HANDOVER_ABORT && roles->attempt.asked &&
+	    strcmp(s->peer, roles->partner) == 0) {
 		take_text(roles, s, m); /* what a person asked for here */
 		roles->attempt.asked = false;
 		roles_tell(roles, roles->attempt.code, NULL);
@@ -234,6 +237,10 @@ int roles_frame(struct session *s, const struct frame *frame)
 		 words[i].giver ? s->node->conf->node : s->peer);
 	if (is_beside(roles, s, &in, &m, words[i].giver))
 		return 0;
+	/* Each refusal is a durable row, and each word waits for those before it. */
+	bool refusable = m.word == HANDOVER_OFFER || m.word == HANDOVER_ASK;
+	if (roles->n_events >= WORDS_WAITING_MAX || (refusable && ++s->offers > OFFERS_MAX))
+		return -EPROTO;
 	take_text(roles, s, &m);
 	roles_push(roles, &in, s->peer);
 	return 0;
