@@ -63,8 +63,11 @@ void roles_on_hook(void *owner, unsigned index, const struct hook_result *result
 	roles->hook = ROLE_ACTION_NONE;
 	roles->hook_failed = !result->done;
 	if (result->done) {
+		bool was_due = roles->machine.phase == ROLE_RESTING;
 		roles->hook_wait_ms = 0;
 		roles_push_event(roles, ROLE_EVENT_HOOK_DONE);
+		if (was_due)
+			roles_send_ended_to_all(roles);
 		return;
 	}
 	snprintf(roles->hook_text, sizeof(roles->hook_text), "%s %.250s", hook_name(index),

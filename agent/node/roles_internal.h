@@ -104,9 +104,7 @@ struct roles {
 	uint64_t hook_again_ms, hook_wait_ms;
 	bool drift_hook; /* on_drift runs */
 	uint64_t drift_hook_ms;
-	bool partner_ended;	       /* its after-hook of this attempt has */
-	bool ended_owed;	       /* the partner is to be told of ours */
-	char ended[WIRE_TEXT_MAX + 1]; /* "" when it ended well */
+	bool partner_ended; /* its after-hook of this attempt has */
 	struct settle settle;
 	bool frozen;	 /* nothing may get a seq */
 	bool rejoinable; /* superseded, and the tree has been looked at */
@@ -147,7 +145,9 @@ void roles_run_due_hook(struct roles *roles); /* when its time has come */
 void roles_send(struct roles *roles, enum role_action action);
 void roles_send_word(struct session *s, uint8_t word, const struct role_offer *offer, uint8_t flags,
 		     uint32_t deadline_ms, const char *text);
-void roles_send_ended(struct roles *roles); /* when the partner can be told */
+/* How the after-hook of the last change ended here, when it has. */
+void roles_send_ended(struct roles *roles, struct session *s);
+void roles_send_ended_to_all(struct roles *roles);
 void roles_say(struct roles *roles, uint8_t flags, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 

@@ -245,7 +245,7 @@ void roles_session_live(struct session *s)
 	if (s->sender && roles->machine.phase == ROLE_OFFERING &&
 	    strcmp(s->peer, roles->machine.offer.node) == 0)
 		roles_push(roles, &in, s->peer);
-	roles_send_ended(roles);
+	roles_send_ended(roles, s);
 }
 
 static bool is_partner(const struct roles *roles, const char *peer)
@@ -341,8 +341,6 @@ void roles_matched(struct session *s, uint64_t seq)
 	struct roles *roles = s->node->roles;
 	const struct role_input in = {.event = ROLE_EVENT_RECONCILED};
 	struct err err = {0};
-	if (strcmp(s->peer, roles->partner) == 0)
-		roles->ended_owed = false; /* it has been told over this very session */
 	if (s->sender && s->peer_role == WIRE_ROLE_FENCED)
 		s->peer_role = WIRE_ROLE_PASSIVE; /* as its own side judges the same barrier */
 	if (s->sender && is_noted(s->node->store, s->peer))

@@ -105,14 +105,25 @@ void roles_send(struct roles *roles, enum role_action action)
 	roles->word_flags = 0;
 }
 
-void roles_send_ended(struct roles *roles)
+/* Also over each new session: one may be lost with the word in it, or this node's memory of whom it
+ * concerns. Who does not wait for it ignores it. */
+void roles_send_ended(struct roles *roles, struct session *s)
 {
-	struct session *s = roles_session(roles, roles->partner);
-	if (!roles->ended_owed || !s)
+	const struct role_machine *m = &roles->machine;
+	char text[WIRE_TEXT_MAX + 1] = "";
+	if (m->phase != ROLE_RESTING || m->offer.number == 0 || !s->live || !s->link)
 		return;
-	/* Again over each new session: connections cross when both sides dial, and one is dropped.
-	 */
-	roles_send_word(s, HANDOVER_ENDED, &roles->machine.offer, 0, 0, roles->ended);
+	if (m->due != ROLE_ACTION_NONE && !roles->hook_failed)
+		return; /* it still runs */
+	if (m->due != ROLE_ACTION_NONE)
+		snprintf(text, sizeof(text), "%.230s", roles->hook_text);
+	roles_send_word(s, HANDOVER_ENDED, &m->offer, 0, 0, text);
+}
+
+void roles_send_ended_to_all(struct roles *roles)
+{
+	for (struct session *s = roles->node->sessions; s; s = s->next)
+		roles_send_ended(roles, s);
 }
 
 /* ---- receiving ------------------------------------------------------------------------------ */
