@@ -19,6 +19,7 @@
 
 WIRE_CODEC(bye)
 WIRE_CODEC(heartbeat)
+WIRE_CODEC(readiness)
 WIRE_CODEC(record)
 WIRE_CODEC(data)
 WIRE_CODEC(set_abort)

@@ -147,6 +147,31 @@ int wire_decode_heartbeat(struct wire_heartbeat *out, struct rd *r)
 	return rd_end(r);
 }
 
+void wire_encode_readiness(struct wr *w, const struct wire_readiness *m)
+{
+	wr_text(w, m->version);
+	wr_u16(w, m->total);
+	wr_u8(w, m->n);
+	if (m->n > WIRE_UNREADY_MAX)
+		wr_fail(w, -EMSGSIZE);
+	for (size_t i = 0; i < m->n && !w->error; i++)
+		wr_text(w, m->reasons[i]);
+}
+
+int wire_decode_readiness(struct wire_readiness *out, struct rd *r)
+{
+	memset(out, 0, sizeof(*out));
+	read_text(r, out->version, WIRE_NAME_MAX, "version");
+	out->total = rd_u16(r, "total");
+	out->n = rd_u8(r, "n");
+	if (out->n > WIRE_UNREADY_MAX)
+		rd_fail(r, -EMSGSIZE, "n");
+	rd_check(r, out->n <= out->total && (out->n > 0) == (out->total > 0), "n");
+	for (size_t i = 0; i < out->n && !r->error; i++)
+		read_text(r, out->reasons[i], WIRE_UNREADY_TEXT_MAX, "reasons");
+	return rd_end(r);
+}
+
 void wire_encode_handover(struct wr *w, const struct wire_handover *m)
 {
 	wr_u8(w, m->word);

@@ -36,7 +36,13 @@
 #define WIRE_SETS_MAX 64      /* sets begun and not ended; the sender keeps to it */
 #define WIRE_CONTENTS_MAX 16  /* contents that are fetched at the same time */
 #define WIRE_WINDOW_MAX (1024u * 1024) /* bytes that one CONTENT_ASK may ask for */
+#define WIRE_UNREADY_MAX 16	       /* reasons in one READINESS; the rest are counted */
+#define WIRE_UNREADY_TEXT_MAX 480
 #define WIRE_ID_LEN 16
+
+/* A TLS client that offers this protocol (ALPN) asks only whether it would be let in: who accepts
+ * it answers with BYE and PROBED, and no session begins. */
+#define WIRE_ALPN_PROBE "artifact-sync-probe"
 
 /* Counters of changes, epochs, transactions, records: none ever gets there, and what is below it
  * can be added to and is a signed number to everybody. */
@@ -55,6 +61,7 @@ enum wire_sender { FROM_ACTIVE = 1, FROM_PASSIVE = 2, FROM_EITHER = 3 };
 	X(HELLO,        0x01, PHASE_HELLO, FROM_EITHER,  128 * 1024)                               \
 	X(BYE,          0x02, PHASE_HELLO | PHASE_LIVE, FROM_EITHER, 512)                          \
 	X(HEARTBEAT,    0x03, PHASE_LIVE,  FROM_EITHER,  256)                                      \
+	X(READINESS,    0x04, PHASE_LIVE,  FROM_EITHER,  8 * 1024)                                 \
 	X(RECORD,       0x10, PHASE_LIVE,  FROM_ACTIVE,  WIRE_FRAME_MAX)                           \
 	X(DATA,         0x11, PHASE_LIVE,  FROM_ACTIVE,  WIRE_CHUNK_MAX + 64)                      \
 	X(BARRIER,      0x12, PHASE_LIVE,  FROM_ACTIVE,  256)                                      \
@@ -118,7 +125,8 @@ static_assert(WIRE_RANGES_MAX * (WIRE_PATH_MAX + 3 + 8 + 32) + 64 <= WIRE_FRAME_
 #define WIRE_REASONS(X)                                                                            \
 	X(SHUTDOWN, 1) X(VERSION, 2) X(GROUP, 3) X(SELF, 4) X(UNKNOWN_PEER, 5) X(MALFORMED, 6)     \
 	X(OUT_OF_PHASE, 7) X(OVERSIZED, 8) X(TIMEOUT, 9) X(ROLE, 10) X(LINEAGE, 11)                \
-	X(UNRELATED, 12) X(SPLIT, 13) X(REPLACED, 14) X(INTERNAL, 15) X(NOT_ADOPTED, 16)
+	X(UNRELATED, 12) X(SPLIT, 13) X(REPLACED, 14) X(INTERNAL, 15) X(NOT_ADOPTED, 16)        \
+	X(PROBED, 17)
 /* clang-format on */
 enum wire_reason {
 #define X(name, id) BYE_##name = id,
@@ -189,6 +197,17 @@ struct wire_heartbeat {
 #define BEAT_HEALTHY 0x01
 #define BEAT_PAUSED 0x02
 #define BEAT_SCANNING 0x04
+
+/* READINESS: why no reverse should be tried, as far as the sender can tell by itself. After the
+ * handshake, and whenever it changes. */
+struct wire_readiness {
+	char version[WIRE_NAME_MAX + 1];			   /* of the program */
+	uint16_t total;						   /* reasons; 0 = ready */
+	uint8_t n;						   /* of them named here */
+	char reasons[WIRE_UNREADY_MAX][WIRE_UNREADY_TEXT_MAX + 1]; /* for people */
+};
+static_assert(WIRE_UNREADY_MAX * (WIRE_UNREADY_TEXT_MAX + 3) + WIRE_NAME_MAX + 16 <= 8 * 1024,
+	      "all reasons that are named must fit in READINESS");
 
 enum wire_op {
 	OP_WHOLE = 1,  /* a file: content follows, inline when stream == 0, else in DATA frames */

@@ -66,6 +66,7 @@ struct cmd {
 	X(agent)    \
 	X(status)   \
 	X(role)     \
+	X(ready)    \
 	X(exposure) \
 	X(wait)     \
 	X(verify)   \

@@ -61,6 +61,7 @@ int heartbeat_frame(struct session *s, const struct frame *frame)
 	s->beat_seen_us = now_us;
 	s->theirs = m;
 	s->have_theirs = true;
+	readiness_heartbeat(s, m.clock_ns);
 	if (node_is_active(s->node) && m.recovery_ns > s->recovery_ns)
 		s->recovery_ns = m.recovery_ns;
 	if (s->sender)

@@ -411,6 +411,7 @@ static void on_tick(uv_timer_t *timer)
 	requests_tick(node);
 	history_requests_tick(node);
 	rewind_tick(node);
+	readiness_tick(node);
 	status_tick(node);
 	status_line(node, line, sizeof(line));
 	notify_status(&node->notify, "%s", line);
@@ -572,6 +573,7 @@ static int start_node(struct node *node, struct err *err)
 static void release_node(struct node *node)
 {
 	json_decref(node->last_verify);
+	readiness_free(node);
 	session_free_all(node);
 	fingerprints_free(node);
 	tls_identity_free(node->identity);
@@ -589,6 +591,7 @@ int node_run(const struct conf *conf, struct err *err)
 	struct node *node = x_calloc(1, sizeof(*node));
 	node->conf = conf;
 	commit_turn_init(&node->turn);
+	readiness_start(node);
 	/* Two for hashing, one for staging, one for the index, and some that wait for the disk. */
 	setenv("UV_THREADPOOL_SIZE", "8", 0);
 	delta_init();

@@ -14,6 +14,7 @@
 #include "agent/net/peers.h"
 #include "agent/node/intake.h"
 #include "agent/node/node.h"
+#include "agent/node/readiness.h"
 #include "agent/ops/control.h"
 #include "agent/ops/notify.h"
 #include "agent/store/store.h"
@@ -78,6 +79,7 @@ struct session {
 	uint64_t noted_chain_n; /* what is remembered of theirs from this connection; 0 = nothing */
 	uint64_t noted_ms;
 	bool rolled_back; /* they have met a state that this node has never had */
+	struct session_readiness readiness;
 };
 
 /* A compare-only path and what each side has there. */
@@ -174,6 +176,7 @@ struct node {
 	struct notify notify;
 	uint64_t syncing_since_ms; /* 0 = in sync, or not syncing */
 	json_t *last_verify;	   /* for status; NULL = none in this run */
+	struct readiness *readiness;
 };
 
 /* node.c */

@@ -289,6 +289,13 @@ static void on_role(struct node *node, struct control_call *call)
 	free(lineage);
 }
 
+static void on_ready(struct node *node, struct control_call *call)
+{
+	json_t *answer = readiness_json(node);
+	bool ready = json_is_true(json_object_get(answer, "ready"));
+	control_done(call, ready ? EXIT_DONE : EXIT_NO, answer);
+}
+
 static void on_pause(struct node *node, struct control_call *call, bool pause)
 {
 	node->paused = pause;
@@ -309,6 +316,8 @@ void requests_on_request(void *owner, struct control_call *call, const char *ver
 		control_done(call, status_is_good(node) ? EXIT_DONE : EXIT_NO, status_json(node));
 	else if (strcmp(verb, "role") == 0)
 		on_role(node, call);
+	else if (strcmp(verb, "ready") == 0)
+		on_ready(node, call);
 	else if (strcmp(verb, "exposure") == 0)
 		control_done(call, EXIT_DONE, status_exposure(node));
 	else if (strcmp(verb, "wait") == 0)

@@ -293,6 +293,7 @@ static int on_live_frame(struct session *s, const struct frame *frame)
 {
 	switch (frame->type) {
 	case WIRE_HEARTBEAT: return heartbeat_frame(s, frame);
+	case WIRE_READINESS: return readiness_frame(s, frame);
 	case WIRE_RANGE_ASK: return range_server_frame(s->ranges, frame);
 	case WIRE_RANGE_SPLIT:
 	case WIRE_RANGE_LIST:
@@ -495,6 +496,7 @@ void session_free_all(struct node *node)
 {
 	for (struct session *s = node->sessions, *next; s; s = next) {
 		next = s->next;
+		readiness_session_free(s);
 		free(s->said_lineage);
 		free(s);
 	}

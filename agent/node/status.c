@@ -463,9 +463,9 @@ json_t *status_json(struct node *node)
 	json_object_set_new(out, "salvage",
 			    json_integer((json_int_t)store_salvage_count(node->store)));
 	json_object_set_new(out, "history", history_json(node));
-	json_object_set_new(out, "ready", json_false());
-	json_object_set_new(out, "not_ready",
-			    json_pack("[s]", "this version replicates in one direction only"));
+	json_t *not_ready = readiness_reasons(node);
+	json_object_set_new(out, "ready", json_boolean(json_array_size(not_ready) == 0));
+	json_object_set_new(out, "not_ready", not_ready);
 	json_object_set_new(out, "problems", problems);
 	json_object_set_new(out, "last_verify",
 			    node->last_verify ? json_incref(node->last_verify) : json_null());

@@ -71,6 +71,17 @@ BUILDER(hello_new)
 	       .role = WIRE_ROLE_PASSIVE, .flags = HELLO_POPULATED | HELLO_ADOPT);
 }
 
+BUILDER(readiness)
+{
+	ENCODE(readiness, .version = "1.2.3", .total = 40, .n = 2,
+	       .reasons = {"held: a is held back; mend it", "paused: artifact-sync resume"});
+}
+
+BUILDER(readiness_good)
+{
+	ENCODE(readiness, .version = "1.2.3", .total = 0);
+}
+
 BUILDER(handover_offer)
 {
 	ENCODE(handover, .word = HANDOVER_OFFER, .number = 4, .id = "the fourth epoch",
@@ -307,6 +318,8 @@ const struct sample samples[] = {
 	{"handover offer", WIRE_HANDOVER, handover_offer},
 	{"handover please", WIRE_HANDOVER, handover_please},
 	{"heartbeat", WIRE_HEARTBEAT, heartbeat},
+	{"readiness", WIRE_READINESS, readiness},
+	{"readiness_good", WIRE_READINESS, readiness_good},
 	{"record_inline", WIRE_RECORD, record_inline},
 	{"record_compressed", WIRE_RECORD, record_compressed},
 	{"record_stream", WIRE_RECORD, record_stream},
@@ -438,6 +451,7 @@ int samples_recode(uint8_t type, const uint8_t *body, size_t len, uint8_t *out, 
 	}
 		RECODE(BYE, bye, )
 		RECODE(HEARTBEAT, heartbeat, )
+		RECODE(READINESS, readiness, )
 		RECODE(RECORD, record, )
 		RECODE(DATA, data, )
 		RECODE(SET_ABORT, set_abort, )
