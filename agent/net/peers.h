@@ -69,7 +69,8 @@ struct peers_probe {
 	bool good;	   /* the last one that ended: TLS was done and the peer let us in */
 	uint64_t began_ms; /* of the last one, running or not; monotonic; 0 = none yet */
 	uint64_t ended_ms; /* of the last that ended */
-	char why[512];	   /* when it was not good; for people */
+	struct link_certificate certificate; /* that it was shown, at ended_ms */
+	char why[512];			     /* when it was not good; for people */
 };
 
 /**

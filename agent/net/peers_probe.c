@@ -35,7 +35,9 @@ static void probe_ended(struct peer *peer, bool good, const char *why)
 
 static void on_probe_proven(void *owner, struct link *l)
 {
+	struct peer *peer = l->slot;
 	(void)owner;
+	link_certificate(l, &peer->probe.certificate);
 	link_admit(l); /* its next word is BYE */
 }
 

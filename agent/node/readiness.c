@@ -15,7 +15,7 @@
 #include "agent/sync/job.h"
 #include "protocol/messages.h"
 
-#define LOOK_EVERY_MS 10000
+#define LOOK_EVERY_MS 3000
 #define PROBE_EVERY_MS 60000
 #define PROBE_AGAIN_MS 5000	 /* when it failed */
 #define SKEW_MAX_NS 5000000000ll /* clocks that differ by more make recovery points misleading */
@@ -195,11 +195,27 @@ static void judge_reach(struct judgement *j, const struct session *s)
 		    s->peer, probe->why);
 }
 
+/* The newer of what the connection and the last probe were shown: a connection may last for longer
+ * than the certificate that it began with. */
+static bool expires_soon(const struct session *s, struct link_certificate *out)
+{
+	const struct peers_probe *probe =
+		s->node->peers ? peers_probed(s->node->peers, s->peer) : NULL;
+	if (link_certificate(s->link, out) < 0 || out->pinned)
+		return false;
+	if (probe && probe->good) {
+		int64_t now = probe->certificate.seconds -
+			      (int64_t)(clock_mono_ms() - probe->ended_ms) / 1000;
+		out->seconds = now > out->seconds ? now : out->seconds;
+	}
+	return out->seconds <= CERTIFICATE_SOON_S &&
+	       !(probe && probe->good && probe->certificate.pinned);
+}
+
 static void judge_certificate(struct judgement *j, const struct session *s)
 {
 	struct link_certificate certificate;
-	if (link_certificate(s->link, &certificate) < 0 || certificate.pinned ||
-	    certificate.seconds > CERTIFICATE_SOON_S)
+	if (!expires_soon(s, &certificate))
 		return;
 	if (certificate.seconds < 0)
 		add(j, true,
@@ -494,10 +510,15 @@ static void probe(struct node *node, struct session *s)
 {
 	const struct peers_probe *probe = peers_probed(node->peers, s->peer);
 	uint64_t now = clock_mono_ms();
-	if (!probe || probe->running || !s->live || !s->link || link_was_dialled(s->link))
+	struct link_certificate certificate;
+	if (!probe || probe->running || !s->live || !s->link)
+		return;
+	bool expiring = expires_soon(s, &certificate);
+	/* The direction that the connection came is proven by it. */
+	if (link_was_dialled(s->link) && !expiring)
 		return;
 	if (probe->began_ms == 0 ||
-	    now - probe->began_ms >= (probe->good ? PROBE_EVERY_MS : PROBE_AGAIN_MS))
+	    now - probe->began_ms >= (probe->good && !expiring ? PROBE_EVERY_MS : PROBE_AGAIN_MS))
 		peers_probe(node->peers, s->peer);
 }
 
