@@ -38,6 +38,7 @@
 #define WIRE_WINDOW_MAX (1024u * 1024) /* bytes that one CONTENT_ASK may ask for */
 #define WIRE_UNREADY_MAX 16	       /* reasons in one READINESS; the rest are counted */
 #define WIRE_UNREADY_TEXT_MAX 480
+#define WIRE_ANNOUNCED_MAX 8192 /* announced and not there that a passive remembers */
 #define WIRE_ID_LEN 16
 
 /* A TLS client that offers this protocol (ALPN) asks only whether it would be let in: who accepts
@@ -67,6 +68,7 @@ enum wire_sender { FROM_ACTIVE = 1, FROM_PASSIVE = 2, FROM_EITHER = 3 };
 	X(BARRIER,      0x12, PHASE_LIVE,  FROM_ACTIVE,  256)                                      \
 	X(SIGNATURE_ASK, 0x13, PHASE_LIVE, FROM_ACTIVE,  WIRE_PATH_MAX + 64)                       \
 	X(SET_ABORT,    0x14, PHASE_LIVE,  FROM_ACTIVE,  64)                                       \
+	X(ANNOUNCE,     0x15, PHASE_LIVE,  FROM_ACTIVE,  WIRE_FRAME_MAX)                           \
 	X(ACK,          0x20, PHASE_LIVE,  FROM_PASSIVE, 4 * WIRE_ACKS_MAX + 64)                   \
 	X(NEED,         0x21, PHASE_LIVE,  FROM_PASSIVE, 512)                                      \
 	X(REFUSED,      0x22, PHASE_LIVE,  FROM_PASSIVE, 512)                                      \
@@ -247,6 +249,23 @@ struct wire_data {
 /* SET_ABORT: nothing more of the set follows; forget what has come of it, without an answer. */
 struct wire_set_abort {
 	uint32_t set;
+};
+
+/* ANNOUNCE: what is indexed and not acknowledged, ahead of the bytes: what would be lost now has a
+ * name on the passive, too. */
+struct wire_announce {
+	uint64_t changes, bytes; /* in all */
+	uint64_t seq;		 /* everything up to it was named, in this or an earlier one; 0: it
+				    is too much to be named now */
+	uint16_t n;
+	const uint8_t *entries; /* n times path, kind, seq, size; wire_next_announced() */
+	uint32_t entries_len;
+};
+struct wire_announced {
+	const char *path;
+	uint8_t kind; /* enum record_kind */
+	uint64_t seq;
+	uint64_t size;
 };
 
 struct wire_barrier {

@@ -12,6 +12,7 @@
 #include "agent/conf/conf.h"
 #include "agent/conf/conf_table.h"
 #include "agent/net/peers.h"
+#include "agent/node/exposure.h"
 #include "agent/node/intake.h"
 #include "agent/node/node.h"
 #include "agent/node/readiness.h"
@@ -80,6 +81,7 @@ struct session {
 	uint64_t noted_ms;
 	bool rolled_back; /* they have met a state that this node has never had */
 	struct session_readiness readiness;
+	struct session_exposure exposure;
 };
 
 /* A compare-only path and what each side has there. */
@@ -282,7 +284,6 @@ const char *troubles_remedy(const char *text);
 
 /* status.c */
 json_t *status_json(struct node *node);
-json_t *status_exposure(struct node *node);
 const char *status_state(struct node *node);
 bool status_is_good(
 	struct node *node); /* in sync, or catching up for less than a minute without problems */

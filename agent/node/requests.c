@@ -319,7 +319,7 @@ void requests_on_request(void *owner, struct control_call *call, const char *ver
 	else if (strcmp(verb, "ready") == 0)
 		on_ready(node, call);
 	else if (strcmp(verb, "exposure") == 0)
-		control_done(call, EXIT_DONE, status_exposure(node));
+		control_done(call, EXIT_DONE, exposure_json(node));
 	else if (strcmp(verb, "wait") == 0)
 		on_wait(node, call, args);
 	else if (strcmp(verb, "verify") == 0)

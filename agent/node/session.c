@@ -300,6 +300,7 @@ static int on_live_frame(struct session *s, const struct frame *frame)
 		if (!(s->reconcile && compare_frame(s->reconcile, frame)))
 			verify_frame(s, frame);
 		return 0;
+	case WIRE_ANNOUNCE: return exposure_frame(s, frame);
 	case WIRE_FINGERPRINTS: return fingerprints_frame(s, frame);
 	case WIRE_DEEP_ASK: return deep_answer_frame(s, frame);
 	case WIRE_DEEP_REPLY: verify_frame(s, frame); return 0;
@@ -443,6 +444,7 @@ void session_indexed(struct session *s)
 	if (!s->sender)
 		return;
 	sender_kick(s->sender, false);
+	exposure_indexed(s);
 	session_want_barrier(s);
 }
 
@@ -466,6 +468,7 @@ static void measure_rate(struct session *s)
 
 void session_tick(struct session *s)
 {
+	exposure_tick(s);
 	if (!s->live || !s->link)
 		return;
 	heartbeat_send(s);
@@ -496,6 +499,7 @@ void session_free_all(struct node *node)
 {
 	for (struct session *s = node->sessions, *next; s; s = next) {
 		next = s->next;
+		exposure_session_free(s);
 		readiness_session_free(s);
 		free(s->said_lineage);
 		free(s);

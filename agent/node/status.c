@@ -1,5 +1,4 @@
-/* status.c - what is shown: the object of `status --json`, which scripts rely on, and the list of
- * what would be lost now. */
+/* status.c - what is shown: the object of `status --json`, which scripts rely on. */
 #include "agent/node/node_internal.h"
 
 #include <inttypes.h>
@@ -8,7 +7,6 @@
 #include "agent/base/clock.h"
 #include "agent/base/quote.h"
 
-#define EXPOSURE_MAX 1000 /* paths listed */
 #define SYNCING_GOOD_MS 60000
 #define WATCH_LATE_MS 10000 /* the watching process is asked each second, and answers at once */
 #define STALE_SCANS 2	    /* a scan older than so many intervals is a problem */
@@ -477,34 +475,4 @@ json_t *status_json(struct node *node)
 	json_object_set_new(out, "uptime_s",
 			    json_real((double)(clock_mono_ms() - node->started_ms) / 1000.0));
 	return out;
-}
-
-json_t *status_exposure(struct node *node)
-{
-	struct pending *page = x_calloc(EXPOSURE_MAX, sizeof(*page));
-	json_t *paths = json_array();
-	uint64_t changes = 0, bytes = 0;
-	int64_t now = clock_real_ns();
-	bool truncated = false;
-	for (struct session *s = node->sessions; s && node_is_active(node); s = s->next) {
-		size_t n = 0;
-		store_pending_summary(node->store, s->peer, &s->pending, NULL);
-		changes += s->pending.changes;
-		bytes += s->pending.bytes;
-		store_pending(node->store, s->peer, 0, page, EXPOSURE_MAX, &n, NULL);
-		truncated |= n < s->pending.changes;
-		for (size_t i = 0; i < n; i++) {
-			int64_t age = page[i].mtime_ns ? now - page[i].mtime_ns : -1;
-			json_array_append_new(
-				paths,
-				json_pack("{s:o, s:s, s:I, s:I, s:o}", "path",
-					  text_json(page[i].path), "peer", s->peer, "seq",
-					  (json_int_t)page[i].seq, "size", (json_int_t)page[i].size,
-					  "age_s", seconds_json(age < 0 ? -1 : (double)age / 1e9)));
-			free(page[i].path);
-		}
-	}
-	free(page);
-	return json_pack("{s:I, s:I, s:o, s:b}", "changes", (json_int_t)changes, "bytes",
-			 (json_int_t)bytes, "paths", paths, "truncated", truncated);
 }
