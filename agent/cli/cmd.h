@@ -75,7 +75,8 @@ struct cmd {
 	X(salvage)  \
 	X(history)  \
 	X(restore)  \
-	X(rewind)
+	X(rewind)   \
+	X(drill)
 
 #define X(verb) extern const struct cmd cmd_##verb;
 CMDS(X)

@@ -412,6 +412,7 @@ static void on_tick(uv_timer_t *timer)
 	history_requests_tick(node);
 	rewind_tick(node);
 	readiness_tick(node);
+	drills_tick(node);
 	status_tick(node);
 	status_line(node, line, sizeof(line));
 	notify_status(&node->notify, "%s", line);
@@ -516,6 +517,7 @@ void node_stop(struct node *node)
 	requests_stop(node);
 	history_requests_stop(node);
 	rewind_stop(node);
+	drills_stop(node);
 	uv_handle_t *handles[] = {(uv_handle_t *)&node->tick, (uv_handle_t *)&node->sigterm,
 				  (uv_handle_t *)&node->sigint, (uv_handle_t *)&node->sighup};
 	for (size_t i = 0; i < ARRAY_LEN(handles); i++) {
@@ -563,6 +565,7 @@ static int start_node(struct node *node, struct err *err)
 	uv_timer_start(&node->tick, on_tick, 1, TICK_MS);
 	node->started_ms = clock_mono_ms();
 	node->prune_due_ms = node->started_ms + PRUNE_MS;
+	drills_start(node);
 	if (!node_is_healthy(node)) {
 		node->was_healthy = true;
 		roots_changed(node);
@@ -574,6 +577,7 @@ static void release_node(struct node *node)
 {
 	json_decref(node->last_verify);
 	readiness_free(node);
+	drills_free(node);
 	session_free_all(node);
 	fingerprints_free(node);
 	tls_identity_free(node->identity);

@@ -12,6 +12,7 @@
 #include "agent/conf/conf.h"
 #include "agent/conf/conf_table.h"
 #include "agent/net/peers.h"
+#include "agent/node/drill.h"
 #include "agent/node/exposure.h"
 #include "agent/node/intake.h"
 #include "agent/node/node.h"
@@ -179,6 +180,7 @@ struct node {
 	uint64_t syncing_since_ms; /* 0 = in sync, or not syncing */
 	json_t *last_verify;	   /* for status; NULL = none in this run */
 	struct readiness *readiness;
+	struct drills *drills;
 };
 
 /* node.c */

@@ -332,6 +332,8 @@ void requests_on_request(void *owner, struct control_call *call, const char *ver
 		history_request(node, call, args);
 	else if (strcmp(verb, "restore") == 0)
 		restore_request(node, call, args);
+	else if (strcmp(verb, "drill") == 0)
+		drill_request(node, call, args);
 	else if (strcmp(verb, "rewind") == 0)
 		rewind_request(node, call, args);
 	else

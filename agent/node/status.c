@@ -467,7 +467,7 @@ json_t *status_json(struct node *node)
 	json_object_set_new(out, "problems", problems);
 	json_object_set_new(out, "last_verify",
 			    node->last_verify ? json_incref(node->last_verify) : json_null());
-	json_object_set_new(out, "last_drill", json_null());
+	drills_add_status(node, out);
 	json_object_set_new(out, "work", work_json(node));
 	json_object_set_new(out, "progress", progress_json(node));
 	json_object_set_new(out, "records", json_integer((json_int_t)state.records));
