@@ -14,8 +14,10 @@
 
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
+#include "agent/base/quote.h"
 #include "agent/fs/beneath.h"
-#include "agent/fs/clear.h"
+#include "agent/fs/listing.h"
+#include "agent/fs/publish.h"
 #include "agent/history/restore.h"
 #include "agent/node/node_internal.h"
 #include "agent/ops/drill_report.h"
@@ -103,12 +105,30 @@ static int open_clones(const struct node *node, bool create, struct err *err)
 	return fd < 0 ? err_sys(err, -fd, "open " RELPATH_OWN_DIR "/" CLONES) : fd;
 }
 
+/* Through stage/, which is emptied at every start: what a crash interrupts is ended there. Whatever
+ * a hook has built goes, however deep. */
+static int remove_clone(const struct root *root, int clones, const char *name, struct err *err)
+{
+	char temp[STAGE_NAME_MAX], q[QUOTED_MAX];
+	stage_name(temp);
+	if (renameat(clones, name, root->stage_fd, temp) < 0)
+		return err_sys(err, errno, "move %.100s away", quote_path(q, name));
+	return stage_discard(root, temp, err);
+}
+
 static int clear_clones(const struct node *node, struct err *err)
 {
 	AUTO_CLOSE int fd = open_clones(node, false, err);
-	if (fd == -ENOENT)
+	struct listing list = {0};
+	if (fd == -ENOENT) {
+		*err = (struct err){0};
 		return 0;
-	return fd < 0 ? fd : clear_directory(fd, err);
+	}
+	int r = fd < 0 ? fd : listing_read(&list, fd, err);
+	for (size_t i = 0; r == 0 && i < list.n; i++)
+		r = remove_clone(&node->tree->roots[0], fd, listing_name(&list, i), err);
+	listing_release(&list);
+	return r;
 }
 
 /* ---- the end -------------------------------------------------------------------------------- */
