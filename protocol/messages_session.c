@@ -172,6 +172,41 @@ int wire_decode_readiness(struct wire_readiness *out, struct rd *r)
 	return rd_end(r);
 }
 
+void wire_encode_canary(struct wr *w, const struct wire_canary *m)
+{
+	wr_u64(w, m->nonce);
+	wr_raw(w, m->hash, sizeof(m->hash));
+	wr_raw(w, m->bytes, sizeof(m->bytes));
+}
+
+int wire_decode_canary(struct wire_canary *out, struct rd *r)
+{
+	memset(out, 0, sizeof(*out));
+	out->nonce = rd_counter(r, "nonce");
+	rd_check(r, out->nonce > 0, "nonce");
+	rd_copy(r, out->hash, sizeof(out->hash), "hash");
+	rd_copy(r, out->bytes, sizeof(out->bytes), "bytes");
+	return rd_end(r);
+}
+
+void wire_encode_canary_done(struct wr *w, const struct wire_canary_done *m)
+{
+	wr_u64(w, m->nonce);
+	wr_u8(w, m->failed);
+	wr_text(w, m->text);
+}
+
+int wire_decode_canary_done(struct wire_canary_done *out, struct rd *r)
+{
+	memset(out, 0, sizeof(*out));
+	out->nonce = rd_counter(r, "nonce");
+	rd_check(r, out->nonce > 0, "nonce");
+	out->failed = rd_u8(r, "failed");
+	rd_check(r, out->failed <= 1, "failed");
+	read_text(r, out->text, WIRE_TEXT_MAX, "text");
+	return rd_end(r);
+}
+
 void wire_encode_handover(struct wr *w, const struct wire_handover *m)
 {
 	wr_u8(w, m->word);

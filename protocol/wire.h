@@ -69,12 +69,14 @@ enum wire_sender { FROM_ACTIVE = 1, FROM_PASSIVE = 2, FROM_EITHER = 3 };
 	X(SIGNATURE_ASK, 0x13, PHASE_LIVE, FROM_ACTIVE,  WIRE_PATH_MAX + 64)                       \
 	X(SET_ABORT,    0x14, PHASE_LIVE,  FROM_ACTIVE,  64)                                       \
 	X(ANNOUNCE,     0x15, PHASE_LIVE,  FROM_ACTIVE,  WIRE_FRAME_MAX)                           \
+	X(CANARY,       0x16, PHASE_LIVE,  FROM_ACTIVE,  256)                                      \
 	X(ACK,          0x20, PHASE_LIVE,  FROM_PASSIVE, 4 * WIRE_ACKS_MAX + 64)                   \
 	X(NEED,         0x21, PHASE_LIVE,  FROM_PASSIVE, 512)                                      \
 	X(REFUSED,      0x22, PHASE_LIVE,  FROM_PASSIVE, 512)                                      \
 	X(BARRIER_DONE, 0x23, PHASE_LIVE,  FROM_PASSIVE, 256)                                      \
 	X(SIGNATURE,    0x24, PHASE_LIVE,  FROM_PASSIVE, WIRE_CHUNK_MAX + 64)                      \
 	X(RESEND,       0x25, PHASE_LIVE,  FROM_PASSIVE, WIRE_PATH_MAX + 64)                       \
+	X(CANARY_DONE,  0x26, PHASE_LIVE,  FROM_PASSIVE, 512)                                      \
 	X(RANGE_ASK,    0x30, PHASE_LIVE,  FROM_EITHER,  2 * WIRE_PATH_MAX + 128)                  \
 	X(RANGE_SPLIT,  0x31, PHASE_LIVE,  FROM_EITHER,  WIRE_FRAME_MAX)                           \
 	X(RANGE_LIST,   0x32, PHASE_LIVE,  FROM_EITHER,  WIRE_FRAME_MAX)                           \
@@ -266,6 +268,20 @@ struct wire_announced {
 	uint8_t kind; /* enum record_kind */
 	uint64_t seq;
 	uint64_t size;
+};
+
+/* CANARY: a small file that is outside of everything, made durable on both sides to measure how
+ * long that takes while there is nothing else to measure. */
+#define WIRE_CANARY_LEN 64
+struct wire_canary {
+	uint64_t nonce; /* grows; one at a time is unanswered */
+	uint8_t hash[32];
+	uint8_t bytes[WIRE_CANARY_LEN];
+};
+struct wire_canary_done {
+	uint64_t nonce;
+	uint8_t failed;		      /* 0 or 1 */
+	char text[WIRE_TEXT_MAX + 1]; /* why; else "" */
 };
 
 struct wire_barrier {

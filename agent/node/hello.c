@@ -173,6 +173,7 @@ static void go_live(struct session *s, const struct wire_hello *theirs)
 	memcpy(s->their_chain, theirs->chain, sizeof(s->their_chain));
 	fingerprints_send(s);
 	exposure_live(s);
+	canary_live(s);
 	readiness_live(s);
 	session_tick(s);
 }

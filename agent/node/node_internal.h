@@ -12,6 +12,7 @@
 #include "agent/conf/conf.h"
 #include "agent/conf/conf_table.h"
 #include "agent/net/peers.h"
+#include "agent/node/canary.h"
 #include "agent/node/drill.h"
 #include "agent/node/exposure.h"
 #include "agent/node/intake.h"
@@ -62,6 +63,7 @@ struct session {
 	bool mismatch;		  /* the last one did not match */
 	uint64_t behind_since_ms; /* active: when it fell behind; 0 = it is not */
 	double lag_s;		  /* the last catching-up took so long; < 0 = unknown */
+	uint64_t caught_up_ms;	  /* when it ended */
 	/* heartbeats */
 	uint64_t beat, beat_seen, beat_seen_us;
 	struct wire_heartbeat theirs;
@@ -83,6 +85,7 @@ struct session {
 	bool rolled_back; /* they have met a state that this node has never had */
 	struct session_readiness readiness;
 	struct session_exposure exposure;
+	struct session_canary canary;
 };
 
 /* A compare-only path and what each side has there. */

@@ -273,6 +273,13 @@ static void judge_equality(struct judgement *j, const struct session *s)
 		    s->peer);
 }
 
+static void judge_canary(struct judgement *j, const struct session *s)
+{
+	if (s->sender && *s->canary.trouble)
+		add(j, true, "canary: %.250s; mend that disk or database (df, dmesg)",
+		    s->canary.trouble);
+}
+
 static void judge_theirs(struct judgement *j, const struct session *s)
 {
 	const struct wire_readiness *theirs = &s->readiness.theirs;
@@ -315,6 +322,7 @@ static void judge_session(struct judgement *j, const struct session *s)
 	judge_certificate(j, s);
 	judge_clock(j, s);
 	judge_equality(j, s);
+	judge_canary(j, s);
 	judge_theirs(j, s);
 }
 

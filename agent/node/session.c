@@ -109,6 +109,7 @@ static void on_barrier_done(void *owner, uint64_t seq, int64_t clock_ns, uint8_t
 		if (seq == state.last_seq && s->behind_since_ms != 0) {
 			s->lag_s = (double)(now - s->behind_since_ms) / 1000.0;
 			s->behind_since_ms = 0;
+			s->caught_up_ms = now;
 		}
 	} else if (outcome == BARRIER_MISMATCH) {
 		s->mismatch = true;
@@ -301,6 +302,8 @@ static int on_live_frame(struct session *s, const struct frame *frame)
 			verify_frame(s, frame);
 		return 0;
 	case WIRE_ANNOUNCE: return exposure_frame(s, frame);
+	case WIRE_CANARY:
+	case WIRE_CANARY_DONE: return canary_frame(s, frame);
 	case WIRE_FINGERPRINTS: return fingerprints_frame(s, frame);
 	case WIRE_DEEP_ASK: return deep_answer_frame(s, frame);
 	case WIRE_DEEP_REPLY: verify_frame(s, frame); return 0;
@@ -475,6 +478,7 @@ void session_tick(struct session *s)
 	if (node_is_active(s->node))
 		store_pending_summary(s->node->store, s->peer, &s->pending, NULL);
 	session_want_barrier(s);
+	canary_tick(s);
 	measure_rate(s);
 }
 

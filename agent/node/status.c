@@ -290,7 +290,9 @@ static double session_lag(const struct session *s)
 		return s->matched_ms == 0 && s->lag_s < 0
 			       ? -1
 			       : (double)(clock_mono_ms() - s->behind_since_ms) / 1000.0;
-	return s->lag_s;
+	/* A canary that came later says what a change would take now. */
+	double canary = canary_lag_s(s, s->caught_up_ms);
+	return canary >= 0 ? canary : s->lag_s;
 }
 
 static json_t *session_json(const struct node *node, const struct session *s)
@@ -298,14 +300,15 @@ static json_t *session_json(const struct node *node, const struct session *s)
 	bool active = node_is_active(node);
 	double lag = active ? session_lag(s) : -1;
 	return json_pack(
-		"{s:s, s:b, s:o, s:I, s:I, s:I, s:o, s:o, s:b, s:b, s:f, s:I, s:I}", "node",
+		"{s:s, s:b, s:o, s:I, s:I, s:I, s:o, s:o, s:b, s:b, s:f, s:I, s:I, s:o}", "node",
 		s->peer, "connected", s->live, "role",
 		s->live ? json_string(role_name(s->peer_role)) : json_null(), "acked_seq",
 		(json_int_t)s->pending.acked_seq, "pending_changes", (json_int_t)s->pending.changes,
 		"pending_bytes", (json_int_t)s->pending.bytes, "lag_seconds", seconds_json(lag),
 		"rtt_ms", seconds_json(s->rtt_ms), "in_sync", session_is_in_sync(s), "reconciling",
 		s->reconciling || s->reconcile != NULL, "rate_bytes_per_s", s->rate, "mismatches",
-		(json_int_t)s->mismatches, "reconciliations", (json_int_t)s->reconciliations);
+		(json_int_t)s->mismatches, "reconciliations", (json_int_t)s->reconciliations,
+		"canary", active ? canary_json(s) : json_null());
 }
 
 static json_t *roots_json(const struct node *node)

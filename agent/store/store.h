@@ -390,6 +390,9 @@ int store_journal_end(struct store *store, const struct installed *done, size_t 
 int store_set_installed(struct store *store, const struct index_entry *entries, size_t n,
 			struct err *err);
 
+/* A transaction as any, of which nothing is remembered: how long it takes is what counts. */
+int store_canary(struct store *store, uint64_t nonce, struct err *err);
+
 /* ---- salvage catalogue ---------------------------------------------------------------------- */
 
 struct salvage_row {

@@ -202,6 +202,7 @@ extern const char store_schema[];
 	X(SALVAGE_SEEN, "INSERT OR REPLACE INTO salvage_seen(one,id) VALUES(1,?1)")                \
 	X(SALVAGE_UNSEEN, "SELECT count(*) FROM salvage WHERE complete=1 AND"                      \
 			  " id>coalesce((SELECT id FROM salvage_seen),'')")                        \
+	X(CANARY_SET, "INSERT OR REPLACE INTO canary(one,nonce) VALUES(1,?1)")                     \
 	X(SALVAGE_ALL, "SELECT id,path,root_at,why,when_ns,epoch,dev,ino,size,mtime_ns,ctime_ns,"  \
 		       "mode,uid,gid,nlink,complete FROM salvage ORDER BY id")                     \
 	STORE_HISTORY_STATEMENTS(X)                                                                \

@@ -278,6 +278,21 @@ BUILDER(announce)
 	       .entries_len = (uint32_t)wr_len(&entries));
 }
 
+BUILDER(canary)
+{
+	ENCODE(canary, .nonce = 3, .hash = {1, 2}, .bytes = "it sings");
+}
+
+BUILDER(canary_done)
+{
+	ENCODE(canary_done, .nonce = 3);
+}
+
+BUILDER(canary_failed)
+{
+	ENCODE(canary_done, .nonce = 3, .failed = 1, .text = "No space left on device");
+}
+
 BUILDER(deep_ask)
 {
 	ENCODE(deep_ask, .id = 9);
@@ -347,6 +362,9 @@ const struct sample samples[] = {
 	{"record_delete", WIRE_RECORD, record_delete},
 	{"record_absent", WIRE_RECORD, record_absent},
 	{"announce", WIRE_ANNOUNCE, announce},
+	{"canary", WIRE_CANARY, canary},
+	{"canary_done", WIRE_CANARY_DONE, canary_done},
+	{"canary_failed", WIRE_CANARY_DONE, canary_failed},
 	{"data", WIRE_DATA, data},
 	{"data_abort", WIRE_DATA, data_abort},
 	{"barrier", WIRE_BARRIER, barrier},
@@ -481,6 +499,8 @@ int samples_recode(uint8_t type, const uint8_t *body, size_t len, uint8_t *out, 
 		RECODE(BYE, bye, )
 		RECODE(HEARTBEAT, heartbeat, )
 		RECODE(READINESS, readiness, )
+		RECODE(CANARY, canary, )
+		RECODE(CANARY_DONE, canary_done, )
 		RECODE(RECORD, record, )
 		RECODE(DATA, data, )
 		RECODE(SET_ABORT, set_abort, )
