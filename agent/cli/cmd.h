@@ -76,6 +76,9 @@ struct cmd {
 	X(history)  \
 	X(restore)  \
 	X(rewind)   \
+	X(reverse)  \
+	X(resolve)  \
+	X(ledger)   \
 	X(drill)
 
 #define X(verb) extern const struct cmd cmd_##verb;

@@ -311,6 +311,11 @@ void drift_configure(struct drift *d, bool report_only)
 	drift_run(d);
 }
 
+void drift_set_salvage_why(struct drift *d, const char *why)
+{
+	d->setup.env.salvage_why = why;
+}
+
 void drift_hold(struct drift *d, bool hold)
 {
 	if (d->held && !hold)
@@ -345,6 +350,12 @@ uint64_t drift_count(const struct drift *d)
 	uint64_t noted = store_note_count(d->setup.env.store, NOTE_DRIFT);
 	size_t open = drift_book_open(d->book);
 	return noted > open ? noted : open;
+}
+
+bool drift_is_calm(const struct drift *d)
+{
+	return !d->held && !d->mending && drift_book_open(d->book) == 0 &&
+	       drift_book_next(d->book) > clock_mono_ms();
 }
 
 /* ---- closing ----------------------------------------------------------------------------------

@@ -37,6 +37,9 @@ struct drift_setup {
 struct drift *drift_new(const struct drift_setup *setup);
 void drift_configure(struct drift *d, bool report_only); /* what is noted is looked at again */
 
+/* What the salvage notes of what is displaced from now on; a literal. */
+void drift_set_salvage_why(struct drift *d, const char *why);
+
 /* A path may not be as installed: it will be looked at.
  * @param hurry  false: it may be nothing but the time of a directory */
 void drift_suspect(struct drift *d, const char *path, bool hurry);
@@ -51,6 +54,8 @@ void drift_connected(struct drift *d); /* the active can be asked; what was aske
 
 /* Replicated paths known not to be as they should. */
 uint64_t drift_count(const struct drift *d);
+/* Nothing is being judged or mended, and nothing is due; what is only reported does not count. */
+bool drift_is_calm(const struct drift *d);
 void drift_close(struct drift *d);
 
 #endif
