@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "agent/cli/drill_hook.h"
+#include "agent/cli/drill_switchover.h"
 #include "agent/cli/report.h"
 #include "agent/cli/text.h"
 #include "agent/ops/drill_report.h"
@@ -15,9 +16,15 @@
 struct drill_options {
 	const char *hook, *report;
 	uint64_t timeout_s;
+	bool switchover;
 };
 
 static const struct option_row options[] = {
+	{.name = "switchover",
+	 .type = OPTION_FLAG,
+	 .off = offsetof(struct drill_options, switchover),
+	 .help = "No rehearsal: exchange the roles, run the hook on this node's own tree, and "
+		 "exchange them back"},
 	{.name = "hook",
 	 .arg = "PROGRAM",
 	 .type = OPTION_TEXT,
@@ -153,6 +160,7 @@ static void print_result(const struct cli *cli, const json_t *report)
 	const char *verdict = member_text(report, "verdict", "?");
 	const json_t *clone = json_object_get(report, "clone");
 	const json_t *hook = json_object_get(report, "hook");
+	double taken = member_number(report, "recovery_time_s", -1);
 	char text[TEXT_MAX], files[TEXT_MAX];
 	bool passed = strcmp(verdict, "passed") == 0;
 	printf("Drill %s%s%s.\n", colour_code(passed ? COLOUR_GOOD : COLOUR_BAD, cli->colour),
@@ -161,6 +169,8 @@ static void print_result(const struct cli *cli, const json_t *report)
 	printf("  recovery point  %s, %s ago when the drill began\n",
 	       member_text(report, "recovery_point", "unknown"),
 	       text_seconds(text, member_number(report, "rpo_seconds", 0)));
+	if (strcmp(member_text(report, "kind", ""), "switchover") == 0 && taken >= 0)
+		printf("  reverse         done in %s\n", text_seconds(text, taken));
 	if (json_is_object(clone))
 		printf("  clone           %s files in %s (%s), %s\n",
 		       text_count(files, member_count(clone, "files")),
@@ -237,10 +247,12 @@ static int run(const struct cli *cli, const void *given, char **operands, int n)
 	int code = cli_load(cli, &conf);
 	if (code == EXIT_DONE)
 		code = take_argv(&d, o, operands, n);
-	if (code == EXIT_DONE) {
-		d.conf = conf;
-		code = hold(&d, &report);
-	}
+	d.conf = conf;
+	const struct drill_switchover there_and_back = {
+		.cli = cli, .conf = conf, .argv = d.argv, .hook_timeout_s = d.timeout_s};
+	if (code == EXIT_DONE)
+		code = o->switchover ? drill_switchover(&there_and_back, &report)
+				     : hold(&d, &report);
 	free(d.argv[0]);
 	if (!report)
 		return code;
@@ -260,7 +272,7 @@ const struct cmd cmd_drill = {
 	.name = "drill",
 	.operands = "[ARG...]",
 	.max_operands = HOOK_WORDS_MAX,
-	.summary = "Rehearse on the passive node: clone its tree, try a program on it, report",
+	.summary = "Rehearse a failover on a clone of the passive's tree, and keep the verdict",
 	.help = "Run it on the passive node. The tree as both nodes agreed on it last is cloned "
 		"into "
 		"a directory of its own (sharing blocks where the file system can), while "
@@ -272,6 +284,13 @@ const struct cmd cmd_drill = {
 		"environment of its own, also ARTIFACT_SYNC_{DRILL_ID,TREE,NODE,GROUP,SEQ,DIGEST,"
 		"RECOVERY_POINT}; the last 4 KiB of its output are kept. How long it takes is the "
 		"recovery time. The clone is removed, also when this command is ended.\n\n"
+		"With --switchover, on either node, the roles are really exchanged and exchanged "
+		"back, "
+		"with the hooks of the configuration; refused unless both nodes are ready. The "
+		"hook "
+		"runs in between, on this node's own tree. A switchover that is ended in the "
+		"middle "
+		"leaves the roles exchanged: `artifact-sync reverse' exchanges them back.\n\n"
 		"The report (a page of HTML, and JSON) is kept in drills/ of the state directory, "
 		"the "
 		"newest 30; status shows the last. Exit code 0 when the drill passed, else 1.\n\n"

@@ -467,7 +467,7 @@ static void record_done(struct job *job)
 		if (r->error < 0)
 			control_fail(r->call, EXIT_NO, NULL, "%s", r->err.msg);
 		else
-			control_done(r->call, EXIT_DONE, NULL);
+			control_done(r->call, EXIT_DONE, json_pack("{s:b}", "kept", true));
 	}
 	json_decref(r->report);
 	free(r);

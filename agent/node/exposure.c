@@ -254,9 +254,9 @@ int exposure_frame(struct session *s, const struct frame *frame)
 
 void exposure_live(struct session *s)
 {
-	/* What the active of before announced is answered by what this one does, if it is one. */
-	if (s->receiver)
-		exposure_session_free(s);
+	/* What was announced before, by whomever, is answered by what this active has now. */
+	for (struct session *each = s->node->sessions; s->receiver && each; each = each->next)
+		exposure_session_free(each);
 	s->exposure.announced_seq = 0;
 	s->exposure.said_changes = 0;
 	s->exposure.too_much = false;
@@ -267,7 +267,10 @@ void exposure_tick(struct session *s)
 {
 	if (s->live && s->link && s->sender)
 		tick_active(s);
-	forget_what_came(s, FORGET_EACH_TICK);
+	if (node_is_active(s->node))
+		exposure_session_free(s); /* of the time before it took over */
+	else
+		forget_what_came(s, FORGET_EACH_TICK);
 }
 
 void exposure_session_free(struct session *s)
@@ -334,6 +337,32 @@ static void list_announced(struct listing *l, struct session *s)
 	l->truncated |= unnamed;
 	l->changes += unnamed ? s->exposure.changes : n;
 	l->bytes += unnamed ? s->exposure.bytes : bytes;
+}
+
+static bool is_listed(const json_t *paths, const char *name)
+{
+	size_t i;
+	const json_t *path;
+	json_array_foreach((json_t *)paths, i, path)
+	{
+		if (strcmp(json_string_value(path), name) == 0)
+			return true;
+	}
+	return false;
+}
+
+void exposure_add_missing(struct node *node, json_t *paths, size_t max)
+{
+	for (struct session *s = node->sessions; s; s = s->next) {
+		forget_what_came(s, SIZE_MAX);
+		for (const struct announced *a = s->exposure.missing; a; a = a->hh.next) {
+			json_t *name = control_path(a->path);
+			if (json_array_size(paths) < max &&
+			    !is_listed(paths, json_string_value(name)))
+				json_array_append(paths, name);
+			json_decref(name);
+		}
+	}
 }
 
 json_t *exposure_json(struct node *node)

@@ -38,6 +38,9 @@ void exposure_session_free(struct session *s);
  * given to another change. */
 uint64_t exposure_seen_seq(const struct node *node);
 
+/* Passive: adds the paths that were announced and are not here, each once. */
+void exposure_add_missing(struct node *node, json_t *paths, size_t max);
+
 /* The answer to `exposure`: {"changes":, "bytes":, "paths":[{"path":, "peer":, "seq":, "size":,
  * "age_s":}], "truncated":, "announced":}; `announced` is true on a passive. */
 json_t *exposure_json(struct node *node);

@@ -274,3 +274,58 @@ def test_the_active_is_gone_and_the_drill_says_what_is_missing(make_pair):
     pair.active.configure(limits=None)
     pair.active.start()
     assert_nothing_left(pair)
+
+
+# -- there and back ------------------------------------------------------------------------------------
+
+def wait_until_ready(pair):
+    for node in pair.nodes:
+        node.wait_for("it is ready", lambda s: s["ready"], 30)
+
+
+@pytest.mark.parametrize("side", [0, 1], ids=["active", "passive"])
+def test_a_switchover_there_and_back(replicated, home, side):
+    pair = replicated()
+    wait_until_ready(pair)
+    node = pair.nodes[side]
+    hook = script(home, f'env > {home}/env\ntest -f "$ARTIFACT_SYNC_DRILL_TREE/conf/a.xml"\n'
+                        f'{PROGRAM} --config {node.config} role > {home}/role\n')
+    answer = node.cli("drill", "--switchover", "--hook", hook, "--json", "--report", home / "r.html", timeout=120)
+    assert answer.exit == DONE, f"{answer!r}\n{pair.report()}"
+    report = answer.json
+    assert report["verdict"] == "passed" and report["kind"] == "switchover" and report["verified"] is True
+    assert [each["phase"] for each in report["timeline"]] == ["reverse", "in sync again", "hook", "failback",
+                                                              "in sync after the failback"]
+    assert report["reverse"]["active"] == "b" and report["failback"]["active"] == "a"
+    assert 0 < report["recovery_time_s"] < 30
+    assert f"ARTIFACT_SYNC_DRILL_TREE={node.tree}" in (home / "env").read_text()
+    assert (home / "role").read_text().strip() == ("passive" if side == 0 else "active"), "the hook ran in between"
+    assert_page((home / "r.html").read_text(), report)
+    status = node.status()
+    assert status["last_drill"]["kind"] == "switchover" and status["drills"]["passed"] == 1
+    assert pair.active.status()["role"] == "active" and pair.passive.status()["role"] == "passive"
+    assert pair.active.status()["epoch"] == 3
+    assert_nothing_left(pair)
+
+
+def test_a_switchover_whose_hook_fails_goes_back_all_the_same(replicated, home):
+    pair = replicated()
+    wait_until_ready(pair)
+    answer = pair.passive.cli("drill", "--switchover", "--hook", script(home, "exit 7\n"), "--json", timeout=120)
+    assert answer.exit == NO and answer.json["verdict"] == "failed", repr(answer)
+    assert any("exited with 7" in each for each in answer.json["reasons"])
+    assert answer.json["failback"]["active"] == "a"
+    assert pair.active.status()["role"] == "active"
+    assert_nothing_left(pair)
+
+
+def test_no_switchover_unless_both_are_ready(replicated):
+    pair = replicated()
+    wait_until_ready(pair)
+    assert pair.passive.cli("pause").exit == DONE
+    pair.active.wait_for("it knows", lambda s: not s["ready"])
+    answer = pair.active.cli("drill", "--switchover")
+    assert answer.exit == REFUSED and "paused" in answer.text, repr(answer)
+    assert pair.active.status()["epoch"] == 1 and pair.active.status()["last_drill"] is None
+    assert pair.passive.cli("resume").exit == DONE
+    pair.converge()

@@ -52,6 +52,8 @@ def test_both_sides_name_what_is_under_way_and_the_passive_remembers(make_pair):
              and (pair.passive.tree / path).read_bytes() == (pair.active.tree / path).read_bytes()}
     assert lost - {""} == paths - there, "what it calls missing is what is missing"
     assert "announced" in pair.passive.cli("exposure").out
+    asked = pair.passive.cli("reverse", "--failover", "--dry-run", "--json").json
+    assert set(asked["lost"]) == lost, "a failover says the same"
     for node in pair.nodes:
         node.configure(limits=None)
     pair.active.start()
