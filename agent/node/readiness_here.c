@@ -19,7 +19,7 @@
 #define ROOM_BYTES (256ull << 20)
 #define ROOM_INODES 1000u
 #define ROOM_PERCENT 5	   /* of a small file system; the lesser of the two counts */
-#define WATCHES_PERCENT 90 /* other programs of the user count, too */
+#define WATCHES_SPARE 10 /* a tenth of the limit is for other programs of the user */
 
 static uint64_t least(uint64_t wanted, uint64_t all)
 {
@@ -61,7 +61,7 @@ static void look_at_watches(struct readiness_look *out, uint64_t directories)
 	uint64_t all = read_limit("/proc/sys/fs/inotify/max_user_watches");
 	uint64_t here = read_limit("/proc/sys/user/max_inotify_watches");
 	uint64_t limit = here > 0 && here < all ? here : all;
-	if (limit == 0 || directories <= limit / 100 * WATCHES_PERCENT)
+	if (limit == 0 || directories <= limit - limit / WATCHES_SPARE)
 		return;
 	snprintf(out->watches, sizeof(out->watches),
 		 "watches: %" PRIu64
