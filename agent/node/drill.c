@@ -19,6 +19,7 @@
 #include "agent/fs/listing.h"
 #include "agent/fs/publish.h"
 #include "agent/history/restore.h"
+#include "agent/node/drill_internal.h"
 #include "agent/node/node_internal.h"
 #include "agent/ops/drill_report.h"
 #include "agent/sync/job.h"
@@ -54,12 +55,6 @@ struct drill {
 	uint32_t hook_timeout_s;
 	bool failed, aborted;
 	struct drill_record record; /* of all, when this one is among them */
-};
-
-struct drills {
-	struct drill *running;
-	struct drill_record record;
-	bool sweeping;
 };
 
 __attribute__((format(printf, 2, 3))) static void fail(struct drill *d, const char *fmt, ...)
@@ -116,7 +111,7 @@ static int remove_clone(const struct root *root, int clones, const char *name, s
 	return stage_discard(root, temp, err);
 }
 
-static int clear_clones(const struct node *node, struct err *err)
+int drills_clear(const struct node *node, struct err *err)
 {
 	AUTO_CLOSE int fd = open_clones(node, false, err);
 	struct listing list = {0};
@@ -137,7 +132,7 @@ static void end_work(struct job *job)
 {
 	struct drill *d = container_of(job, struct drill, job);
 	struct err err = {0};
-	if (clear_clones(d->node, &err) < 0)
+	if (drills_clear(d->node, &err) < 0)
 		fail(d,
 		     "the clone could not be removed: %s; remove what is in the way, the next "
 		     "start "
@@ -154,20 +149,13 @@ static void end_work(struct job *job)
 	drill_report_load(&d->record, d->node->conf->state_dir);
 }
 
-static void take_record(struct drills *drills, struct drill_record *record)
-{
-	json_decref(drills->record.last);
-	drills->record = *record;
-	*record = (struct drill_record){0};
-}
-
 static void end_done(struct job *job)
 {
 	struct drill *d = container_of(job, struct drill, job);
 	struct node *node = d->node;
 	const char *verdict = json_string_value(json_object_get(d->report, "verdict"));
 	node->drills->running = NULL;
-	take_record(node->drills, &d->record);
+	drills_take_record(node->drills, &d->record);
 	if (d->error < 0)
 		log_error("drill", "id=%s verdict=%s err=\"%s\" action=\"the report is not kept\"",
 			  d->id, verdict, d->err.msg);
@@ -208,7 +196,7 @@ static void clone_work(struct job *job)
 {
 	struct drill *d = container_of(job, struct drill, job);
 	/* Of an earlier drill that could not be removed, or a crash. */
-	d->error = clear_clones(d->node, &d->err);
+	d->error = drills_clear(d->node, &d->err);
 	AUTO_CLOSE int fd = d->error == 0 ? open_clones(d->node, true, &d->err) : -1;
 	if (d->error == 0)
 		d->error = fd < 0 ? fd : 0;
@@ -437,61 +425,6 @@ static void take_hook(struct node *node, struct control_call *call, const json_t
 	control_done(call, EXIT_DONE, NULL);
 }
 
-/* ---- reports of the command's own ------------------------------------------------------------ */
-
-struct record_job {
-	struct job job;
-	struct node *node;
-	struct control_call *call;
-	json_t *report;
-	struct drill_record record;
-	int error;
-	struct err err;
-};
-
-static void record_work(struct job *job)
-{
-	struct record_job *r = container_of(job, struct record_job, job);
-	r->error = drill_report_keep(r->node->conf->state_dir, r->report, &r->err);
-	drill_report_load(&r->record, r->node->conf->state_dir);
-}
-
-static void record_done(struct job *job)
-{
-	struct record_job *r = container_of(job, struct record_job, job);
-	struct node *node = r->node;
-	take_record(node->drills, &r->record);
-	node->drills->sweeping = false;
-	if (r->call) {
-		control_call_set_data(r->call, NULL);
-		if (r->error < 0)
-			control_fail(r->call, EXIT_NO, NULL, "%s", r->err.msg);
-		else
-			control_done(r->call, EXIT_DONE, json_pack("{s:b}", "kept", true));
-	}
-	json_decref(r->report);
-	free(r);
-	node_closed_one(node);
-}
-
-static void record(struct node *node, struct control_call *call, const json_t *args)
-{
-	json_t *report = json_object_get(args, "report");
-	if (!drill_report_is_legal(report) || node->drills->running || node->drills->sweeping) {
-		control_fail(call, EXIT_NO, NULL,
-			     "this is no report of a drill, or another drill is running");
-		return;
-	}
-	struct record_job *r = x_calloc(1, sizeof(*r));
-	r->node = node;
-	r->call = call;
-	r->report = json_incref(report);
-	control_call_set_data(call, &r->call);
-	node->drills->sweeping = true; /* one writes reports at a time */
-	node->closing++;
-	job_start(&node->loop, &r->job, record_work, record_done);
-}
-
 void drill_request(struct node *node, struct control_call *call, const json_t *args)
 {
 	const char *action = json_string_value(json_object_get(args, "action"));
@@ -500,7 +433,7 @@ void drill_request(struct node *node, struct control_call *call, const json_t *a
 	else if (action && strcmp(action, "hook") == 0)
 		take_hook(node, call, args);
 	else if (action && strcmp(action, "record") == 0)
-		record(node, call, args);
+		drills_record_request(node, call, args);
 	else
 		control_fail(call, EXIT_USAGE,
 			     "the command and the agent may be of different versions",
@@ -540,67 +473,4 @@ void drills_stop(struct node *node)
 		node->drills->running = NULL;
 		drill_free(d);
 	}
-}
-
-struct sweep_job {
-	struct job job;
-	struct node *node;
-	struct drill_record record;
-	struct err err;
-};
-
-static void sweep_work(struct job *job)
-{
-	struct sweep_job *s = container_of(job, struct sweep_job, job);
-	clear_clones(s->node, &s->err);
-	drill_report_load(&s->record, s->node->conf->state_dir);
-}
-
-static void sweep_done(struct job *job)
-{
-	struct sweep_job *s = container_of(job, struct sweep_job, job);
-	struct node *node = s->node;
-	if (s->err.code < 0 && s->err.code != -ESTALE)
-		log_warn("drill", "err=\"%s\" action=\"the next drill tries again\"", s->err.msg);
-	node->drills->sweeping = false;
-	take_record(node->drills, &s->record);
-	free(s);
-	node_closed_one(node);
-}
-
-void drills_start(struct node *node)
-{
-	struct sweep_job *s = x_calloc(1, sizeof(*s));
-	s->node = node;
-	node->drills = x_calloc(1, sizeof(*node->drills));
-	node->drills->sweeping = true;
-	node->closing++;
-	job_start(&node->loop, &s->job, sweep_work, sweep_done);
-}
-
-void drills_free(struct node *node)
-{
-	if (!node->drills)
-		return;
-	json_decref(node->drills->record.last);
-	free(node->drills);
-}
-
-void drills_add_status(const struct node *node, json_t *status)
-{
-	const struct drill_record *record = &node->drills->record;
-	static const char *const shown[] = {
-		"id",	    "kind",	      "time",	     "verdict",
-		"reasons",  "recovery_point", "rpo_seconds", "recovery_time_s",
-		"verified", "seconds"};
-	json_t *last = record->last ? json_object() : json_null();
-	for (size_t i = 0; record->last && i < ARRAY_LEN(shown); i++) {
-		json_t *value = json_object_get(record->last, shown[i]);
-		json_object_set(last, shown[i], value ? value : json_null());
-	}
-	json_object_set_new(status, "last_drill", last);
-	json_object_set_new(status, "drills",
-			    json_pack("{s:i, s:i, s:i, s:b}", "kept", (int)record->kept, "passed",
-				      (int)record->passed, "failed", (int)record->failed, "running",
-				      node->drills->running != NULL));
 }

@@ -18,7 +18,7 @@
 /* Staging, journal and history need room before anything is replaced. */
 #define ROOM_BYTES (256ull << 20)
 #define ROOM_INODES 1000u
-#define ROOM_PERCENT 5	   /* of a small file system; the lesser of the two counts */
+#define ROOM_PERCENT 5	 /* of a small file system; the lesser of the two counts */
 #define WATCHES_SPARE 10 /* a tenth of the limit is for other programs of the user */
 
 static uint64_t least(uint64_t wanted, uint64_t all)

@@ -51,7 +51,6 @@ const char store_schema[] =
 	" kind INTEGER NOT NULL, hash BLOB, size INTEGER NOT NULL, PRIMARY KEY(peer,path))"
 	" WITHOUT ROWID;"
 	"CREATE INDEX acked_seq ON acked(peer,seq,path);"
-	"CREATE INDEX acked_hash ON acked(peer,hash) WHERE hash IS NOT NULL;"
 	"CREATE TABLE signatures(hash BLOB PRIMARY KEY, signature BLOB NOT NULL) WITHOUT ROWID;"
 	"CREATE TABLE notes(kind INTEGER NOT NULL, path BLOB NOT NULL, reason TEXT NOT NULL,"
 	" since_ns INTEGER NOT NULL, PRIMARY KEY(kind,path)) WITHOUT ROWID;"
