@@ -183,6 +183,9 @@ static void go_live(struct session *s, const struct wire_hello *theirs)
 	s->their_chain_n = theirs->chain_n;
 	memcpy(s->their_chain, theirs->chain, sizeof(s->their_chain));
 	fingerprints_send(s);
+	exposure_live(s);
+	canary_live(s);
+	readiness_live(s);
 	session_tick(s);
 	roles_session_live(s);
 }
