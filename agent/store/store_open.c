@@ -295,6 +295,21 @@ void store_set_vouched(const struct store *store, int64_t real_ns)
 	futimens(store->lock_fd, times);
 }
 
+/* An agent that was killed while it started a child leaves the lock to that for the moment until
+ * the child's program begins: whoever starts the next agent at once is not to be refused. */
+static int take_lock(int fd)
+{
+	const struct timespec nap = {.tv_nsec = LOCK_NAP_NS};
+	for (int i = 0; i < LOCK_NAPS; i++) {
+		if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+			return 0;
+		if (errno != EWOULDBLOCK && errno != EINTR)
+			break;
+		nanosleep(&nap, NULL);
+	}
+	return -errno;
+}
+
 static int lock_state(struct store *store, struct err *err)
 {
 	struct stat st;
@@ -304,9 +319,10 @@ static int lock_state(struct store *store, struct err *err)
 	store->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (store->lock_fd < 0)
 		return err_sys(err, errno, "open %s", path);
-	if (flock(store->lock_fd, LOCK_EX | LOCK_NB) == 0)
+	int r = take_lock(store->lock_fd);
+	if (r == 0)
 		return 0;
-	if (errno == EWOULDBLOCK)
+	if (r == -EWOULDBLOCK || r == -EINTR)
 		return err_set(err, -EBUSY,
 			       "%s is in use: another agent runs with this state directory",
 			       store->dir);

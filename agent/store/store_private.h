@@ -228,6 +228,10 @@ extern const char store_schema[];
 	X(SALVAGE_COMPLETE, "UPDATE salvage SET complete=1 WHERE id=?1 AND complete=0")            \
 	X(SALVAGE_FORGET, "DELETE FROM salvage WHERE id=?1 RETURNING complete,bytes")              \
 	X(SALVAGE_COUNT, "SELECT coalesce(sum(complete),0),coalesce(sum(bytes),0) FROM salvage")   \
+	X(SALVAGE_SEEN, "INSERT OR REPLACE INTO salvage_seen(one,id) VALUES(1,?1)")                \
+	X(SALVAGE_UNSEEN, "SELECT count(*) FROM salvage WHERE complete=1 AND"                      \
+			  " id>coalesce((SELECT id FROM salvage_seen),'')")                        \
+	X(CANARY_SET, "INSERT OR REPLACE INTO canary(one,nonce) VALUES(1,?1)")                     \
 	X(SALVAGE_ALL, "SELECT id,path,root_at,why,when_ns,epoch,dev,ino,size,mtime_ns,ctime_ns,"  \
 		       "mode,uid,gid,nlink,complete,bytes,hash FROM salvage ORDER BY id")          \
 	STORE_HISTORY_STATEMENTS(X)                                                                \
