@@ -6,12 +6,15 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "agent/base/fault.h"
 #include "protocol/wr.h"
 
 #define NS_PER_S INT64_C(1000000000)
+#define LOCK_NAP_NS 20000000 /* between two attempts to take the lock ... */
+#define LOCK_NAPS 100	     /* ... of which there are so many */
 
 /* ---- making one -------------------------------------------------------------------------------
  */

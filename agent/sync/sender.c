@@ -365,7 +365,6 @@ static void send_barrier_if_drained(struct sender *sd)
 	wire_encode_barrier(&w, &barrier);
 	link_send(sd->setup.link, WIRE_BARRIER, body, wr_len(&w));
 	sd->want_barrier = false;
-	sd->retry_wait_ms = RETRY_FIRST_MS; /* nothing waits for another attempt */
 	trouble_over(READING);
 	sd->barriers[sd->n_barriers].id = barrier.id;
 	sd->barriers[sd->n_barriers].clock_ns = barrier.clock_ns;
@@ -385,6 +384,8 @@ static void on_barrier_done(struct sender *sd, const struct frame *frame)
 	uint64_t seq = sd->barriers[0].seq;
 	int64_t clock_ns = sd->barriers[0].clock_ns;
 	memmove(&sd->barriers[0], &sd->barriers[1], --sd->n_barriers * sizeof(sd->barriers[0]));
+	if (m.outcome == BARRIER_MATCHED)
+		sd->retry_wait_ms = RETRY_FIRST_MS; /* nothing waits for another attempt */
 	sd->setup.events.barrier_done(sd->setup.events.owner, seq, clock_ns, m.outcome);
 }
 
