@@ -201,6 +201,7 @@ struct wire_heartbeat {
 #define BEAT_HEALTHY 0x01
 #define BEAT_PAUSED 0x02
 #define BEAT_SCANNING 0x04
+#define BEAT_ASK 0x08 /* answer with a HEARTBEAT at once */
 
 /* READINESS: why no reverse should be tried, as far as the sender can tell by itself. After the
  * handshake, and whenever it changes. */

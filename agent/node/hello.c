@@ -156,7 +156,8 @@ static void go_live(struct session *s, const struct wire_hello *theirs)
 	s->live = true;
 	s->trouble[0] = '\0';
 	s->have_theirs = false;
-	s->beat = s->beat_seen = 0;
+	s->offers = 0;
+	s->beat = s->beat_seen = s->asked_beat = 0;
 	s->ranges = range_server_new(&node->loop, s->link, node->store);
 	s->profile_differs = memcmp(theirs->profile, node->profile_hash, 32) != 0;
 	if (s->profile_differs)
@@ -208,7 +209,8 @@ void hello_matched(struct session *s, uint64_t chain_n, const uint8_t chain[HASH
  * gone on since then is known by what the peer saw of it: only its own node can tell. */
 static bool is_rolled_back(const struct session *s, const struct wire_hello *theirs)
 {
-	return (s->outcome == HANDSHAKE_SEND || s->outcome == HANDSHAKE_RECEIVE) &&
+	return (s->outcome == HANDSHAKE_SEND || s->outcome == HANDSHAKE_RECEIVE ||
+		(is_idle(s->outcome) && !s->rolled_back)) &&
 	       !store_chain_was_ours(s->node->store, theirs->seen_chain_n, theirs->seen_chain);
 }
 

@@ -67,6 +67,7 @@ struct session {
 	uint64_t caught_up_ms;	  /* when it ended */
 	/* heartbeats */
 	uint64_t beat, beat_seen, beat_seen_us;
+	uint64_t asked_beat; /* whose answer is awaited; 0 = none */
 	struct wire_heartbeat theirs;
 	bool have_theirs;
 	double rtt_ms;				 /* < 0 = unknown */
@@ -87,6 +88,7 @@ struct session {
 	struct session_readiness readiness;
 	struct session_exposure exposure;
 	struct session_canary canary;
+	unsigned offers;   /* words of this connection that may have to be refused for ever */
 	char **unanswered; /* paths that had begun to arrive when the last connection ended */
 	size_t n_unanswered;
 };
@@ -223,6 +225,7 @@ void hello_matched(struct session *s, uint64_t chain_n, const uint8_t chain[HASH
 
 /* heartbeat.c. A frame: @return 0 or -EBADMSG */
 void heartbeat_send(struct session *s);
+void heartbeat_ask(struct session *s); /* asked_beat becomes 0 when the answer is here */
 int heartbeat_frame(struct session *s, const struct frame *frame);
 
 /* deep_answer.c. @return 0 or -EBADMSG */

@@ -28,19 +28,21 @@ static json_t *problems_json(struct node *node);
 
 static bool all_in_sync(const struct node *node)
 {
-	if (!node->sessions)
-		return false;
+	size_t n = 0;
 	for (const struct session *s = node->sessions; s; s = s->next) {
+		if (!node_is_active(node) && !s->receiver)
+			continue; /* another passive: nothing flows between the two */
 		if (!session_is_in_sync(s))
 			return false;
+		n++;
 	}
-	return true;
+	return n > 0;
 }
 
 static bool any_live(const struct node *node)
 {
 	for (const struct session *s = node->sessions; s; s = s->next) {
-		if (s->live)
+		if (s->live && s->receiver)
 			return true;
 	}
 	return false;
@@ -123,7 +125,7 @@ void status_line(struct node *node, char *out, size_t size)
 	struct store_state state;
 	store_state(node->store, &state);
 	snprintf(out, size, "%s, %s, seq %" PRIu64 ", %" PRIu64 " files",
-		 roles_name(state.role), status_state(node), state.last_seq,
+		 roles_name(roles_role(node->roles)), status_state(node), state.last_seq,
 		 state.files);
 }
 
@@ -446,7 +448,7 @@ json_t *status_json(struct node *node)
 	json_t *problems = problems_json(node);
 	json_t *out = json_pack(
 		"{s:s, s:s, s:s, s:I, s:o, s:s, s:I, s:s, s:I, s:I, s:o}", "node", conf->node,
-		"group", conf->group, "role", roles_name(state.role), "epoch",
+		"group", conf->group, "role", roles_name(roles_role(node->roles)), "epoch",
 		(json_int_t)(n_lineage ? lineage[n_lineage - 1].number : 0), "tree",
 		text_json(conf->tree), "state", status_state(node), "seq",
 		(json_int_t)state.last_seq, "digest", hash_hex(hex, state.digest), "files",
