@@ -291,7 +291,8 @@ def test_it_comes_back_after_several_epochs(group):
     c.wait_for("it follows b", lambda s: s["epoch"] == 2)
     for number, new in ((3, c), (4, b)):
         (group.active.tree / "file").write_text(f"epoch {number}")
-        group.wait()
+        wait_until("the other passive has it",
+                   lambda new=new, number=number: (new.tree / "file").read_text() == f"epoch {number}")
         answer = reverse(group.active)
         assert done(answer, new)["epoch"] == number
         assert "a" in answer.text, f"a may still believe in itself, and that is not said: {answer!r}"
