@@ -11,7 +11,7 @@ import trees
 from harness import DONE
 from roles import assert_all_salvaged, contents, done, failover, reverse, settle
 from storm import Writers, process_state
-from waiting import let_pass, wait_until
+from waiting import let_pass
 
 SLOW = os.environ.get("ARTIFACT_SYNC_SLOW") == "1"
 ROUNDS = 20 if SLOW else 4

@@ -1,9 +1,13 @@
 """State directories that were put back from older copies after role changes, and ledgers that somebody
 tampered with: both are noticed."""
 
+import hashlib
 import json
+import os
 import re
 import shutil
+import signal
+import subprocess
 
 import pytest
 
@@ -240,3 +244,45 @@ def test_a_ledger_that_was_tampered_with_is_told_and_stops_nobody(booked):
     pair.converge()
     assert pair.nodes[1].cli("ledger", "verify").exit == NO
     assert pair.nodes[0].cli("ledger", "verify").exit == DONE
+
+
+def rotate(node, other):
+    """As docs/OPERATIONS.md says it: the new key beside the old one, told to the peer, then exchanged."""
+    key, certificate = node.state / "new.key", node.state / "new.crt"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                    "-days", "3650", "-subj", f"/CN={node.name}", "-keyout", key, "-out", certificate],
+                   check=True, capture_output=True)
+    key.chmod(0o600)
+    public = subprocess.run(["openssl", "x509", "-in", certificate, "-noout", "-pubkey"], check=True,
+                            capture_output=True).stdout
+    der = subprocess.run(["openssl", "pkey", "-pubin", "-outform", "DER"], input=public, check=True,
+                         capture_output=True).stdout
+    other.pair(node, fingerprint="sha256:" + hashlib.sha256(der).hexdigest())
+    mark = other.log_mark()
+    os.kill(other.pid, signal.SIGHUP)
+    other.wait_for_log("reload", since=mark)
+    node.stop()
+    key.rename(node.state / "node.key")
+    certificate.rename(node.state / "node.crt")
+    node.start()
+
+
+def test_keys_are_rotated(booked):
+    """Nothing is interrupted, and what was signed with the old key is good still."""
+    pair = booked
+    for node, other in (pair.nodes, pair.nodes[::-1]):
+        rotate(node, other)
+        settle(pair)
+        assert node.cli("ledger", "verify").exit == DONE
+    done(reverse(pair.active, "--reason", "with new keys"), pair.passive)
+    settle(pair)
+    for node in pair.nodes:
+        wait_until("it is booked", lambda node=node: entries(node)[-1]["reason"] == "with new keys")
+        verified = node.cli("ledger", "verify")
+        assert verified.exit == DONE, repr(verified)
+        values = json.loads(node.config.read_text())
+        values["peers"][0]["fingerprints"] = values["peers"][0]["fingerprints"][1:]
+        node.config.write_text(json.dumps(values))
+        node.stop()
+        node.start()
+    settle(pair)
