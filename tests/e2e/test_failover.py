@@ -167,7 +167,7 @@ def test_a_first_sync_that_never_ended_is_a_loss(make_pair, seed):
     pair.start()
     pair.passive.wait_for("some of it is there", lambda s: s["files"] > 10)
     cut_off(pair)
-    refused(failover(pair.passive), REFUSED, "first sync")
+    refused(failover(pair.passive), REFUSED, "first.sync")
     done(failover(pair.passive, "--accept-data-loss"), pair.passive)
     comes_back(pair)
     assert settle(pair, 90) is pair.nodes[1]
