@@ -165,7 +165,7 @@ int wire_decode_handover(struct wire_handover *out, struct rd *r)
 	out->word = rd_u8(r, "word");
 	rd_check(r, out->word >= HANDOVER_PREPARE && out->word <= HANDOVER_WORD_MAX, "word");
 	out->flags = rd_u8(r, "flags");
-	rd_check(r, (out->flags & ~HANDOVER_ACCEPT_LOSS) == 0, "flags");
+	rd_check(r, (out->flags & ~HANDOVER_FLAGS) == 0, "flags");
 	out->deadline_ms = rd_u32(r, "deadline_ms");
 	out->number = rd_counter(r, "number");
 	rd_check(r, (out->number == 0) == (out->word == HANDOVER_PLEASE), "number");

@@ -416,6 +416,9 @@ enum handover_word {
 };
 #define HANDOVER_WORD_MAX HANDOVER_PLEASE
 #define HANDOVER_ACCEPT_LOSS 0x01 /* PLEASE: with held paths, too */
+#define HANDOVER_BY_RULE 0x02	  /* UNREADY, UNCHECKED, ABORT: a safety rule says no */
+#define HANDOVER_LATE 0x04	  /* UNREADY, ABORT: the person's time is up */
+#define HANDOVER_FLAGS 0x07
 
 struct wire_handover {
 	uint8_t word;

@@ -74,7 +74,10 @@ struct cmd {
 	X(salvage)  \
 	X(history)  \
 	X(restore)  \
-	X(rewind)
+	X(rewind)   \
+	X(reverse)  \
+	X(resolve)  \
+	X(ledger)
 
 #define X(verb) extern const struct cmd cmd_##verb;
 CMDS(X)

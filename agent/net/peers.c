@@ -210,6 +210,7 @@ void peers_redial(struct peers *peers, const char *node)
 	if (!peer)
 		return;
 	backoff_reset(&peer->backoff);
+	peer->hurry = peer->link != NULL;
 	peer_dial_now(peer);
 }
 

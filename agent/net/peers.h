@@ -59,8 +59,8 @@ int peers_start_timed(struct peers **out, uv_loop_t *loop, const char *self, con
 int peers_update(struct peers *peers, struct tls_identity *identity,
 		 const struct peer_address *addresses, size_t n, struct err *err);
 
-/* Dials that peer now rather than when the back-off ends. Nothing when it is connected, or has no
- * address. */
+/* Dials that peer now rather than when the back-off ends; when it is connected, as soon as that
+ * link has ended. Nothing when it has no address. */
 void peers_redial(struct peers *peers, const char *node);
 
 int peers_port(const struct peers *peers); /* 0 without a listener */

@@ -116,8 +116,11 @@ static void on_retry(uv_timer_t *timer)
 
 void peer_dial_soon(struct peer *peer)
 {
-	if (has_reason_to_dial(peer) && !uv_is_active((uv_handle_t *)&peer->retry))
-		uv_timer_start(&peer->retry, on_retry, backoff_next(&peer->backoff), 0);
+	if (!has_reason_to_dial(peer) || uv_is_active((uv_handle_t *)&peer->retry))
+		return;
+	uint64_t wait_ms = peer->hurry ? 0 : backoff_next(&peer->backoff);
+	peer->hurry = false;
+	uv_timer_start(&peer->retry, on_retry, wait_ms, 0);
 }
 
 void peer_stop_dialling(struct peer *peer)

@@ -22,6 +22,7 @@ struct peer {
 	struct link *link;     /* admitted: the peer's one */
 	struct link *waiting;  /* proven; admitted when `link` has ended */
 	unsigned references;   /* links whose slot this is */
+	bool hurry;	       /* dial at once when the link has ended */
 	bool removed;	       /* from the configuration; freed when nothing refers to it */
 	bool retry_closed;
 	char last_error[TLS_WHY_MAX];

@@ -135,8 +135,10 @@ static void begin(struct node *node)
 	log_info("drift", "the tree is guarded from now on");
 	drift_guard_start(node);
 	intake_set_mode(node->intake, INTAKE_GUARD);
-	node_start_watcher(node);
-	if (!node->watcher)
+	bool watched = node->watcher != NULL; /* it was the active */
+	if (!watched)
+		node_start_watcher(node);
+	if (watched || !node->watcher)
 		intake_scan(node->intake);
 }
 

@@ -94,7 +94,8 @@ void hello_send(struct session *s)
 static int take_lineage(struct session *s, const struct wire_hello *theirs)
 {
 	struct err err = {0};
-	if (store_set_lineage(s->node->store, theirs->lineage, theirs->n_lineage, &err) == 0)
+	if (roles_before_lineage(s, theirs, &err) == 0 &&
+	    store_set_lineage(s->node->store, theirs->lineage, theirs->n_lineage, &err) == 0)
 		return 0;
 	session_close_link(s, BYE_INTERNAL, err.msg);
 	return -EIO;
@@ -116,12 +117,13 @@ static void begin_sending(struct session *s, const struct wire_hello *theirs)
 	/* A seq the peer has seen must not be given to another change. */
 	if (r == 0)
 		r = store_raise_seq(store, theirs->last_seq, &err);
-	if (r < 0) {
+	int compares = r == 0 ? roles_before_sending(s, theirs, &err) : r;
+	if (compares < 0) {
 		session_close_link(s, BYE_INTERNAL, err.msg);
 		return;
 	}
 	/* Nothing to compare with: a new node holds its own directory at most. */
-	if (s->outcome == HANDSHAKE_SEND ||
+	if ((s->outcome == HANDSHAKE_SEND && !compares) ||
 	    (s->outcome == HANDSHAKE_SEND_ALL && theirs->records <= 1)) {
 		session_start_sender(s);
 		return;
@@ -142,6 +144,12 @@ static bool may_receive(enum handshake outcome)
 	       outcome == HANDSHAKE_RECONCILE_RECEIVE;
 }
 
+/* Two that do not send to each other know of each other all the same. */
+static bool is_idle(enum handshake outcome)
+{
+	return outcome == HANDSHAKE_IDLE;
+}
+
 static void go_live(struct session *s, const struct wire_hello *theirs)
 {
 	struct node *node = s->node;
@@ -160,6 +168,8 @@ static void go_live(struct session *s, const struct wire_hello *theirs)
 	if (may_send(s->outcome)) {
 		link_go_live(s->link, FROM_PASSIVE);
 		begin_sending(s, theirs);
+	} else if (is_idle(s->outcome)) {
+		link_go_live(s->link, FROM_EITHER);
 	} else {
 		link_go_live(s->link, FROM_ACTIVE);
 		s->past = history_server_new(&node->loop, s->link, node->history, node->store);
@@ -173,6 +183,7 @@ static void go_live(struct session *s, const struct wire_hello *theirs)
 	memcpy(s->their_chain, theirs->chain, sizeof(s->their_chain));
 	fingerprints_send(s);
 	session_tick(s);
+	roles_session_live(s);
 }
 
 /* From now on the peer's state must not fall behind this one. Not before a barrier matched: until
@@ -218,7 +229,13 @@ int hello_frame(struct session *s, const struct frame *frame)
 	s->peer_role = theirs.role;
 	log_info(MODULE_SESSION, "peer=%s address=%s outcome=%s%s%s", s->peer,
 		 link_address(s->link), handshake_name(s->outcome), *text ? " " : "", text);
-	if (!may_send(s->outcome) && !may_receive(s->outcome)) {
+	if (s->outcome == HANDSHAKE_SUPERSEDED)
+		roles_superseded(s, &theirs);
+	if (s->outcome == HANDSHAKE_REFUSE && why == BYE_SPLIT)
+		roles_forked(s, &theirs);
+	if (!s->link)
+		return -EPROTO;
+	if (!may_send(s->outcome) && !may_receive(s->outcome) && !is_idle(s->outcome)) {
 		session_close_link(s, s->outcome == HANDSHAKE_REFUSE ? why : BYE_LINEAGE, text);
 		return -EPROTO;
 	}

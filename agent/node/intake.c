@@ -78,6 +78,7 @@ struct intake {
 	int64_t whole_since_real_ns;
 	uint64_t scan_since_ms;
 	int64_t scan_since_real_ns;
+	uint64_t scan_begun_ms, whole_begun_ms; /* when the walk itself began */
 	char **backlog;
 	size_t n_backlog, cap_backlog, backlog_at;
 	uint64_t backlog_since_ms; /* of the oldest scan that found any of it */
@@ -85,6 +86,12 @@ struct intake {
 };
 
 static void intake_run(struct intake *in);
+
+/* Only an active numbers changes, and only there does it matter which belong together. */
+static struct intake_sets *sets_of(const struct intake *in)
+{
+	return in->setup.mode == INTAKE_INDEX ? in->sets : NULL;
+}
 
 static void on_timer(uv_timer_t *timer)
 {
@@ -130,8 +137,8 @@ static bool scans_a_part(const struct intake *in)
 
 static void run_sets(struct intake *in)
 {
-	if (in->sets && !scans_a_part(in) &&
-	    intake_sets_run(in->sets, in->scan || in->stepping || in->n_tops > 0))
+	if (sets_of(in) && !scans_a_part(in) &&
+	    intake_sets_run(sets_of(in), in->scan || in->stepping || in->n_tops > 0))
 		in->jobs++;
 }
 
@@ -139,7 +146,8 @@ static void run_sets(struct intake *in)
 static uint64_t oldest_dirty(const struct intake *in)
 {
 	uint64_t one = dirty_set_oldest(in->dirty);
-	uint64_t other = in->sets ? set_queue_oldest(intake_sets_queue(in->sets)) : UINT64_MAX;
+	uint64_t other =
+		sets_of(in) ? set_queue_oldest(intake_sets_queue(sets_of(in))) : UINT64_MAX;
 	return one < other ? one : other;
 }
 
@@ -156,10 +164,8 @@ struct intake *intake_new(const struct intake_setup *setup)
 					    .dirty = on_set_dirty,
 					    .lost = on_set_lost,
 					    .job_ended = on_set_job_ended};
-	if (setup->mode == INTAKE_INDEX) {
-		in->sets = intake_sets_new(setup->loop, &in->setup.env, &events);
-		intake_sets_configure(in->sets, setup->set_settle_ms, setup->settle_max_ms);
-	}
+	in->sets = intake_sets_new(setup->loop, &in->setup.env, &events);
+	intake_sets_configure(in->sets, setup->set_settle_ms, setup->settle_max_ms);
 	uv_timer_init(setup->loop, &in->timer);
 	in->timer.data = in;
 	in->timer_open = true;
@@ -169,8 +175,7 @@ struct intake *intake_new(const struct intake_setup *setup)
 void intake_configure(struct intake *in, uint32_t settle_ms, uint32_t settle_max_ms,
 		      uint32_t set_settle_ms)
 {
-	if (in->sets)
-		intake_sets_configure(in->sets, set_settle_ms, settle_max_ms);
+	intake_sets_configure(in->sets, set_settle_ms, settle_max_ms);
 	dirty_set_configure(in->dirty, settle_ms, settle_max_ms);
 }
 
@@ -224,7 +229,7 @@ void intake_changed(struct intake *in, const char *path, enum watch_hint hint)
 {
 	uint64_t now = clock_mono_ms();
 	bool open = hint == WATCH_OPEN && in->setup.mode != INTAKE_GUARD;
-	if (!in->sets || !intake_sets_add(in->sets, path, open ? SET_OPEN : SET_SETTLED, now))
+	if (!sets_of(in) || !intake_sets_add(sets_of(in), path, open ? SET_OPEN : SET_SETTLED, now))
 		dirty_set_add(in->dirty, path, open, now);
 	intake_run(in);
 }
@@ -239,8 +244,8 @@ void intake_subtree(struct intake *in, const char *path)
 	uint64_t now = clock_mono_ms();
 	if (in->lost_after_ns == 0 && in->setup.mode == INTAKE_INDEX)
 		in->lost_after_ns = in->vouched_ns;
-	if (in->sets) /* its set is not quiet before what is beneath has been seen */
-		intake_sets_add(in->sets, path, SET_SETTLED, now);
+	if (sets_of(in)) /* its set is not quiet before what is beneath has been seen */
+		intake_sets_add(sets_of(in), path, SET_SETTLED, now);
 	dirty_set_add_subtree(in->dirty, path, now);
 	intake_run(in);
 }
@@ -263,6 +268,31 @@ void intake_flush(struct intake *in)
 {
 	dirty_set_flush(in->dirty, false, clock_mono_ms());
 	intake_run(in);
+}
+
+void intake_flush_open(struct intake *in)
+{
+	dirty_set_flush(in->dirty, true, clock_mono_ms());
+	intake_run(in);
+}
+
+static void note_open(void *arg, const char *path, bool open)
+{
+	char **found = arg;
+	if (open && !*found)
+		*found = x_strdup(path);
+}
+
+char *intake_open_path(const struct intake *in)
+{
+	char *found = NULL;
+	dirty_set_each(in->dirty, note_open, &found);
+	return found;
+}
+
+bool intake_is_working(const struct intake *in)
+{
+	return in->jobs > 0;
 }
 
 void intake_hold(struct intake *in, bool hold)
@@ -416,7 +446,7 @@ static void capture_work(struct job *job)
 
 static void mark_dirty_at(struct intake *in, const char *path, uint64_t due_ms, uint64_t since_ms)
 {
-	if (!in->sets || !intake_sets_add(in->sets, path, SET_FOUND, since_ms))
+	if (!sets_of(in) || !intake_sets_add(sets_of(in), path, SET_FOUND, since_ms))
 		dirty_set_add_at(in->dirty, path, due_ms, since_ms);
 }
 
@@ -644,7 +674,8 @@ static void take_backlog(struct capture_job *c, uint64_t now)
 		c->oldest_ms = in->backlog_since_ms;
 	while (c->n < CAPTURE_PATHS && in->backlog_at < in->n_backlog) {
 		char *path = in->backlog[in->backlog_at++];
-		if (in->sets && intake_sets_add(in->sets, path, SET_FOUND, in->backlog_since_ms)) {
+		if (sets_of(in) &&
+		    intake_sets_add(sets_of(in), path, SET_FOUND, in->backlog_since_ms)) {
 			free(path);
 			continue;
 		}
@@ -752,6 +783,7 @@ static void end_scan(struct intake *in, int result, const struct err *err)
 		in->counts.scan_entries = in->counts.scan.entries;
 		in->whole_ended = true;
 		in->whole_since_ms = in->scan_since_ms;
+		in->whole_begun_ms = in->scan_begun_ms;
 		in->whole_since_real_ns = in->scan_since_real_ns;
 	}
 	scan_free(in->scan);
@@ -767,6 +799,7 @@ static void report_scanned(struct intake *in)
 	in->whole_ended = false;
 	in->counts.scanned_ms = clock_mono_ms();
 	in->counts.scanned_real_ns = in->whole_since_real_ns;
+	in->counts.scan_begun_ms = in->whole_begun_ms;
 	in->setup.events.scanned(in->setup.events.owner, &in->counts.scan);
 }
 
@@ -817,6 +850,7 @@ static void step_scan(struct intake *in)
 		overtake(in, s->top);
 		in->scan_since_ms = in->tops_since_ms;
 		in->scan_since_real_ns = clock_real_ns();
+		in->scan_begun_ms = clock_mono_ms();
 	}
 	s->vouched_ns = in->scan_vouched_ns;
 	s->scan = in->scan;
@@ -832,7 +866,8 @@ static void set_timer(struct intake *in)
 	uint64_t now = clock_mono_ms();
 	uint64_t due = dirty_set_next_due(in->dirty);
 	/* One that is due already waits for a job or a scan to end, not for a time. */
-	uint64_t set_due = in->sets ? set_queue_next_due(intake_sets_queue(in->sets)) : UINT64_MAX;
+	uint64_t set_due =
+		sets_of(in) ? set_queue_next_due(intake_sets_queue(sets_of(in))) : UINT64_MAX;
 	if (set_due > now && set_due < due)
 		due = set_due;
 	if (in->gone && now + 50 < due)
@@ -864,7 +899,7 @@ static void intake_run(struct intake *in)
 		report_scanned(in);
 	}
 	in->counts.waiting = dirty_set_size(in->dirty) + in->n_backlog - in->backlog_at +
-			     (in->sets ? set_queue_size(intake_sets_queue(in->sets)) : 0);
+			     (sets_of(in) ? set_queue_size(intake_sets_queue(sets_of(in))) : 0);
 	set_timer(in);
 }
 
@@ -943,7 +978,6 @@ static void job_ended(struct intake *in)
 void intake_close(struct intake *in)
 {
 	in->closing = true;
-	if (in->sets)
-		intake_sets_close(in->sets);
+	intake_sets_close(in->sets);
 	finish_close(in);
 }

@@ -59,6 +59,7 @@ struct intake_counts {
 	struct scan_counts scan; /* of the last whole scan */
 	uint64_t scanned_ms;	 /* monotonic; when the last whole scan ended; 0 = never */
 	int64_t scanned_real_ns; /* when that one had begun */
+	uint64_t scan_begun_ms;	 /* the same, monotonic */
 };
 
 struct intake *intake_new(const struct intake_setup *setup);
@@ -74,16 +75,20 @@ void intake_fenced(struct intake *in);
  * read again by the scan that follows a loss. */
 void intake_vouched(struct intake *in, int64_t real_ns);
 
-/* What is settled becomes due now. */
+/* What is settled becomes due now; with _open also what somebody is still writing to. */
 void intake_flush(struct intake *in);
+void intake_flush_open(struct intake *in);
+/* One that waits because it is open for writing: heap, or NULL. */
+char *intake_open_path(const struct intake *in);
 
 /* Is everything handed over up to `mono_ms` indexed? (What is open for writing waits for its time
  * and does not count with `but_open`.) */
 bool intake_is_done(const struct intake *in, uint64_t mono_ms);
 /* First event of the oldest thing under way, monotonic ms; UINT64_MAX when nothing is. */
 uint64_t intake_oldest(const struct intake *in);
-/* Holds back the start of new work (a paused or unhealthy node). */
+/* Holds back the start of new work (an unhealthy node, one that hands over). */
 void intake_hold(struct intake *in, bool hold);
+bool intake_is_working(const struct intake *in); /* a worker has something of it */
 void intake_counts(const struct intake *in, struct intake_counts *out);
 void intake_close(struct intake *in);
 

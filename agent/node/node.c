@@ -27,7 +27,7 @@ bool node_is_active(const struct node *node)
 {
 	struct store_state state;
 	store_state(node->store, &state);
-	return state.role == WIRE_ROLE_ACTIVE;
+	return state.role == WIRE_ROLE_ACTIVE || state.role == WIRE_ROLE_DRAINING;
 }
 
 bool node_is_healthy(const struct node *node)
@@ -213,10 +213,10 @@ void node_start_intake(struct node *node)
 		.settle_ms = conf->settle_ms,
 		.settle_max_ms = conf->settle_max_ms,
 		.set_settle_ms = conf->set_settle_ms,
-		.mode = state.role == WIRE_ROLE_ACTIVE ? INTAKE_INDEX
-			: n_lineage == 0	       ? INTAKE_FOREIGN
-			: drift_guard_applies(node)    ? INTAKE_GUARD
-						       : INTAKE_COMPARE,
+		.mode = node_is_active(node)	    ? INTAKE_INDEX
+			: n_lineage == 0	    ? INTAKE_FOREIGN
+			: drift_guard_applies(node) ? INTAKE_GUARD
+						    : INTAKE_COMPARE,
 		.vouched_ns = store_last_vouched_ns(node->store),
 		.events = {.owner = node,
 			   .indexed = on_indexed,
@@ -227,7 +227,7 @@ void node_start_intake(struct node *node)
 			   .closed = on_module_closed},
 	};
 	node->intake = intake_new(&setup);
-	intake_hold(node->intake, !node_is_healthy(node));
+	roles_intake_started(node->roles);
 	if (setup.mode == INTAKE_GUARD)
 		drift_guard_start(node);
 	if (setup.mode == INTAKE_INDEX || setup.mode == INTAKE_GUARD)
@@ -314,6 +314,12 @@ static void start_peers(struct node *node)
 /* Changes that never stop would keep the sender from ever being through with what is indexed, and
  * the recovery point from ever moving. Then nothing is indexed for a moment, until a barrier has
  * gone out. */
+void node_hold_intake(struct node *node)
+{
+	intake_hold(node->intake,
+		    node->holding || !node_is_healthy(node) || roles_holds_intake(node->roles));
+}
+
 static void make_room_for_barrier(struct node *node)
 {
 	uint64_t longest = 0;
@@ -324,7 +330,7 @@ static void make_room_for_barrier(struct node *node)
 	bool hold = longest > STARVED_MS && longest < STARVED_MAX_MS;
 	if (hold != node->holding) {
 		node->holding = hold;
-		intake_hold(node->intake, hold || !node_is_healthy(node));
+		node_hold_intake(node);
 	}
 }
 
@@ -405,6 +411,7 @@ static void on_tick(uv_timer_t *timer)
 	if (node->intake)
 		make_room_for_barrier(node);
 	drift_guard_tick(node);
+	roles_tick(node->roles);
 	if (!node->pruning && node->sessions &&
 	    (clock_mono_ms() >= node->prune_due_ms || history_exceeds(node->history)))
 		prune(node);
@@ -512,6 +519,7 @@ void node_stop(struct node *node)
 	node->stopping = true;
 	log_info("node", "stopping");
 	notify_stopping(&node->notify);
+	roles_stop(node->roles);
 	requests_stop(node);
 	history_requests_stop(node);
 	rewind_stop(node);
@@ -562,6 +570,7 @@ static int start_node(struct node *node, struct err *err)
 	uv_timer_start(&node->tick, on_tick, 1, TICK_MS);
 	node->started_ms = clock_mono_ms();
 	node->prune_due_ms = node->started_ms + PRUNE_MS;
+	roles_start(node->roles);
 	if (!node_is_healthy(node)) {
 		node->was_healthy = true;
 		roots_changed(node);
@@ -572,6 +581,7 @@ static int start_node(struct node *node, struct err *err)
 static void release_node(struct node *node)
 {
 	json_decref(node->last_verify);
+	roles_free(node->roles);
 	session_free_all(node);
 	fingerprints_free(node);
 	tls_identity_free(node->identity);
@@ -589,22 +599,28 @@ int node_run(const struct conf *conf, struct err *err)
 	struct node *node = x_calloc(1, sizeof(*node));
 	node->conf = conf;
 	commit_turn_init(&node->turn);
+	int r = roles_new(&node->roles, node, err);
 	/* Two for hashing, one for staging, one for the index, and some that wait for the disk. */
 	setenv("UV_THREADPOOL_SIZE", "8", 0);
 	delta_init();
 	notify_init(&node->notify, NULL);
 	BUG_ON(uv_loop_init(&node->loop) != 0);
-	int r = node_open(node, err);
+	if (r == 0)
+		r = node_open(node, err);
+	if (r == 0)
+		r = roles_load(node->roles, err);
 	if (r == 0)
 		r = start_node(node, err);
 	if (r == 0)
 		log_info("node", "node=%s group=%s role=%s tree=%s version=%s", conf->node,
-			 conf->group, node_is_active(node) ? "active" : "passive", conf->tree,
+			 conf->group, roles_name(roles_role(node->roles)), conf->tree,
 			 AGENT_VERSION);
 	uv_run(&node->loop, UV_RUN_DEFAULT);
 	BUG_ON(r == 0 && node->closing != 0);
 	BUG_ON(uv_loop_close(&node->loop) != 0);
 	notify_release(&node->notify);
+	if (r == 0 && node->failed)
+		r = err_set(err, -EIO, "the agent ended itself; its last log lines say why");
 	release_node(node);
 	free(node);
 	if (r == 0)

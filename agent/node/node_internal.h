@@ -14,6 +14,7 @@
 #include "agent/net/peers.h"
 #include "agent/node/intake.h"
 #include "agent/node/node.h"
+#include "agent/node/roles.h"
 #include "agent/ops/control.h"
 #include "agent/ops/notify.h"
 #include "agent/store/store.h"
@@ -78,6 +79,8 @@ struct session {
 	uint64_t noted_chain_n; /* what is remembered of theirs from this connection; 0 = nothing */
 	uint64_t noted_ms;
 	bool rolled_back; /* they have met a state that this node has never had */
+	char **unanswered; /* paths that had begun to arrive when the last connection ended */
+	size_t n_unanswered;
 };
 
 /* A compare-only path and what each side has there. */
@@ -148,6 +151,8 @@ struct node {
 	struct session *sessions;
 	struct request *requests;
 	struct restore_job *restores;
+	struct roles *roles;
+	bool failed; /* something that must be durable could not be made so */
 	struct rewind *rewind; /* at most one */
 	struct fingerprint *fingerprints;
 	bool fingerprints_changed;
@@ -177,12 +182,13 @@ struct node {
 };
 
 /* node.c */
-bool node_is_active(const struct node *node);
+bool node_is_active(const struct node *node); /* others follow it; also while it hands over */
 bool node_is_healthy(const struct node *node);
 const struct conf *node_conf(const struct node *node);
 uint64_t node_fence(struct node *node); /* @return its nonce */
 void node_stop(struct node *node);
 void node_closed_one(struct node *node);
+void node_hold_intake(struct node *node); /* or lets it go on: whatever holds now */
 int64_t node_barrier_clock(struct node *node);
 void node_barrier_sent(struct node *node);
 uint32_t node_scan_interval_s(const struct node *node);
@@ -219,6 +225,7 @@ int session_on_frame(struct node *node, struct link *link, const struct frame *f
 void session_on_writable(struct node *node, struct link *link);
 void session_on_closed(struct node *node, struct link *link, uint16_t reason, const char *why);
 void session_tick(struct session *s);
+void session_resume(struct session *s); /* a connection that waited for a new role may begin */
 void session_indexed(struct session *s);      /* the index grew */
 void session_scanned(struct session *s);      /* the index is what the tree is */
 void session_want_barrier(struct session *s); /* prove equality as soon as everything is sent */

@@ -187,6 +187,7 @@ static bool advance(struct request *q)
 
 void requests_tick(struct node *node)
 {
+	roles_advance(node->roles);
 	for (struct request *q = node->requests, *next; q; q = next) {
 		next = q->next;
 		report_progress(q);
@@ -273,22 +274,6 @@ static void on_verify(struct node *node, struct control_call *call, const json_t
 	requests_tick(node);
 }
 
-static void on_role(struct node *node, struct control_call *call)
-{
-	struct epoch_entry *lineage = NULL;
-	size_t n = 0;
-	bool confirmed = false;
-	store_lineage(node->store, &lineage, &n, NULL);
-	for (const struct session *s = node->sessions; s; s = s->next)
-		confirmed |= s->matched_ms != 0;
-	control_done(call, EXIT_DONE,
-		     json_pack("{s:s, s:I, s:b}", "role",
-			       node_is_active(node) ? "active" : "passive", "epoch",
-			       (json_int_t)(n ? lineage[n - 1].number : 0), "confirmed",
-			       confirmed));
-	free(lineage);
-}
-
 static void on_pause(struct node *node, struct control_call *call, bool pause)
 {
 	node->paused = pause;
@@ -308,7 +293,7 @@ void requests_on_request(void *owner, struct control_call *call, const char *ver
 	if (strcmp(verb, "status") == 0)
 		control_done(call, status_is_good(node) ? EXIT_DONE : EXIT_NO, status_json(node));
 	else if (strcmp(verb, "role") == 0)
-		on_role(node, call);
+		roles_role_request(node->roles, call);
 	else if (strcmp(verb, "exposure") == 0)
 		control_done(call, EXIT_DONE, status_exposure(node));
 	else if (strcmp(verb, "wait") == 0)
@@ -325,7 +310,7 @@ void requests_on_request(void *owner, struct control_call *call, const char *ver
 		restore_request(node, call, args);
 	else if (strcmp(verb, "rewind") == 0)
 		rewind_request(node, call, args);
-	else
+	else if (!roles_request(node->roles, call, verb, args))
 		control_fail(call, EXIT_USAGE,
 			     "the command and the agent may be of different versions",
 			     "the agent does not know this request");

@@ -44,7 +44,7 @@ void roots_changed(struct node *node)
 	node->was_healthy = healthy;
 	if (!node->intake)
 		return;
-	intake_hold(node->intake, !healthy);
+	node_hold_intake(node);
 	if (node->watcher)
 		watcher_restart(node->watcher, node->tree);
 	if (healthy)

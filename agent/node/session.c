@@ -14,6 +14,7 @@
 #include "protocol/lineage.h"
 #include "protocol/messages.h"
 
+#define UNANSWERED_MAX 1000	/* paths remembered of a connection that ended */
 #define COMPARE_IDS 0x01000000u /* room for the asks of one comparison */
 
 struct session *session_new(struct node *node, const char *peer)
@@ -106,6 +107,7 @@ static void on_barrier_done(void *owner, uint64_t seq, int64_t clock_ns, uint8_t
 		node_barrier_sent(s->node);
 		s->recovery_ns = clock_ns;
 		s->mismatch = false;
+		roles_matched(s, seq);
 		if (seq == state.last_seq && s->behind_since_ms != 0) {
 			s->lag_s = (double)(now - s->behind_since_ms) / 1000.0;
 			s->behind_since_ms = 0;
@@ -245,6 +247,7 @@ static void on_barrier(void *owner, const struct wire_barrier *barrier, uint8_t 
 		 * consumed. */
 		if (state.adopt)
 			end_adoption(s);
+		roles_matched(s, barrier->seq);
 	}
 	if (outcome != BARRIER_DROPPED)
 		drift_guard_barrier(node, outcome == BARRIER_MATCHED);
@@ -306,6 +309,7 @@ static int on_live_frame(struct session *s, const struct frame *frame)
 	case WIRE_CONTENT_ASK: return s->past ? history_server_frame(s->past, frame) : -EPROTO;
 	case WIRE_HISTORY_LIST:
 	case WIRE_CONTENT: return rewind_frame(s, frame);
+	case WIRE_HANDOVER: return roles_frame(s, frame);
 	default: break;
 	}
 	if (s->receiver)
@@ -359,10 +363,22 @@ void session_on_open(struct node *node, struct link *link, const char *peer)
 		link_close(link, BYE_SHUTDOWN, "shutting down");
 		return;
 	}
+	const char *refused = roles_refuses_sessions(node->roles);
+	if (refused) {
+		link_close(link, BYE_ROLE, refused);
+		return;
+	}
 	s->next_link = link;
-	if (s->closing > 0)
+	if (s->closing > 0 || roles_holds_sessions(node->roles))
 		link_pause(link); /* the modules of the last connection are still finishing */
 	else
+		start_link(s);
+}
+
+void session_resume(struct session *s)
+{
+	if (s->next_link && s->closing == 0 && !s->node->stopping &&
+	    !roles_holds_sessions(s->node->roles))
 		start_link(s);
 }
 
@@ -373,8 +389,7 @@ void session_module_closed(void *owner)
 	struct session *s = owner;
 	if (--s->closing > 0)
 		return;
-	if (s->next_link && !s->node->stopping)
-		start_link(s);
+	session_resume(s);
 	node_closed_one(s->node);
 }
 
@@ -383,8 +398,27 @@ static void ranges_closed(void *arg)
 	session_module_closed(arg);
 }
 
+static void session_forget_unanswered(struct session *s)
+{
+	for (size_t i = 0; i < s->n_unanswered; i++)
+		free(s->unanswered[i]);
+	free(s->unanswered);
+	s->unanswered = NULL;
+	s->n_unanswered = 0;
+}
+
+/* What had been announced by name and is not here: a failover names it. */
+static void remember_unanswered(struct session *s)
+{
+	session_forget_unanswered(s);
+	s->unanswered = x_calloc(UNANSWERED_MAX, sizeof(*s->unanswered));
+	s->n_unanswered = receiver_unanswered_paths(s->receiver, s->unanswered, UNANSWERED_MAX);
+}
+
 static void close_modules(struct session *s)
 {
+	if (s->receiver)
+		remember_unanswered(s);
 	/* Each reports in session_module_closed(), perhaps within the call: counted first. */
 	struct sender *sender = STEAL(s->sender);
 	struct receiver *receiver = STEAL(s->receiver);
@@ -422,6 +456,8 @@ void session_on_closed(struct node *node, struct link *link, uint16_t reason, co
 	log_info(MODULE_SESSION, "peer=%s disconnected reason=%s why=\"%s\"", s->peer,
 		 reason ? wire_reason_name(reason) : "none", why);
 	s->link = NULL;
+	if (s->live)
+		roles_session_lost(s, reason);
 	s->live = false;
 	s->reconciling = false;
 	s->rtt_ms = -1;
@@ -496,6 +532,7 @@ void session_free_all(struct node *node)
 	for (struct session *s = node->sessions, *next; s; s = next) {
 		next = s->next;
 		free(s->said_lineage);
+		session_forget_unanswered(s);
 		free(s);
 	}
 	node->sessions = NULL;

@@ -106,6 +106,8 @@ static bool peer_is_unhealthy(const struct node *node)
 
 const char *status_state(struct node *node)
 {
+	if (roles_state(node->roles))
+		return roles_state(node->roles);
 	if (!node_is_healthy(node))
 		return "unhealthy";
 	if (is_paused(node))
@@ -123,7 +125,7 @@ void status_line(struct node *node, char *out, size_t size)
 	struct store_state state;
 	store_state(node->store, &state);
 	snprintf(out, size, "%s, %s, seq %" PRIu64 ", %" PRIu64 " files",
-		 node_is_active(node) ? "active" : "passive", status_state(node), state.last_seq,
+		 roles_name(state.role), status_state(node), state.last_seq,
 		 state.files);
 }
 
@@ -268,19 +270,13 @@ static json_t *problems_json(struct node *node)
 	add_notes(node, problems, NOTE_DRIFT, "drift");
 	add_notes(node, problems, NOTE_SET, "set-too-large");
 	add_watch_problems(node, problems);
+	roles_add_problems(node->roles, problems);
 	troubles_add_problems(node, problems);
 	fingerprints_add_problems(node, problems);
 	return problems;
 }
 
 /* ---- the parts ------------------------------------------------------------------------------ */
-
-static const char *role_name(unsigned role)
-{
-	static const char *const names[] = {"unknown",	"active", "passive",
-					    "draining", "fenced", "split"};
-	return role < ARRAY_LEN(names) ? names[role] : "unknown";
-}
 
 /* How far behind: the age of what waits, or how long the last change took; unknown before the first
  * proof. */
@@ -302,7 +298,7 @@ static json_t *session_json(const struct node *node, const struct session *s)
 	return json_pack(
 		"{s:s, s:b, s:o, s:I, s:I, s:I, s:o, s:o, s:b, s:b, s:f, s:I, s:I}", "node",
 		s->peer, "connected", s->live, "role",
-		s->live ? json_string(role_name(s->peer_role)) : json_null(), "acked_seq",
+		s->live ? json_string(roles_name(s->peer_role)) : json_null(), "acked_seq",
 		(json_int_t)s->pending.acked_seq, "pending_changes", (json_int_t)s->pending.changes,
 		"pending_bytes", (json_int_t)s->pending.bytes, "lag_seconds", seconds_json(lag),
 		"rtt_ms", seconds_json(s->rtt_ms), "in_sync", session_is_in_sync(s), "reconciling",
@@ -449,7 +445,7 @@ json_t *status_json(struct node *node)
 	json_t *problems = problems_json(node);
 	json_t *out = json_pack(
 		"{s:s, s:s, s:s, s:I, s:o, s:s, s:I, s:s, s:I, s:I, s:o}", "node", conf->node,
-		"group", conf->group, "role", role_name(state.role), "epoch",
+		"group", conf->group, "role", roles_name(state.role), "epoch",
 		(json_int_t)(n_lineage ? lineage[n_lineage - 1].number : 0), "tree",
 		text_json(conf->tree), "state", status_state(node), "seq",
 		(json_int_t)state.last_seq, "digest", hash_hex(hex, state.digest), "files",

@@ -224,8 +224,13 @@ int store_claim_foreign(struct store *store, size_t *changed, struct err *err);
 
 /* A node was superseded: what it numbered above base_seq (of the first epoch that is not its own)
  * was never replicated. Live entries become ENTRY_FOREIGN with epoch 0 and seq 0, so that what
- * displaces them saves them first; deletions are forgotten. */
-int store_disown_above(struct store *store, uint64_t base_seq, size_t *changed, struct err *err);
+ * displaces them saves them first; deletions are forgotten.
+ * @param survivor  the same for whatever this peer has not acknowledged; NULL: only those above */
+int store_disown_above(struct store *store, uint64_t base_seq, const char *survivor,
+		       size_t *changed, struct err *err);
+/* The tree was proven equal to the active's at this seq: what is still ENTRY_FOREIGN is replicated
+ * content, and gets that seq and the epoch. */
+int store_own_foreign(struct store *store, uint64_t seq, size_t *changed, struct err *err);
 
 /* ---- the active: what a peer has ------------------------------------------------------------ */
 

@@ -104,10 +104,11 @@ extern const char store_schema[];
 	X(LINEAGE_CLEAR, "DELETE FROM lineage")                                                    \
 	X(LINEAGE_ADD, "INSERT INTO lineage(position,number,id,parent,base_seq,node,ends)"         \
 		       " VALUES(?1,?2,?3,?4,?5,?6,?7)")                                            \
-	X(HANDOVER_GET, "SELECT number,due,offered,offer_number,offer_id,offer_base,offer_digest"  \
-			" FROM handover")                                                          \
+	X(HANDOVER_GET, "SELECT number,due,offered,offer_number,offer_id,offer_base,offer_digest," \
+			"offer_node FROM handover")                                                \
 	X(HANDOVER_SET, "INSERT OR REPLACE INTO handover(one,number,due,offered,offer_number,"     \
-			"offer_id,offer_base,offer_digest) VALUES(1,?1,?2,?3,?4,?5,?6,?7)")        \
+			"offer_id,offer_base,offer_digest,offer_node)"                             \
+			" VALUES(1,?1,?2,?3,?4,?5,?6,?7,?8)")        \
 	X(REFUSAL_GET, "SELECT 1 FROM refusals WHERE id=?1")                                       \
 	X(REFUSAL_ADD, "INSERT OR IGNORE INTO refusals(id) VALUES(?1)")                            \
 	X(LEDGER_GET, "SELECT n,hash FROM ledger")                                                 \
@@ -134,6 +135,10 @@ extern const char store_schema[];
 	X(FOREIGN, "SELECT path FROM records WHERE (flags & 1)<>0 AND kind<>4"                     \
 		   " ORDER BY path LIMIT ?1")                                                      \
 	X(ABOVE, "SELECT path FROM records WHERE seq>?2 ORDER BY seq,path LIMIT ?1")               \
+	X(ABOVE_OR_UNACKED,                                                                        \
+	  "SELECT path FROM records WHERE seq>?2 OR (seq>0 AND NOT EXISTS(SELECT 1 FROM acked"     \
+	  " WHERE peer=?3 AND acked.path=records.path AND acked.seq=records.seq))"                 \
+	  " ORDER BY seq,path LIMIT ?1")                                                           \
 	X(PUT, "INSERT INTO records(" ENTRY_COLUMNS ",dead_at) VALUES(" ENTRY_PARAMETERS ",0)"     \
 	       " ON CONFLICT(path) DO UPDATE SET kind=?2,mode=?3,uid=?4,gid=?5,mtime_ns=?6,"       \
 	       "size=?7,hash=?8,target=?9,xattrs=?10,epoch=?11,seq=?12,inst_dev=?13,inst_ino=?14," \

@@ -3,6 +3,7 @@
 #include "agent/store/store_private.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 /* ---- the machine ------------------------------------------------------------------------------
@@ -23,6 +24,8 @@ static int read_machine(struct store *store, struct role_machine *out, struct er
 	column_fixed(s, 4, out->offer.id, WIRE_ID_LEN);
 	out->offer.base_seq = (uint64_t)sqlite3_column_int64(s, 5);
 	column_fixed(s, 6, out->offer.digest, HASH_LEN);
+	const char *node = (const char *)sqlite3_column_text(s, 7);
+	snprintf(out->offer.node, sizeof(out->offer.node), "%s", node ? node : "");
 	return 0;
 }
 
@@ -56,6 +59,7 @@ static int write_machine(struct txn *t, const struct role_machine *m, struct err
 	bind_bytes(s, 5, m->offer.id, WIRE_ID_LEN);
 	bind_int(s, 6, (int64_t)m->offer.base_seq);
 	bind_bytes(s, 7, m->offer.digest, HASH_LEN);
+	sqlite3_bind_text(s, 8, m->offer.node, -1, SQLITE_TRANSIENT);
 	return statement_run(s, err);
 }
 

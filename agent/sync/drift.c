@@ -347,6 +347,12 @@ uint64_t drift_count(const struct drift *d)
 	return noted > open ? noted : open;
 }
 
+bool drift_is_calm(const struct drift *d)
+{
+	return !d->held && !d->mending && drift_book_open(d->book) == 0 &&
+	       drift_book_next(d->book) > clock_mono_ms();
+}
+
 /* ---- closing ----------------------------------------------------------------------------------
  */
 

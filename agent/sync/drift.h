@@ -51,6 +51,8 @@ void drift_connected(struct drift *d); /* the active can be asked; what was aske
 
 /* Replicated paths known not to be as they should. */
 uint64_t drift_count(const struct drift *d);
+/* Nothing is being judged or mended, and nothing is due; what is only reported does not count. */
+bool drift_is_calm(const struct drift *d);
 void drift_close(struct drift *d);
 
 #endif

@@ -246,7 +246,7 @@ static void a_superseded_node_disowns_what_it_alone_numbered(void **state)
 		capture_file(f, path, 1);
 	}
 	capture_loss(f, "gone");
-	assert_ok(store_disown_above(f->store, 2, &changed, &f->err), &f->err);
+	assert_ok(store_disown_above(f->store, 2, NULL, &changed, &f->err), &f->err);
 	assert_int_equal(changed, 601);
 	struct store_state now;
 	store_state(f->store, &now);

@@ -1,0 +1,280 @@
+/* roles_force.c - what a person decides when the other side cannot be asked: failover, the exit of
+ * a giver whose heir is lost, and which side of a split goes on. Each is told first what is known
+ * to be lost by it. */
+#include "agent/node/roles_internal.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "agent/base/clock.h"
+#include "agent/base/log.h"
+#include "agent/base/quote.h"
+
+#define LOST_MAX 1000
+
+/* ---- what would be lost -----------------------------------------------------------------------
+ */
+
+static uint64_t announced_seq(const struct node *node)
+{
+	uint64_t seq = 0;
+	for (const struct session *s = node->sessions; s; s = s->next)
+		seq = s->theirs.last_seq > seq ? s->theirs.last_seq : seq;
+	return seq;
+}
+
+/* Seconds of the active's changes that may be nowhere here: until now, since it may live on. */
+static double at_risk_s(const struct node *node)
+{
+	if (node->recovery_boot_ns != 0)
+		return (double)(clock_boot_ns() - node->recovery_boot_ns) / 1e9;
+	if (node->recovery_ns != 0)
+		return (double)(clock_real_ns() - node->recovery_ns) / 1e9;
+	return -1;
+}
+
+static void add_lost(struct roles *roles, json_t *losses, json_t *lost)
+{
+	struct node *node = roles->node;
+	struct store_state state;
+	struct note *notes = NULL;
+	size_t n = 0;
+	store_state(node->store, &state);
+	uint64_t announced = announced_seq(node);
+	if (state.adopt || state.barrier_clock_ns == 0)
+		roles_add(losses, "first-sync: this node has never been equal to the active");
+	if (node->distrusted)
+		roles_add(losses,
+			  "unproven: this node's tree was not equal to the active's when it "
+			  "was compared last");
+	if (announced > state.last_seq)
+		roles_add(losses,
+			  "missing: changes up to %" PRIu64 " were announced and %" PRIu64
+			  " is the last that is here",
+			  announced, state.last_seq);
+	for (const struct session *s = node->sessions; s; s = s->next) {
+		for (size_t i = 0; i < s->n_unanswered && json_array_size(lost) < LOST_MAX; i++)
+			json_array_append_new(lost, control_path(s->unanswered[i]));
+		if (s->have_theirs && s->theirs.held > 0)
+			roles_add(losses,
+				  "held: %" PRIu32 " paths were held back on %s: their last good "
+				  "version is here",
+				  s->theirs.held, s->peer);
+	}
+	if (json_array_size(lost) > 0)
+		roles_add(losses, "missing: %zu paths had begun to arrive and are not here",
+			  json_array_size(lost));
+	store_notes(node->store, NOTE_DRIFT, &notes, &n, NULL);
+	if (n > 0)
+		roles_add(losses, "drift: %zu paths were changed here by somebody else", n);
+	notes_free(notes, n);
+}
+
+/* ---- whether ----------------------------------------------------------------------------------
+ */
+
+static void add_obstacles(struct roles *roles, json_t *list)
+{
+	struct node *node = roles->node;
+	struct store_state state;
+	store_state(node->store, &state);
+	if (!node_is_healthy(node))
+		roles_add(list, "unhealthy: a directory of the tree is not there");
+	for (const struct session *s = node->sessions; s; s = s->next) {
+		if (!s->live)
+			continue;
+		if (s->receiver)
+			roles_add(list,
+				  "active-connected: %s is active and connected: `artifact-sync "
+				  "reverse' hands over without loss",
+				  s->peer);
+		else if (s->have_theirs && s->theirs.last_seq > state.last_seq)
+			roles_add(list,
+				  "not-the-newest: %s has changes up to %" PRIu64 ", this node "
+				  "up to %" PRIu64 ": run it there",
+				  s->peer, s->theirs.last_seq, state.last_seq);
+	}
+}
+
+static void answer(struct roles *roles, struct control_call *call, enum exit_code code,
+		   const char *outcome, json_t *reasons, json_t *lost)
+{
+	struct node *node = roles->node;
+	struct store_state state;
+	char hex[HASH_HEX_MAX], when[CLOCK_TEXT_MAX];
+	double risk = at_risk_s(node);
+	store_state(node->store, &state);
+	control_done(call, code,
+		     json_pack("{s:s, s:s, s:s, s:b, s:o, s:o, s:[], s:f, s:I, s:I, s:s, s:o, s:o}",
+			       "outcome", outcome, "node", node->conf->node, "role",
+			       roles_name(roles->machine.role), "failover", true, "reasons",
+			       reasons, "lost", lost, "timeline", "seconds", 0.0, "seq",
+			       (json_int_t)state.last_seq, "announced_seq",
+			       (json_int_t)announced_seq(node), "digest",
+			       hash_hex(hex, state.digest), "recovery_point",
+			       node->recovery_ns ? json_string(clock_text(when, node->recovery_ns))
+						 : json_null(),
+			       "seconds_at_risk", risk < 0 ? json_null() : json_real(risk)));
+}
+
+/* The giver's own exit: the heir may have taken; the lineages would say so, as a split. */
+static void leave_offering(struct roles *roles, struct control_call *call, const json_t *args)
+{
+	struct role_input in = {.event = ROLE_EVENT_FAILOVER};
+	struct store_state state;
+	json_t *reasons = json_array();
+	if (!json_is_true(json_object_get(args, "accept_data_loss")) ||
+	    json_is_true(json_object_get(args, "dry_run"))) {
+		roles_add(reasons,
+			  "offered: %s may have taken epoch %" PRIu64 " over and act already; "
+			  "--accept-data-loss goes on here all the same, and that is a split then",
+			  roles->machine.offer.node, roles->machine.offer.number);
+		answer(roles, call, EXIT_REFUSED, "refused", reasons, json_array());
+		return;
+	}
+	json_decref(reasons);
+	roles_take_args(roles, call, args);
+	roles->attempt.failover = true;
+	roles_new_offer(roles, &in.offer, roles->node->conf->node);
+	store_state(roles->node->store, &state);
+	in.offer.base_seq = state.last_seq;
+	memcpy(in.offer.digest, state.digest, sizeof(in.offer.digest));
+	roles_push(roles, &in, "");
+}
+
+void roles_failover_request(struct roles *roles, struct control_call *call, const json_t *args)
+{
+	bool dry_run = json_is_true(json_object_get(args, "dry_run"));
+	bool accept = json_is_true(json_object_get(args, "accept_data_loss"));
+	if (roles->machine.phase == ROLE_OFFERING) {
+		leave_offering(roles, call, args);
+		return;
+	}
+	json_t *obstacles = json_array(), *losses = json_array(), *lost = json_array();
+	if (roles->machine.role != WIRE_ROLE_PASSIVE)
+		roles_add(obstacles, "role: failover is for a passive node, and this one is %s",
+			  roles_name(roles->machine.role));
+	add_obstacles(roles, obstacles);
+	add_lost(roles, losses, lost);
+	bool refused = json_array_size(obstacles) > 0 || (json_array_size(losses) > 0 && !accept);
+	json_array_extend(obstacles, losses);
+	if (refused || dry_run) {
+		json_decref(losses);
+		answer(roles, call, refused ? EXIT_REFUSED : EXIT_DONE,
+		       refused ? "refused" : "possible", obstacles, lost);
+		return;
+	}
+	json_decref(obstacles);
+	roles_take_args(roles, call, args);
+	struct attempt *a = &roles->attempt;
+	a->failover = true;
+	a->at_risk_s = at_risk_s(roles->node);
+	json_array_extend(a->lost, lost);
+	json_array_extend(a->reasons, losses);
+	json_decref(lost);
+	json_decref(losses);
+	for (const struct session *s = roles->node->sessions; s; s = s->next)
+		snprintf(a->from, sizeof(a->from), "%s", s->peer);
+	roles_look(roles, true);
+	roles_advance(roles);
+}
+
+/* ---- once the tree is known -------------------------------------------------------------------
+ */
+
+/* A batch that is journaled is in the tree, whole, before this node acts. */
+struct settle_job {
+	struct job job;
+	struct roles *roles;
+	int result;
+	struct err err;
+};
+
+static void settle_work(struct job *job)
+{
+	struct settle_job *s = container_of(job, struct settle_job, job);
+	s->result = commit_enter(&s->roles->node->commit, &s->err);
+	if (s->result == 0)
+		commit_leave(&s->roles->node->commit);
+}
+
+static void settle_done(struct job *job)
+{
+	struct settle_job *s = container_of(job, struct settle_job, job);
+	struct roles *roles = s->roles;
+	struct role_input in = {.event = ROLE_EVENT_FAILOVER};
+	struct store_state state;
+	int result = s->result;
+	struct err err = s->err;
+	free(s);
+	node_closed_one(roles->node);
+	if (roles->stopping)
+		return;
+	if (result < 0) {
+		roles_reason(roles, EXIT_NO,
+			     "what had begun to arrive could not be settled: %.200s", err.msg);
+		roles_looked(roles);
+		roles_tell(roles, EXIT_NO, NULL);
+		return;
+	}
+	roles_new_offer(roles, &in.offer, roles->node->conf->node);
+	store_state(roles->node->store, &state);
+	uint64_t announced = announced_seq(roles->node);
+	in.offer.base_seq = announced > state.last_seq ? announced : state.last_seq;
+	memcpy(in.offer.digest, state.digest, sizeof(in.offer.digest));
+	roles_push(roles, &in, "");
+}
+
+void roles_failover_looked(struct roles *roles, bool clean, const char *why)
+{
+	if (!clean) {
+		roles_reason(roles, EXIT_REFUSED, "%s", why);
+		roles_looked(roles);
+		roles_tell(roles, EXIT_REFUSED, NULL);
+		return;
+	}
+	struct settle_job *s = x_calloc(1, sizeof(*s));
+	s->roles = roles;
+	roles->node->closing++;
+	job_start(&roles->node->loop, &s->job, settle_work, settle_done);
+}
+
+/* ---- split --------------------------------------------------------------------------------------
+ */
+
+void roles_resolve_request(struct roles *roles, struct control_call *call, const json_t *args)
+{
+	const char *keep = json_string_value(json_object_get(args, "keep"));
+	const char *self = roles->node->conf->node;
+	struct role_input in = {.event = ROLE_EVENT_KEEP_US};
+	struct store_state state;
+	json_t *reasons = json_array();
+	enum exit_code code = EXIT_REFUSED;
+	if (roles->machine.role != WIRE_ROLE_SPLIT)
+		roles_add(reasons, "not-split: this node is %s: there is nothing to decide",
+			  roles_name(roles->machine.role));
+	else if (!keep || strcmp(keep, self) != 0)
+		roles_add(reasons, "elsewhere: run `artifact-sync resolve --keep %s' on %s",
+			  keep ? keep : "NODE", keep ? keep : "NODE");
+	else if (!roles->have_fork) {
+		roles_add(reasons, "unknown: the other side of the split has not been met since "
+				   "this agent started");
+		code = EXIT_UNREACHABLE;
+	}
+	if (json_array_size(reasons) > 0) {
+		answer(roles, call, code, "refused", reasons, json_array());
+		return;
+	}
+	json_decref(reasons);
+	roles_take_args(roles, call, args);
+	roles->attempt.resolve = true;
+	snprintf(roles->attempt.from, sizeof(roles->attempt.from), "%s", roles->fork_node);
+	snprintf(roles->partner, sizeof(roles->partner), "%s", roles->fork_node);
+	roles_new_offer(roles, &in.offer, self);
+	store_state(roles->node->store, &state);
+	/* What the other numbered is not given again. */
+	in.offer.base_seq = roles->fork_seq > state.last_seq ? roles->fork_seq : state.last_seq;
+	memcpy(in.offer.digest, state.digest, sizeof(in.offer.digest));
+	roles_push(roles, &in, "");
+}

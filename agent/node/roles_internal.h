@@ -1,0 +1,186 @@
+/* roles_internal.h - shared by roles*.c; nobody else includes it. Thread: the loop, except where
+ * marked. */
+#ifndef NODE_ROLES_INTERNAL_H
+#define NODE_ROLES_INTERNAL_H
+
+#include "agent/node/node_internal.h"
+#include "agent/node/roles.h"
+#include "agent/ops/hooks.h"
+#include "agent/sync/job.h"
+#include "protocol/messages.h"
+#include "protocol/role.h"
+
+#define MODULE_ROLE "role"
+#define ROLE_DEADLINE_S 120	   /* of a reverse whose command says nothing else */
+#define ROLE_DEADLINE_MAX_S 604800 /* a week */
+#define ROLE_TEXT_MAX 512
+
+/* An event that waits for its turn. */
+struct role_event_item {
+	struct role_event_item *next;
+	struct role_input in;
+	char peer[WIRE_NAME_MAX + 1]; /* who said it; "" when nobody did */
+};
+
+/* The attempt under way on this node, typed here or at the other side; also what the ledger and
+ * the command are told of it in the end. */
+struct attempt {
+	struct control_call *call; /* NULL: typed at the other side, or the command is gone */
+	bool typed_here, planned, failover, resolve, accept_loss;
+	bool asked;   /* PLEASE was sent and not answered yet */
+	bool over;    /* the person was answered */
+	bool counted; /* the deadline has passed */
+	uint64_t began_ms, deadline_ms;
+	char reason[WIRE_TEXT_MAX + 1];
+	char operator[WIRE_NAME_MAX + 1];
+	char from[WIRE_NAME_MAX + 1]; /* who was active before */
+	enum exit_code code;	      /* when it does not come about */
+	json_t *timeline, *lost, *reasons;
+	int64_t recovery_ns;
+	double at_risk_s; /* < 0: unknown */
+	/* an answer that waits until the last scan of the former active has ended */
+	bool waits_for_scan;
+	uint64_t scan_since_ms;
+	int64_t switched_ns;
+};
+
+enum settle_phase {
+	SETTLE_NOT,
+	SETTLE_FENCE, /* the watcher hands over what it has; a scan walks the tree */
+	SETTLE_INDEX, /* until that is indexed */
+	SETTLE_STOP,  /* nothing new is begun; what workers have comes back */
+	SETTLE_PEERS, /* until it is acknowledged and a barrier has matched */
+	LOOK_SCAN,    /* the heir, and a failover: the same on the passive */
+	LOOK_MEND,
+	LOOK_CLOSE,	/* until what is known of the giver is stored */
+	COMPARE_SCAN,	/* a superseded node: what is in its tree */
+	COMPARE_REJOIN, /* until a barrier has matched */
+};
+
+struct settle {
+	enum settle_phase phase;
+	uint64_t began_ms, nonce, fenced_ms, open_since_ms;
+	bool for_failover;
+};
+
+/* What a worker makes durable. */
+struct role_store_job {
+	struct job job;
+	struct roles *roles;
+	enum role_action action;
+	struct role_machine machine;
+	struct epoch_entry epoch;
+	bool begins;		 /* the epoch is this node's own */
+	struct role_offer offer; /* a refusal */
+	bool cut;		 /* the fork is given up first */
+	size_t cut_to;
+	const char *peers[CONF_PEERS_MAX]; /* whose positions are not known any more; borrowed */
+	size_t n_peers;
+	int result;
+	struct err err;
+};
+
+struct roles {
+	struct node *node;
+	struct hooks *hooks;
+	struct role_machine machine;
+	struct role_event_item *events, **last_event;
+	struct role_output output; /* of the step whose actions are being carried out */
+	size_t at;
+	enum role_event event;	      /* that led to it */
+	char peer[WIRE_NAME_MAX + 1]; /* who said it */
+	bool carrying;		      /* an action is on a worker */
+	bool started, stopping, stepping;
+	char partner[WIRE_NAME_MAX + 1]; /* giver: the heir. Heir: the giver */
+	char word[WIRE_TEXT_MAX + 1];	 /* the sentence of the next word that is sent */
+	uint8_t word_flags;
+	/* hooks */
+	enum role_action hook; /* the last one asked for; NONE: it was answered */
+	unsigned hooks_waiting;
+	bool hook_failed;
+	char hook_text[320];
+	char hook_facts_reason[24];
+	uint64_t hook_again_ms, hook_wait_ms;
+	struct settle settle;
+	bool releasing;	 /* the intake is free although the role drains */
+	bool frozen;	 /* nothing may get a seq */
+	bool rejoinable; /* superseded, and the tree has been looked at */
+	bool switching;	 /* the role changes in a moment */
+	struct attempt attempt;
+	uv_timer_t timer; /* the deadline, and everything that is looked at again */
+	bool timer_open;
+	long step; /* actions so far: for tests that end the agent before one */
+	/* a split */
+	bool have_fork;
+	uint8_t fork_end[WIRE_ID_LEN]; /* the last epoch of the other's */
+	uint64_t fork_number, fork_seq;
+	char fork_node[WIRE_NAME_MAX + 1];
+	bool cut;
+	size_t cut_to;
+	uint64_t seen_seq; /* greatest seq that a giver has announced in this run */
+	bool ledger_running, ledger_again;
+};
+
+/* roles.c */
+void roles_push(struct roles *roles, const struct role_input *in, const char *peer);
+void roles_push_event(struct roles *roles, enum role_event event);
+void roles_run(struct roles *roles);
+void roles_new_offer(const struct roles *roles, struct role_offer *out, const char *heir);
+uint64_t roles_time_left_ms(const struct roles *roles); /* of the attempt; UINT64_MAX: none */
+void roles_set_timer(struct roles *roles, uint64_t ms); /* at the latest then */
+void roles_die(struct roles *roles, const char *what, const struct err *err);
+
+/* roles_words.c */
+void roles_send(struct roles *roles, enum role_action action);
+void roles_send_word(struct session *s, uint8_t word, const struct role_offer *offer, uint8_t flags,
+		     uint32_t deadline_ms, const char *text);
+void roles_say(struct roles *roles, uint8_t flags, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* roles_settle.c */
+void roles_settle(struct roles *roles);
+void roles_look(struct roles *roles, bool for_failover);
+void roles_compare(struct roles *roles);
+void roles_settle_advance(struct roles *roles);
+void roles_looked(struct roles *roles); /* the look led to nothing: the guard begins again */
+
+/* roles_switch.c */
+void roles_switch(struct roles *roles);
+void roles_stop_sessions(struct roles *roles, const char *why);
+void roles_resume_sessions(struct roles *roles);
+void roles_apply_hold(struct roles *roles);
+
+/* roles_check.c. @return an array of sentences; empty: nothing stands in the way */
+json_t *roles_obstacles(struct roles *roles, const struct session *heir, bool accept_loss);
+json_t *roles_heir_obstacles(struct roles *roles, const struct session *giver);
+void roles_session_obstacles(json_t *list, const struct session *s);
+void roles_add(json_t *list, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void roles_join(char *out, size_t size, const json_t *list); /* for a word: sentences in one */
+
+/* roles_force.c */
+void roles_failover_request(struct roles *roles, struct control_call *call, const json_t *args);
+void roles_failover_looked(struct roles *roles, bool clean, const char *why);
+void roles_resolve_request(struct roles *roles, struct control_call *call, const json_t *args);
+
+/* roles_requests.c */
+struct session *roles_session(const struct roles *roles, const char *peer); /* live, or NULL */
+bool roles_please(struct session *s, const struct wire_handover *m);
+void roles_begin(struct roles *roles, struct session *heir);
+void roles_take_args(struct roles *roles, struct control_call *call, const json_t *args);
+
+/* roles_report.c */
+void roles_attempt_begin(struct roles *roles);
+void roles_note_phase(struct roles *roles);
+void roles_reason(struct roles *roles, enum exit_code code, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+void roles_tell(struct roles *roles, enum exit_code code, const char *outcome);
+void roles_done(struct roles *roles);
+void roles_report_advance(struct roles *roles);
+void roles_attempt_release(struct roles *roles);
+
+/* roles_ledger.c */
+void roles_ledger_write(struct roles *roles);
+bool roles_ledger_request(struct roles *roles, struct control_call *call, const json_t *args,
+			  const char *verb);
+
+#endif

@@ -1,0 +1,277 @@
+/* roles_requests.c - `reverse', typed on either side: checks, then the machine begins; or the
+ * active is asked to. */
+#include "agent/node/roles_internal.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "agent/base/clock.h"
+#include "agent/base/log.h"
+#include "agent/base/quote.h"
+
+struct session *roles_session(const struct roles *roles, const char *peer)
+{
+	for (struct session *s = roles->node->sessions; s; s = s->next) {
+		if (s->live && s->link && strcmp(s->peer, peer) == 0)
+			return s;
+	}
+	return NULL;
+}
+
+static bool flag(const json_t *args, const char *key)
+{
+	return json_is_true(json_object_get(args, key));
+}
+
+static const char *text_of(const json_t *args, const char *key)
+{
+	const char *text = json_string_value(json_object_get(args, key));
+	return text ? text : "";
+}
+
+/* A new attempt, typed here. */
+void roles_take_args(struct roles *roles, struct control_call *call, const json_t *args)
+{
+	struct attempt *a = &roles->attempt;
+	const json_t *timeout = json_object_get(args, "timeout_s");
+	double seconds = json_is_number(timeout) ? json_number_value(timeout) : ROLE_DEADLINE_S;
+	roles_attempt_begin(roles);
+	a->typed_here = true;
+	a->call = call;
+	control_call_set_data(call, &a->call);
+	if (!(seconds > 0) || seconds > ROLE_DEADLINE_MAX_S)
+		seconds = ROLE_DEADLINE_MAX_S;
+	a->deadline_ms = a->began_ms + (uint64_t)(seconds * 1000);
+	a->accept_loss = flag(args, "accept_data_loss");
+	snprintf(a->reason, sizeof(a->reason), "%.*s", WIRE_TEXT_MAX, text_of(args, "reason"));
+	snprintf(a->operator, sizeof(a->operator), "%.*s", WIRE_NAME_MAX,
+		 text_of(args, "operator"));
+}
+
+/* ---- whether ----------------------------------------------------------------------------------
+ */
+
+static bool is_busy(const struct roles *roles)
+{
+	return roles->machine.phase != ROLE_RESTING || roles->carrying || roles->events ||
+	       !roles->attempt.over || roles->settle.phase != SETTLE_NOT;
+}
+
+static json_t *refusal(const struct roles *roles, const char *outcome, json_t *reasons)
+{
+	return json_pack("{s:s, s:s, s:s, s:o, s:[], s:[], s:f}", "outcome", outcome, "node",
+			 roles->node->conf->node, "role", roles_name(roles->machine.role),
+			 "reasons", reasons, "lost", "timeline", "seconds", 0.0);
+}
+
+static void refuse(struct roles *roles, struct control_call *call, enum exit_code code,
+		   const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+static void refuse(struct roles *roles, struct control_call *call, enum exit_code code,
+		   const char *fmt, ...)
+{
+	char text[ROLE_TEXT_MAX];
+	va_list ap;
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	json_t *reasons = json_array();
+	json_array_append_new(reasons, control_text(text));
+	control_done(call, code,
+		     refusal(roles, code == EXIT_REFUSED ? "refused" : "failed", reasons));
+}
+
+/* Who is to take over: the one that was named, or the only one that can. */
+static struct session *find_heir(struct roles *roles, const char *named, size_t *n)
+{
+	struct session *heir = NULL;
+	*n = 0;
+	for (struct session *s = roles->node->sessions; s; s = s->next) {
+		bool can = s->live && s->link && s->peer_role == WIRE_ROLE_PASSIVE;
+		if (!can || (*named && strcmp(s->peer, named) != 0))
+			continue;
+		heir = s;
+		(*n)++;
+	}
+	return heir;
+}
+
+static struct session *find_giver(struct roles *roles)
+{
+	for (struct session *s = roles->node->sessions; s; s = s->next) {
+		if (s->live && s->link && s->receiver)
+			return s;
+	}
+	return NULL;
+}
+
+/* ---- the estimate of --dry-run ----------------------------------------------------------------
+ */
+
+static void answer_dry_run(struct roles *roles, struct control_call *call, const struct session *s,
+			   json_t *obstacles, bool wait_known)
+{
+	struct intake_counts counts = {0};
+	struct store_state state;
+	bool clear = json_array_size(obstacles) == 0;
+	store_state(roles->node->store, &state);
+	if (roles->node->intake)
+		intake_counts(roles->node->intake, &counts);
+	double rtt_s = s->rtt_ms < 0 ? 0 : s->rtt_ms / 1000.0;
+	double scan_s = (double)(counts.scanned_ms - counts.scan_begun_ms) / 1000.0;
+	json_t *out = refusal(roles, clear ? "possible" : "refused", obstacles);
+	json_object_set_new(out, "dry_run", json_true());
+	json_object_set_new(out, "heir",
+			    json_string(wait_known ? s->peer : roles->node->conf->node));
+	json_object_set_new(out, "estimate_seconds",
+			    json_real(10 * rtt_s + 3 * scan_s + 0.2 +
+				      (s->rate > 1 ? (double)s->pending.bytes / s->rate : 0)));
+	json_object_set_new(out, "pending_changes", json_integer((json_int_t)s->pending.changes));
+	json_object_set_new(out, "pending_bytes", json_integer((json_int_t)s->pending.bytes));
+	json_object_set_new(out, "files", json_integer((json_int_t)state.files));
+	control_done(call, clear ? EXIT_DONE : EXIT_REFUSED, out);
+}
+
+/* ---- typed on the active ----------------------------------------------------------------------
+ */
+
+void roles_begin(struct roles *roles, struct session *heir)
+{
+	struct role_input in = {.event = ROLE_EVENT_REVERSE};
+	roles->attempt.planned = true;
+	snprintf(roles->partner, sizeof(roles->partner), "%s", heir->peer);
+	roles_new_offer(roles, &in.offer, heir->peer);
+	roles_push(roles, &in, "");
+	roles_advance(roles);
+}
+
+static void reverse_active(struct roles *roles, struct control_call *call, const json_t *args)
+{
+	size_t n;
+	bool accept = flag(args, "accept_data_loss");
+	struct session *heir = find_heir(roles, text_of(args, "to"), &n);
+	if (n > 1) {
+		refuse(roles, call, EXIT_REFUSED, "%zu nodes could take over: name one with --to",
+		       n);
+		return;
+	}
+	if (!heir) {
+		refuse(roles, call, EXIT_UNREACHABLE,
+		       "no passive node is connected that could take over: `artifact-sync status'");
+		return;
+	}
+	json_t *obstacles = roles_obstacles(roles, heir, accept);
+	if (flag(args, "dry_run")) {
+		answer_dry_run(roles, call, heir, obstacles, true);
+		return;
+	}
+	if (json_array_size(obstacles) > 0) {
+		control_done(call, EXIT_REFUSED, refusal(roles, "refused", obstacles));
+		return;
+	}
+	json_decref(obstacles);
+	roles_take_args(roles, call, args);
+	roles_begin(roles, heir);
+}
+
+/* ---- typed on the passive ---------------------------------------------------------------------
+ */
+
+static void reverse_passive(struct roles *roles, struct control_call *call, const json_t *args)
+{
+	struct attempt *a = &roles->attempt;
+	struct session *giver = find_giver(roles);
+	if (!giver) {
+		refuse(roles, call, EXIT_UNREACHABLE,
+		       "the active node is not connected; if it is lost: `artifact-sync reverse "
+		       "--failover'");
+		return;
+	}
+	json_t *obstacles = roles_heir_obstacles(roles, giver);
+	roles_session_obstacles(obstacles, giver);
+	if (flag(args, "dry_run")) {
+		answer_dry_run(roles, call, giver, obstacles, false);
+		return;
+	}
+	if (json_array_size(obstacles) > 0) {
+		control_done(call, EXIT_REFUSED, refusal(roles, "refused", obstacles));
+		return;
+	}
+	json_decref(obstacles);
+	roles_take_args(roles, call, args);
+	a->asked = true;
+	snprintf(a->from, sizeof(a->from), "%s", giver->peer);
+	snprintf(roles->partner, sizeof(roles->partner), "%s", giver->peer);
+	roles_send_word(giver, HANDOVER_PLEASE, NULL, a->accept_loss ? HANDOVER_ACCEPT_LOSS : 0,
+			(uint32_t)roles_time_left_ms(roles), a->reason);
+	roles_advance(roles);
+}
+
+/* The other side of it. What stands in the way is said; nothing was begun. */
+bool roles_please(struct session *s, const struct wire_handover *m)
+{
+	struct roles *roles = s->node->roles;
+	char text[WIRE_TEXT_MAX + 1];
+	struct role_offer none;
+	bool accept = (m->flags & HANDOVER_ACCEPT_LOSS) != 0;
+	json_t *obstacles = is_busy(roles) || roles->machine.role != WIRE_ROLE_ACTIVE
+				    ? json_pack("[s]", "another change of roles is under way")
+				    : roles_obstacles(roles, s, accept);
+	if (json_array_size(obstacles) > 0) {
+		roles_join(text, sizeof(text), obstacles);
+		roles_new_offer(roles, &none, s->peer);
+		roles_send_word(s, HANDOVER_ABORT, &none, HANDOVER_BY_RULE, 0, text);
+		json_decref(obstacles);
+		return false;
+	}
+	json_decref(obstacles);
+	roles_attempt_begin(roles);
+	struct attempt *a = &roles->attempt;
+	a->accept_loss = accept;
+	a->deadline_ms =
+		a->began_ms + (m->deadline_ms ? m->deadline_ms : 1000ull * ROLE_DEADLINE_S);
+	snprintf(a->reason, sizeof(a->reason), "%s", m->text);
+	roles_begin(roles, s);
+	return true;
+}
+
+/* ---- commands ---------------------------------------------------------------------------------
+ */
+
+static void reverse(struct roles *roles, struct control_call *call, const json_t *args)
+{
+	bool failover = flag(args, "failover");
+	if (!roles->node->intake || !roles->started) {
+		refuse(roles, call, EXIT_NO, "the agent is not ready yet: `artifact-sync status'");
+		return;
+	}
+	bool offering = roles->machine.phase == ROLE_OFFERING && roles->attempt.over;
+	if (is_busy(roles) && !(failover && offering)) {
+		refuse(roles, call, EXIT_REFUSED, "another change of roles is under way (%s)",
+		       role_phase_name(roles->machine.phase));
+		return;
+	}
+	if (failover)
+		roles_failover_request(roles, call, args);
+	else if (roles->machine.role == WIRE_ROLE_ACTIVE)
+		reverse_active(roles, call, args);
+	else if (roles->machine.role == WIRE_ROLE_PASSIVE)
+		reverse_passive(roles, call, args);
+	else
+		refuse(roles, call, EXIT_REFUSED,
+		       "this node is %s: `artifact-sync status' says why",
+		       roles_name(roles->machine.role));
+}
+
+bool roles_request(struct roles *roles, struct control_call *call, const char *verb,
+		   const json_t *args)
+{
+	if (strcmp(verb, "reverse") == 0)
+		reverse(roles, call, args);
+	else if (strcmp(verb, "resolve") == 0)
+		roles_resolve_request(roles, call, args);
+	else
+		return roles_ledger_request(roles, call, args, verb);
+	return true;
+}

@@ -1,0 +1,43 @@
+"""The way of a change of roles, in short: a planned reverse from either side and back, a handover that
+is cut, a failover with its rejoin, a split with its end."""
+
+import json
+
+import trees
+from harness import DONE, NO, REFUSED, UNREACHABLE
+from waiting import wait_until
+
+
+def reverse(node, *options):
+    return node.cli("reverse", "--yes", "--json", *options, timeout=90)
+
+
+def roles(pair):
+    return {node.name: node.status()["role"] for node in pair.nodes}
+
+
+def settle(pair, active):
+    """One is active, the other passive, both in sync; harness names follow."""
+    passive = next(node for node in pair.nodes if node is not active)
+    active.wait_for("is active and in sync", lambda s: s["role"] == "active" and s["state"] == "in_sync", 60)
+    passive.wait_for("is passive and in sync", lambda s: s["role"] == "passive" and s["state"] == "in_sync", 60)
+    pair.active, pair.passive = active, passive
+
+
+def test_there_and_back(pair):
+    a, b = pair.nodes
+    (a.tree / "one").write_text("1")
+    pair.converge()
+    for number, (asked, old, new) in enumerate(((a, a, b), (a, b, a), (a, a, b)), 2):
+        answer = reverse(asked)
+        assert answer.exit == DONE, f"{answer!r}\n{pair.report()}"
+        told = answer.json
+        assert (told["outcome"], told["active"], told["epoch"], told["lost"]) == ("done", new.name, number, [])
+        settle(pair, new)
+        (new.tree / f"epoch {number}").write_text(new.name)
+        (new.tree / "one").write_text(f"changed in {number}")
+        pair.converge()
+        assert [n.status()["salvage"] for n in pair.nodes] == [0, 0]
+    for node in pair.nodes:
+        assert node.cli("ledger", "verify").exit == DONE
+        assert [e["epoch"] for e in node.cli("ledger", "--json").json["entries"]] == [2, 3, 4]
