@@ -413,8 +413,9 @@ enum handover_word {
 	HANDOVER_ASK = 10,    /* giver: did you take it? */
 	HANDOVER_ABORT = 11,  /* giver: forget it; all is as before */
 	HANDOVER_PLEASE = 12, /* heir: a person here asks you to hand over to me */
+	HANDOVER_ENDED = 13,  /* either: my after-hook has ended; text when it did not end well */
 };
-#define HANDOVER_WORD_MAX HANDOVER_PLEASE
+#define HANDOVER_WORD_MAX HANDOVER_ENDED
 #define HANDOVER_ACCEPT_LOSS 0x01 /* PLEASE: with held paths, too */
 #define HANDOVER_BY_RULE 0x02	  /* UNREADY, UNCHECKED, ABORT: a safety rule says no */
 #define HANDOVER_LATE 0x04	  /* UNREADY, ABORT: the person's time is up */

@@ -465,6 +465,18 @@ static int complete_input(struct roles *roles, struct role_input *in, struct err
 	return r;
 }
 
+/* What a person asked for, and what something that came before it has made impossible. */
+static void tell_overtaken(struct roles *roles)
+{
+	bool asked = roles->event == ROLE_EVENT_REVERSE || roles->event == ROLE_EVENT_FAILOVER ||
+		     roles->event == ROLE_EVENT_KEEP_US;
+	if (!asked)
+		return;
+	roles_reason(roles, EXIT_REFUSED, "this node is %s by now (%s)",
+		     roles_name(roles->machine.role), role_phase_name(roles->machine.phase));
+	roles_tell(roles, EXIT_REFUSED, NULL);
+}
+
 static void take_event(struct roles *roles)
 {
 	struct role_event_item *item = roles->events;
@@ -489,6 +501,7 @@ static void take_event(struct roles *roles)
 			  role_event_name(roles->event), roles->peer, roles_name(before.role),
 			  role_phase_name(before.phase));
 		roles->at = ROLE_ACTIONS_MAX;
+		tell_overtaken(roles);
 		return;
 	}
 	follow(roles, &before);

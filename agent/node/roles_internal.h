@@ -39,7 +39,7 @@ struct attempt {
 	int64_t recovery_ns;
 	double at_risk_s; /* < 0: unknown */
 	/* an answer that waits until the last scan of the former active has ended */
-	bool waits_for_scan;
+	bool waits_for_scan, waits_for_partner;
 	uint64_t scan_since_ms;
 	int64_t switched_ns;
 };
@@ -101,8 +101,10 @@ struct roles {
 	char hook_text[320];
 	char hook_facts_reason[24];
 	uint64_t hook_again_ms, hook_wait_ms;
+	bool partner_ended;		 /* its after-hook of this attempt has */
+	bool ended_owed;		 /* the partner is to be told of ours */
+	char ended[WIRE_TEXT_MAX + 1];	 /* "" when it ended well */
 	struct settle settle;
-	bool releasing;	 /* the intake is free although the role drains */
 	bool frozen;	 /* nothing may get a seq */
 	bool rejoinable; /* superseded, and the tree has been looked at */
 	bool switching;	 /* the role changes in a moment */
@@ -134,6 +136,7 @@ void roles_die(struct roles *roles, const char *what, const struct err *err);
 void roles_send(struct roles *roles, enum role_action action);
 void roles_send_word(struct session *s, uint8_t word, const struct role_offer *offer, uint8_t flags,
 		     uint32_t deadline_ms, const char *text);
+void roles_send_ended(struct roles *roles); /* when the partner can be told */
 void roles_say(struct roles *roles, uint8_t flags, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 

@@ -19,6 +19,7 @@ void roles_attempt_release(struct roles *roles)
 	json_decref(a->lost);
 	json_decref(a->reasons);
 	*a = (struct attempt){.over = true, .at_risk_s = -1};
+	roles->partner_ended = false;
 }
 
 /* On the active: the oldest of what its peers have proven. */
@@ -180,11 +181,11 @@ static void name_who_may_follow(struct roles *roles)
 static void finish(struct roles *roles)
 {
 	struct node *node = roles->node;
-	if (roles->attempt.waits_for_scan) {
-		roles->attempt.waits_for_scan = false;
+	if (roles->machine.role == WIRE_ROLE_PASSIVE && roles->attempt.planned) {
 		name_divergence(roles);
 		node->commit.salvage_why = "drift";
-		drift_guard_configure(node);
+		if (node->drift)
+			drift_set_salvage_why(node->drift, "drift");
 	}
 	name_who_may_follow(roles);
 	roles_ledger_write(roles);
@@ -206,10 +207,36 @@ void roles_done(struct roles *roles)
 		drift_guard_barrier(node, true);
 		roles_attempt_begin(roles); /* for the ledger: what it rejoined */
 	}
+	roles->ended_owed = a->planned;
+	snprintf(roles->ended, sizeof(roles->ended), "%.230s",
+		 roles->hook_failed ? roles->hook_text : "");
+	roles_send_ended(roles);
 	a->waits_for_scan = roles->machine.role == WIRE_ROLE_PASSIVE && a->planned && !a->over;
-	if (!a->waits_for_scan)
+	a->waits_for_partner = a->planned && a->typed_here && !a->over;
+	if (!a->waits_for_scan && !a->waits_for_partner)
 		finish(roles);
 	roles_advance(roles);
+}
+
+/* It has come about: what is still waited for are facts that the person wants to hear. */
+static void advance_done(struct roles *roles)
+{
+	struct attempt *a = &roles->attempt;
+	const char *self = roles->node->conf->node;
+	a->waits_for_scan &= !tree_is_looked_at(roles);
+	a->waits_for_partner &= !roles->partner_ended;
+	if (a->counted && a->waits_for_scan)
+		roles_reason(roles, EXIT_DONE,
+			     "the last look at the tree of %s has not ended: what it finds goes to "
+			     "the salvage",
+			     self);
+	if (a->counted && a->waits_for_partner)
+		roles_reason(roles, EXIT_DONE, "the hook after the change has not ended on %s yet",
+			     roles->partner);
+	if (a->counted || (!a->waits_for_scan && !a->waits_for_partner))
+		finish(roles);
+	else if (a->waits_for_scan)
+		roles_set_timer(roles, 20);
 }
 
 void roles_report_advance(struct roles *roles)
@@ -217,18 +244,8 @@ void roles_report_advance(struct roles *roles)
 	struct attempt *a = &roles->attempt;
 	if (a->over)
 		return;
-	if (a->waits_for_scan) {
-		if (tree_is_looked_at(roles))
-			finish(roles);
-		else if (a->counted) {
-			roles_reason(roles, EXIT_DONE,
-				     "the last look at the tree of %s has not ended: what it finds "
-				     "goes to the salvage",
-				     roles->node->conf->node);
-			finish(roles);
-		} else {
-			roles_set_timer(roles, 20);
-		}
+	if (a->waits_for_scan || a->waits_for_partner) {
+		advance_done(roles);
 		return;
 	}
 	if (!a->counted || role_may_cancel(&roles->machine))

@@ -55,8 +55,8 @@ void roles_take_args(struct roles *roles, struct control_call *call, const json_
 
 static bool is_busy(const struct roles *roles)
 {
-	return roles->machine.phase != ROLE_RESTING || roles->carrying || roles->events ||
-	       !roles->attempt.over || roles->settle.phase != SETTLE_NOT;
+	return roles->machine.phase != ROLE_RESTING || !roles->attempt.over ||
+	       roles->settle.phase != SETTLE_NOT;
 }
 
 static json_t *refusal(const struct roles *roles, const char *outcome, json_t *reasons)

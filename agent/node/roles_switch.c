@@ -49,6 +49,27 @@ static void forget_proofs(struct session *s)
 	s->behind_since_ms = clock_mono_ms();
 }
 
+/* What is said of paths of the role that is over. */
+static void forget_notes(struct store *store, enum note_kind kind)
+{
+	struct note *notes = NULL;
+	size_t n = 0;
+	if (store_note_count(store, kind) == 0)
+		return;
+	store_notes(store, kind, &notes, &n, NULL);
+	for (size_t i = 0; i < n; i++)
+		store_unnote(store, kind, notes[i].path, NULL);
+	notes_free(notes, n);
+}
+
+static void forget_giving(struct store *store)
+{
+	forget_notes(store, NOTE_HELD);
+	forget_notes(store, NOTE_REFUSED);
+	forget_notes(store, NOTE_UNREADABLE);
+	forget_notes(store, NOTE_SET);
+}
+
 /* ---- intake and guard ----------------------------------------------------------------------- */
 
 bool roles_holds_intake(const struct roles *roles)
@@ -74,6 +95,7 @@ static void become_active(struct roles *roles)
 	struct node *node = roles->node;
 	drift_guard_stop(node);
 	node->commit.salvage_why = "drift";
+	forget_notes(node->store, NOTE_DRIFT);
 	intake_set_mode(node->intake, INTAKE_INDEX);
 	roles->frozen = false;
 	roles_apply_hold(roles);
@@ -94,6 +116,7 @@ static void become_passive(struct roles *roles, int64_t proven_ns)
 	node->recovery_boot_ns = clock_boot_ns();
 	node->commit.salvage_why = "divergence";
 	node->met = false;
+	forget_giving(node->store);
 	intake_set_mode(node->intake, INTAKE_GUARD);
 	roles->frozen = false;
 	roles_apply_hold(roles);
@@ -107,6 +130,7 @@ static void become_passive(struct roles *roles, int64_t proven_ns)
 static void become_fenced(struct roles *roles)
 {
 	drift_guard_stop(roles->node);
+	forget_giving(roles->node->store);
 	roles->node->commit.salvage_why = "divergence";
 }
 
@@ -186,8 +210,10 @@ void roles_superseded(struct session *s, const struct wire_hello *theirs)
 	} else if (roles->machine.role == WIRE_ROLE_FENCED) {
 		return;
 	}
-	if (in.event != ROLE_EVENT_INHERITED && roles->attempt.over)
+	if (roles->attempt.over) {
 		roles_attempt_begin(roles);
+		roles->attempt.planned = in.event == ROLE_EVENT_INHERITED;
+	}
 	roles_push(roles, &in, s->peer);
 }
 
@@ -216,6 +242,7 @@ void roles_session_live(struct session *s)
 	if (s->sender && roles->machine.phase == ROLE_OFFERING &&
 	    strcmp(s->peer, roles->machine.offer.node) == 0)
 		roles_push(roles, &in, s->peer);
+	roles_send_ended(roles);
 }
 
 static bool is_partner(const struct roles *roles, const char *peer)

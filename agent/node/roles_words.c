@@ -35,9 +35,9 @@ static const struct {
 
 static const char *word_name(uint8_t word)
 {
-	static const char *const names[] = {"?",       "PREPARE",   "READY", "UNREADY", "CHECK",
-					    "CHECKED", "UNCHECKED", "OFFER", "TAKEN",	"REFUSED",
-					    "ASK",     "ABORT",	    "PLEASE"};
+	static const char *const names[] = {"?",       "PREPARE",   "READY",  "UNREADY", "CHECK",
+					    "CHECKED", "UNCHECKED", "OFFER",  "TAKEN",	 "REFUSED",
+					    "ASK",     "ABORT",	    "PLEASE", "ENDED"};
 	return word < ARRAY_LEN(names) ? names[word] : "?";
 }
 
@@ -103,6 +103,15 @@ void roles_send(struct roles *roles, enum role_action action)
 	roles->word_flags = 0;
 }
 
+void roles_send_ended(struct roles *roles)
+{
+	struct session *s = roles_session(roles, roles->partner);
+	if (!roles->ended_owed || !s)
+		return;
+	roles->ended_owed = false;
+	roles_send_word(s, HANDOVER_ENDED, &roles->machine.offer, 0, 0, roles->ended);
+}
+
 /* ---- receiving ------------------------------------------------------------------------------ */
 
 static enum exit_code code_of(uint8_t flags)
@@ -123,9 +132,23 @@ static void take_text(struct roles *roles, const struct session *s, const struct
 	roles_reason(roles, code_of(m->flags), "%s: %.400s", s->peer, text);
 }
 
+/* The other side's after-hook: a person is to hear of it where they typed. */
+static void on_ended(struct roles *roles, const struct session *s, const struct wire_handover *m)
+{
+	if (strcmp(s->peer, roles->partner) != 0 ||
+	    memcmp(m->id, roles->machine.offer.id, WIRE_ID_LEN) != 0)
+		return;
+	AUTO_FREE char *text = quote_utf8(m->text);
+	roles->partner_ended = true;
+	if (*text)
+		roles_reason(roles, EXIT_DONE, "%s: %.400s: it is run again until it ends well",
+			     s->peer, text);
+	roles_advance(roles);
+}
+
 static bool is_busy(const struct roles *roles)
 {
-	return roles->machine.phase != ROLE_RESTING || roles->carrying || roles->events;
+	return roles->machine.phase != ROLE_RESTING;
 }
 
 /* The heir: may this node take over at all? */
@@ -192,6 +215,10 @@ int roles_frame(struct session *s, const struct frame *frame)
 		 m.number, *text ? " text=" : "", text);
 	if (m.word == HANDOVER_PLEASE)
 		return s->sender || s->reconciling ? (roles_please(s, &m), 0) : -EPROTO;
+	if (m.word == HANDOVER_ENDED) {
+		on_ended(roles, s, &m);
+		return 0;
+	}
 	size_t i = 0;
 	while (i < ARRAY_LEN(words) && words[i].word != m.word)
 		i++;

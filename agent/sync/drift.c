@@ -311,6 +311,11 @@ void drift_configure(struct drift *d, bool report_only)
 	drift_run(d);
 }
 
+void drift_set_salvage_why(struct drift *d, const char *why)
+{
+	d->setup.env.salvage_why = why;
+}
+
 void drift_hold(struct drift *d, bool hold)
 {
 	if (d->held && !hold)

@@ -37,6 +37,9 @@ struct drift_setup {
 struct drift *drift_new(const struct drift_setup *setup);
 void drift_configure(struct drift *d, bool report_only); /* what is noted is looked at again */
 
+/* What the salvage notes of what is displaced from now on; a literal. */
+void drift_set_salvage_why(struct drift *d, const char *why);
+
 /* A path may not be as installed: it will be looked at.
  * @param hurry  false: it may be nothing but the time of a directory */
 void drift_suspect(struct drift *d, const char *path, bool hurry);
