@@ -600,8 +600,9 @@ void roles_advance(struct roles *roles)
 	watch_deadline(roles);
 	run_due_hook(roles);
 	roles_report_advance(roles);
-	if (!roles->attempt.over)
-		roles_set_timer(roles, roles_time_left_ms(roles) + 1);
+	uint64_t left = roles_time_left_ms(roles);
+	if (left != UINT64_MAX && !roles->attempt.counted)
+		roles_set_timer(roles, left + 1);
 }
 
 void roles_tick(struct roles *roles)

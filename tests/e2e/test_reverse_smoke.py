@@ -41,3 +41,27 @@ def test_there_and_back(pair):
     for node in pair.nodes:
         assert node.cli("ledger", "verify").exit == DONE
         assert [e["epoch"] for e in node.cli("ledger", "--json").json["entries"]] == [2, 3, 4]
+
+
+def test_failover_and_rejoin(pair):
+    a, b = pair.nodes
+    (a.tree / "both").write_text("both")
+    pair.converge()
+    settle(pair, a)
+    a.kill()
+    b.wait_for("it knows", lambda s: not s["peers"][0]["connected"])
+    (a.tree / "only a").write_text("only a has this")
+    (a.tree / "both").write_text("changed by a")
+    assert reverse(b).exit == UNREACHABLE
+    answer = reverse(b, "--failover", "--reason", "a is gone")
+    assert answer.exit == DONE and answer.json["active"] == "b", repr(answer)
+    (b.tree / "both").write_text("changed by b")
+    a.start()
+    settle(pair, b)
+    pair.converge()
+    assert a.salvaged_content("only a") == b"only a has this"
+    assert a.salvaged_content("both") == b"changed by a"
+    assert reverse(a, "--reason", "failback").exit == DONE
+    settle(pair, a)
+    pair.converge()
+    assert [e["kind"] for e in b.cli("ledger", "--json").json["entries"]] == ["failover", "planned"]
