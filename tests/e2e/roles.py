@@ -216,6 +216,15 @@ class Group:
             wait_until(f"the agent of {node.name} answers", node._answers)
         return self
 
+    def meet(self, timeout=30):
+        """Until each has met each: also passives ask each other, when one is to take over."""
+        def met():
+            for node in self.nodes:
+                apart = [peer["node"] for peer in node.status()["peers"] if not peer["connected"]]
+                assert not apart, f"{node.name} is not connected to {apart}"
+            return True
+        wait_until("each has met each", met, timeout)
+
     def _between(self, one, other):
         return self.proxies[one.name, other.name], self.proxies[other.name, one.name]
 

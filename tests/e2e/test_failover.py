@@ -275,6 +275,7 @@ def group(request, home):
     made = Group(home).start()
     request.node.agents = [made]
     made.converge()
+    made.meet()
     yield made
     made.close()
 

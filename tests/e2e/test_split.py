@@ -153,6 +153,7 @@ def group(request, home):
     made.start()
     request.node.agents = [made]
     made.converge()
+    made.meet()
     settle(made)
     yield made
     made.close()
