@@ -118,6 +118,14 @@ static void answer(struct roles *roles, struct control_call *call, enum exit_cod
 			       "seconds_at_risk", risk < 0 ? json_null() : json_real(risk)));
 }
 
+static void name_last_active(const struct roles *roles, char out[WIRE_NAME_MAX + 1])
+{
+	AUTO_FREE struct epoch_entry *lineage = NULL;
+	size_t n = 0;
+	if (store_lineage(roles->node->store, &lineage, &n, NULL) == 0 && n > 0)
+		snprintf(out, WIRE_NAME_MAX + 1, "%s", lineage[n - 1].node);
+}
+
 /* The giver's own exit: the heir may have taken; the lineages would say so, as a split. */
 static void leave_offering(struct roles *roles, struct control_call *call, const json_t *args)
 {
@@ -174,8 +182,7 @@ void roles_failover_request(struct roles *roles, struct control_call *call, cons
 	json_array_extend(a->reasons, losses);
 	json_decref(lost);
 	json_decref(losses);
-	for (const struct session *s = roles->node->sessions; s; s = s->next)
-		snprintf(a->from, sizeof(a->from), "%s", s->peer);
+	name_last_active(roles, a->from);
 	roles_look(roles, true);
 	roles_advance(roles);
 }

@@ -171,6 +171,7 @@ static void name_who_may_follow(struct roles *roles)
 {
 	for (const struct session *s = roles->node->sessions; s; s = s->next) {
 		if (!s->live && !s->link && strcmp(s->peer, roles->partner) != 0 &&
+		    strcmp(s->peer, roles->attempt.from) != 0 &&
 		    strcmp(s->peer, roles->machine.offer.node) != 0)
 			roles_reason(roles, EXIT_DONE,
 				     "%s is not connected: it may still follow the old active",

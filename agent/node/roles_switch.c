@@ -333,6 +333,8 @@ void roles_matched(struct session *s, uint64_t seq)
 	struct roles *roles = s->node->roles;
 	const struct role_input in = {.event = ROLE_EVENT_RECONCILED};
 	struct err err = {0};
+	if (s->sender && s->peer_role == WIRE_ROLE_FENCED)
+		s->peer_role = WIRE_ROLE_PASSIVE; /* as its own side judges the same barrier */
 	if (s->sender && is_noted(s->node->store, s->peer))
 		store_unnote(s->node->store, NOTE_RECONCILE, s->peer, &err);
 	if (s->receiver && roles->machine.role == WIRE_ROLE_FENCED &&
