@@ -189,6 +189,7 @@ struct wire_heartbeat {
 #define BEAT_HEALTHY 0x01
 #define BEAT_PAUSED 0x02
 #define BEAT_SCANNING 0x04
+#define BEAT_ASK 0x08 /* answer with a HEARTBEAT at once */
 
 enum wire_op {
 	OP_WHOLE = 1,  /* a file: content follows, inline when stream == 0, else in DATA frames */

@@ -170,7 +170,7 @@ void drift_guard_configure(struct node *node)
 static bool is_alone(const struct node *node)
 {
 	for (const struct session *s = node->sessions; s; s = s->next) {
-		if (s->live)
+		if (s->live && s->receiver)
 			return false;
 	}
 	return true;

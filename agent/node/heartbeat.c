@@ -16,7 +16,7 @@ static uint32_t scan_age_s(const struct node *node)
 				      : (uint32_t)((clock_mono_ms() - counts.scanned_ms) / 1000);
 }
 
-void heartbeat_send(struct session *s)
+static void send_beat(struct session *s, uint16_t flags)
 {
 	uint8_t body[256];
 	struct node *node = s->node;
@@ -36,12 +36,24 @@ void heartbeat_send(struct session *s)
 		.drift = (uint32_t)drift_guard_count(node),
 		.salvage = (uint32_t)store_salvage_count(node->store),
 	};
-	beat.flags = (node_is_healthy(node) ? BEAT_HEALTHY : 0) | (node->paused ? BEAT_PAUSED : 0);
+	beat.flags = flags | (node_is_healthy(node) ? BEAT_HEALTHY : 0) |
+		     (node->paused ? BEAT_PAUSED : 0);
 	struct wr w;
 	wr_init(&w, body, sizeof(body));
 	wire_encode_heartbeat(&w, &beat);
 	s->beat_sent_us[s->beat % BEATS_REMEMBERED] = now_us;
 	link_send(s->link, WIRE_HEARTBEAT, body, wr_len(&w));
+}
+
+void heartbeat_send(struct session *s)
+{
+	send_beat(s, 0);
+}
+
+void heartbeat_ask(struct session *s)
+{
+	send_beat(s, BEAT_ASK);
+	s->asked_beat = s->beat;
 }
 
 int heartbeat_frame(struct session *s, const struct frame *frame)
@@ -61,6 +73,12 @@ int heartbeat_frame(struct session *s, const struct frame *frame)
 	s->beat_seen_us = now_us;
 	s->theirs = m;
 	s->have_theirs = true;
+	if (m.flags & BEAT_ASK)
+		heartbeat_send(s);
+	if (s->asked_beat != 0 && m.echo >= s->asked_beat) {
+		s->asked_beat = 0;
+		roles_advance(s->node->roles);
+	}
 	if (node_is_active(s->node) && m.recovery_ns > s->recovery_ns)
 		s->recovery_ns = m.recovery_ns;
 	if (s->sender)

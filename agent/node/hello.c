@@ -156,7 +156,7 @@ static void go_live(struct session *s, const struct wire_hello *theirs)
 	s->live = true;
 	s->trouble[0] = '\0';
 	s->have_theirs = false;
-	s->beat = s->beat_seen = 0;
+	s->beat = s->beat_seen = s->asked_beat = 0;
 	s->ranges = range_server_new(&node->loop, s->link, node->store);
 	s->profile_differs = memcmp(theirs->profile, node->profile_hash, 32) != 0;
 	if (s->profile_differs)

@@ -62,6 +62,7 @@ struct session {
 	double lag_s;		  /* the last catching-up took so long; < 0 = unknown */
 	/* heartbeats */
 	uint64_t beat, beat_seen, beat_seen_us;
+	uint64_t asked_beat; /* whose answer is awaited; 0 = none */
 	struct wire_heartbeat theirs;
 	bool have_theirs;
 	double rtt_ms;				 /* < 0 = unknown */
@@ -213,6 +214,7 @@ void hello_matched(struct session *s, uint64_t chain_n, const uint8_t chain[HASH
 
 /* heartbeat.c. A frame: @return 0 or -EBADMSG */
 void heartbeat_send(struct session *s);
+void heartbeat_ask(struct session *s); /* asked_beat becomes 0 when the answer is here */
 int heartbeat_frame(struct session *s, const struct frame *frame);
 
 /* deep_answer.c. @return 0 or -EBADMSG */

@@ -596,6 +596,7 @@ void roles_advance(struct roles *roles)
 {
 	if (roles->stopping || !roles->started)
 		return;
+	roles_force_advance(roles);
 	roles_settle_advance(roles);
 	watch_deadline(roles);
 	run_due_hook(roles);

@@ -151,40 +151,61 @@ static void leave_offering(struct roles *roles, struct control_call *call, const
 	roles_push(roles, &in, "");
 }
 
+/* What the others have is asked for, not remembered: an answer of a second ago may be too old. */
 void roles_failover_request(struct roles *roles, struct control_call *call, const json_t *args)
 {
-	bool dry_run = json_is_true(json_object_get(args, "dry_run"));
-	bool accept = json_is_true(json_object_get(args, "accept_data_loss"));
 	if (roles->machine.phase == ROLE_OFFERING) {
 		leave_offering(roles, call, args);
 		return;
 	}
-	json_t *obstacles = json_array(), *losses = json_array(), *lost = json_array();
-	if (roles->machine.role != WIRE_ROLE_PASSIVE)
-		roles_add(obstacles, "role: failover is for a passive node, and this one is %s",
-			  roles_name(roles->machine.role));
-	add_obstacles(roles, obstacles);
-	add_lost(roles, losses, lost);
-	bool refused = json_array_size(obstacles) > 0 || (json_array_size(losses) > 0 && !accept);
-	json_array_extend(obstacles, losses);
-	if (refused || dry_run) {
-		json_decref(losses);
-		answer(roles, call, refused ? EXIT_REFUSED : EXIT_DONE,
-		       refused ? "refused" : "possible", obstacles, lost);
-		return;
-	}
-	json_decref(obstacles);
 	roles_take_args(roles, call, args);
 	struct attempt *a = &roles->attempt;
 	a->failover = true;
-	a->at_risk_s = at_risk_s(roles->node);
-	json_array_extend(a->lost, lost);
-	json_array_extend(a->reasons, losses);
-	json_decref(lost);
-	json_decref(losses);
+	a->dry_run = json_is_true(json_object_get(args, "dry_run"));
 	name_last_active(roles, a->from);
-	roles_look(roles, true);
+	roles->settle = (struct settle){.phase = FORCE_ASK, .for_failover = true};
+	for (struct session *s = roles->node->sessions; s; s = s->next) {
+		if (s->live && s->link && !s->receiver)
+			heartbeat_ask(s);
+	}
 	roles_advance(roles);
+}
+
+static bool all_have_answered(const struct roles *roles)
+{
+	for (const struct session *s = roles->node->sessions; s; s = s->next) {
+		if (s->live && s->link && s->asked_beat != 0)
+			return false;
+	}
+	return true;
+}
+
+void roles_force_advance(struct roles *roles)
+{
+	struct attempt *a = &roles->attempt;
+	if (roles->settle.phase != FORCE_ASK || !all_have_answered(roles))
+		return;
+	roles->settle.phase = SETTLE_NOT;
+	json_t *obstacles = json_array(), *losses = json_array();
+	if (roles->machine.role != WIRE_ROLE_PASSIVE || roles->machine.phase != ROLE_RESTING)
+		roles_add(obstacles, "role: failover is for a passive node, and this one is %s",
+			  roles_name(roles->machine.role));
+	add_obstacles(roles, obstacles);
+	add_lost(roles, losses, a->lost);
+	a->at_risk_s = at_risk_s(roles->node);
+	bool accepts = a->accept_loss || json_array_size(losses) == 0;
+	bool refused = json_array_size(obstacles) > 0 || !accepts;
+	if (!accepts)
+		roles_add(losses, "loss: --accept-data-loss goes on all the same");
+	json_array_extend(a->reasons, obstacles);
+	json_array_extend(a->reasons, losses);
+	json_decref(obstacles);
+	json_decref(losses);
+	if (refused || a->dry_run)
+		roles_tell(roles, refused ? EXIT_REFUSED : EXIT_DONE,
+			   refused ? "refused" : "possible");
+	else
+		roles_look(roles, true);
 }
 
 /* ---- once the tree is known -------------------------------------------------------------------

@@ -26,7 +26,7 @@ struct role_event_item {
  * the command are told of it in the end. */
 struct attempt {
 	struct control_call *call; /* NULL: typed at the other side, or the command is gone */
-	bool typed_here, planned, failover, resolve, accept_loss;
+	bool typed_here, planned, failover, resolve, accept_loss, dry_run;
 	bool asked;   /* PLEASE was sent and not answered yet */
 	bool over;    /* the person was answered */
 	bool counted; /* the deadline has passed */
@@ -49,6 +49,7 @@ enum settle_phase {
 	SETTLE_FENCE, /* the watcher hands over what it has; a scan walks the tree */
 	SETTLE_INDEX, /* until that is indexed */
 	SETTLE_STOP,  /* nothing new is begun; what workers have comes back */
+	FORCE_ASK,    /* before a failover: until the other passives have said what they have */
 	SETTLE_PEERS, /* until it is acknowledged and a barrier has matched */
 	LOOK_SCAN,    /* the heir, and a failover: the same on the passive */
 	LOOK_MEND,
@@ -101,9 +102,9 @@ struct roles {
 	char hook_text[320];
 	char hook_facts_reason[24];
 	uint64_t hook_again_ms, hook_wait_ms;
-	bool partner_ended;		 /* its after-hook of this attempt has */
-	bool ended_owed;		 /* the partner is to be told of ours */
-	char ended[WIRE_TEXT_MAX + 1];	 /* "" when it ended well */
+	bool partner_ended;	       /* its after-hook of this attempt has */
+	bool ended_owed;	       /* the partner is to be told of ours */
+	char ended[WIRE_TEXT_MAX + 1]; /* "" when it ended well */
 	struct settle settle;
 	bool frozen;	 /* nothing may get a seq */
 	bool rejoinable; /* superseded, and the tree has been looked at */
@@ -162,6 +163,7 @@ void roles_join(char *out, size_t size, const json_t *list); /* for a word: sent
 
 /* roles_force.c */
 void roles_failover_request(struct roles *roles, struct control_call *call, const json_t *args);
+void roles_force_advance(struct roles *roles);
 void roles_failover_looked(struct roles *roles, bool clean, const char *why);
 void roles_resolve_request(struct roles *roles, struct control_call *call, const json_t *args);
 

@@ -19,7 +19,7 @@ void roles_attempt_release(struct roles *roles)
 	json_decref(a->lost);
 	json_decref(a->reasons);
 	*a = (struct attempt){.over = true, .at_risk_s = -1};
-	roles->partner_ended = false;
+	roles->partner_ended = roles->ended_owed = false;
 }
 
 /* On the active: the oldest of what its peers have proven. */
@@ -120,6 +120,7 @@ static json_t *report_json(const struct roles *roles, const char *outcome)
 		a->recovery_ns ? json_string(clock_text(when, a->recovery_ns)) : json_null(),
 		"seconds_at_risk", a->at_risk_s < 0 ? json_null() : json_real(a->at_risk_s), "lost",
 		a->lost, "reasons", a->reasons, "timeline", a->timeline);
+	json_object_set_new(out, "failover", json_boolean(a->failover));
 	add_epoch(roles, out);
 	return out;
 }

@@ -19,7 +19,8 @@ void roles_stop_sessions(struct roles *roles, const char *why)
 	for (struct session *s = node->sessions; s; s = s->next) {
 		if (s->link)
 			link_close(s->link, BYE_ROLE, why);
-		if (node->peers)
+		/* One of the two dials at once; if both did, the connections would cross. */
+		if (node->peers && roles->machine.role != WIRE_ROLE_PASSIVE)
 			peers_redial(node->peers, s->peer);
 	}
 }
@@ -333,6 +334,8 @@ void roles_matched(struct session *s, uint64_t seq)
 	struct roles *roles = s->node->roles;
 	const struct role_input in = {.event = ROLE_EVENT_RECONCILED};
 	struct err err = {0};
+	if (strcmp(s->peer, roles->partner) == 0)
+		roles->ended_owed = false; /* it has been told over this very session */
 	if (s->sender && s->peer_role == WIRE_ROLE_FENCED)
 		s->peer_role = WIRE_ROLE_PASSIVE; /* as its own side judges the same barrier */
 	if (s->sender && is_noted(s->node->store, s->peer))

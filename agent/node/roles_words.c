@@ -108,7 +108,8 @@ void roles_send_ended(struct roles *roles)
 	struct session *s = roles_session(roles, roles->partner);
 	if (!roles->ended_owed || !s)
 		return;
-	roles->ended_owed = false;
+	/* Again over each new session: connections cross when both sides dial, and one is dropped.
+	 */
 	roles_send_word(s, HANDOVER_ENDED, &roles->machine.offer, 0, 0, roles->ended);
 }
 

@@ -30,19 +30,21 @@ static json_t *problems_json(struct node *node);
 
 static bool all_in_sync(const struct node *node)
 {
-	if (!node->sessions)
-		return false;
+	size_t n = 0;
 	for (const struct session *s = node->sessions; s; s = s->next) {
+		if (!node_is_active(node) && !s->receiver)
+			continue; /* another passive: nothing flows between the two */
 		if (!session_is_in_sync(s))
 			return false;
+		n++;
 	}
-	return true;
+	return n > 0;
 }
 
 static bool any_live(const struct node *node)
 {
 	for (const struct session *s = node->sessions; s; s = s->next) {
-		if (s->live)
+		if (s->live && s->receiver)
 			return true;
 	}
 	return false;
