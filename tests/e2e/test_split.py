@@ -61,7 +61,7 @@ def resolved(keep):
     answers = []
 
     def decided():
-        answers.append(keep.cli("resolve", "--keep", keep.name, "--yes", "--json"))
+        answers.append(keep.cli("resolve", "--keep", keep.name, "--json"))
         return answers[-1].exit != UNREACHABLE
     wait_until("they have met", decided, 40, step=0.2)
     assert answers[-1].exit == DONE, repr(answers[-1])
@@ -125,9 +125,8 @@ def test_a_draining_active_forced_back(forked, winner):
     pair.hooks.wait_for(f"{heir.name} on_fenced")
     for node, more in nothing_is_exchanged(pair.nodes, pair.wire_bytes).items():
         alone[node].update(more)
-    refused(giver.cli("resolve", "--keep", "nobody", "--yes"), REFUSED, "nobody")
-    refused(giver.cli("resolve", "--keep", heir.name, "--yes"), REFUSED, f"on {heir.name}")
-    refused(giver.cli("resolve", "--keep", giver.name), REFUSED)
+    refused(giver.cli("resolve", "--keep", "nobody"), REFUSED, "nobody")
+    refused(giver.cli("resolve", "--keep", heir.name), REFUSED, f"on {heir.name}")
     keep, lose = (giver, heir) if winner == "giver" else (heir, giver)
     mended(pair, keep, lose, alone)
 
