@@ -80,6 +80,32 @@ static void count_step(struct roles *roles, enum role_action action)
 #endif
 }
 
+/* A person may be waiting at the other side to hear how the hook after the last change ended, of
+ * which this run knows only whether it is still owed. */
+static int remember_end(struct roles *roles, struct err *err)
+{
+	AUTO_FREE struct epoch_entry *lineage = NULL;
+	size_t n = 0;
+	int r = store_lineage(roles->node->store, &lineage, &n, err);
+	if (r < 0 || n < 2)
+		return r;
+	roles->ended_offer.number = lineage[n - 1].number;
+	memcpy(roles->ended_offer.id, lineage[n - 1].id, sizeof(roles->ended_offer.id));
+	roles->ended_owed =
+		roles->machine.due == ROLE_ACTION_NONE && roles->machine.phase == ROLE_RESTING;
+	return 0;
+}
+
+static void end_after_restart(struct roles *roles, const struct hook_result *result)
+{
+	if (*roles->partner || roles->ended_offer.number == 0 ||
+	    roles->machine.phase != ROLE_RESTING)
+		return;
+	snprintf(roles->ended, sizeof(roles->ended), "%.230s", result->done ? "" : result->text);
+	roles->ended_owed = true;
+	roles_send_ended(roles);
+}
+
 /* A node that was handing over and has not offered yet is the active again, before it speaks. */
 int roles_load(struct roles *roles, struct err *err)
 {
@@ -88,6 +114,9 @@ int roles_load(struct roles *roles, struct err *err)
 		return r;
 	roles->output = role_start(&roles->machine);
 	roles->at = 0;
+	r = remember_end(roles, err);
+	if (r < 0)
+		return r;
 	if (roles->output.actions[0] == ROLE_ACTION_STORE) {
 		count_step(roles, ROLE_ACTION_STORE);
 		r = store_set_machine(roles->node->store, &roles->machine, NULL, err);
@@ -211,6 +240,7 @@ static void on_hook_done(void *owner, unsigned index, const struct hook_result *
 		return;
 	roles->hook = ROLE_ACTION_NONE;
 	roles->hook_failed = !result->done;
+	end_after_restart(roles, result);
 	if (result->done) {
 		roles->hook_wait_ms = 0;
 		roles_push_event(roles, ROLE_EVENT_HOOK_DONE);

@@ -104,6 +104,7 @@ struct roles {
 	uint64_t hook_again_ms, hook_wait_ms;
 	bool partner_ended;	       /* its after-hook of this attempt has */
 	bool ended_owed;	       /* the partner is to be told of ours */
+	struct role_offer ended_offer; /* which epoch's */
 	char ended[WIRE_TEXT_MAX + 1]; /* "" when it ended well */
 	struct settle settle;
 	bool frozen;	 /* nothing may get a seq */

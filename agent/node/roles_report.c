@@ -210,6 +210,7 @@ void roles_done(struct roles *roles)
 		roles_attempt_begin(roles); /* for the ledger: what it rejoined */
 	}
 	roles->ended_owed = a->planned;
+	roles->ended_offer = roles->machine.offer;
 	snprintf(roles->ended, sizeof(roles->ended), "%.230s",
 		 roles->hook_failed ? roles->hook_text : "");
 	roles_send_ended(roles);

@@ -105,12 +105,17 @@ void roles_send(struct roles *roles, enum role_action action)
 
 void roles_send_ended(struct roles *roles)
 {
-	struct session *s = roles_session(roles, roles->partner);
-	if (!roles->ended_owed || !s)
+	if (!roles->ended_owed)
 		return;
 	/* Again over each new session: connections cross when both sides dial, and one is dropped.
+	 * After a restart nobody remembers who the partner was: the epoch's id says what it is
+	 * about.
 	 */
-	roles_send_word(s, HANDOVER_ENDED, &roles->machine.offer, 0, 0, roles->ended);
+	for (struct session *s = roles->node->sessions; s; s = s->next) {
+		if (s->live && s->link &&
+		    (!*roles->partner || strcmp(s->peer, roles->partner) == 0))
+			roles_send_word(s, HANDOVER_ENDED, &roles->ended_offer, 0, 0, roles->ended);
+	}
 }
 
 /* ---- receiving ------------------------------------------------------------------------------ */
