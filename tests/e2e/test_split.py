@@ -29,8 +29,8 @@ def forks(one, other):
 
 def both_say_split(*nodes):
     for node in nodes:
-        shown = node.wait_for_state("split", timeout=40)
-        assert shown["role"] == "split" and "split" in str(shown["problems"]), shown
+        shown = node.wait_for("it is split", lambda s: s["state"] == s["role"] == "split", 40)
+        assert "split" in str(shown["problems"]), shown
         assert node.cli("role").out.strip() == "split"
         for role in ("active", "passive"):
             assert node.cli("role", "--require", role).exit == NO
