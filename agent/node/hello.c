@@ -205,7 +205,8 @@ void hello_matched(struct session *s, uint64_t chain_n, const uint8_t chain[HASH
  * gone on since then is known by what the peer saw of it: only its own node can tell. */
 static bool is_rolled_back(const struct session *s, const struct wire_hello *theirs)
 {
-	return (s->outcome == HANDSHAKE_SEND || s->outcome == HANDSHAKE_RECEIVE) &&
+	return (s->outcome == HANDSHAKE_SEND || s->outcome == HANDSHAKE_RECEIVE ||
+		(is_idle(s->outcome) && !s->rolled_back)) &&
 	       !store_chain_was_ours(s->node->store, theirs->seen_chain_n, theirs->seen_chain);
 }
 

@@ -155,9 +155,15 @@ void roles_intake_started(struct roles *roles)
 	roles_advance(roles);
 }
 
+/* Nobody is told that this node may write before that is durable; that it may not, at once. */
 enum wire_role roles_role(const struct roles *roles)
 {
-	return roles->machine.role;
+	struct store_state state;
+	enum wire_role role = roles->machine.role;
+	if (role != WIRE_ROLE_ACTIVE && role != WIRE_ROLE_PASSIVE)
+		return role;
+	store_state(roles->node->store, &state);
+	return (enum wire_role)state.role;
 }
 
 const char *roles_name(enum wire_role role)

@@ -111,7 +111,7 @@ static json_t *report_json(const struct roles *roles, const char *outcome)
 	store_state(roles->node->store, &state);
 	json_t *out = json_pack(
 		"{s:s, s:s, s:s, s:s, s:f, s:I, s:s, s:o, s:o, s:O, s:O, s:O}", "outcome", outcome,
-		"node", roles->node->conf->node, "role", roles_name(roles->machine.role), "from",
+		"node", roles->node->conf->node, "role", roles_name(roles_role(roles)), "from",
 		a->from, "seconds", (double)(clock_mono_ms() - a->began_ms) / 1000.0, "seq",
 		(json_int_t)(a->planned && roles->machine.offer.base_seq
 				     ? roles->machine.offer.base_seq
@@ -281,12 +281,26 @@ void roles_report_advance(struct roles *roles)
 
 const char *roles_state(const struct roles *roles)
 {
-	switch (roles->machine.role) {
+	switch (roles_role(roles)) {
 	case WIRE_ROLE_SPLIT: return "split";
 	case WIRE_ROLE_FENCED: return "fenced";
 	case WIRE_ROLE_DRAINING: return "draining";
 	default: return NULL;
 	}
+}
+
+/* All are here, and none of them gives: a state was put back to one from before a change of roles.
+ */
+static bool nobody_is_active(const struct roles *roles)
+{
+	size_t n = 0;
+	if (roles->machine.role != WIRE_ROLE_PASSIVE)
+		return false;
+	for (const struct session *s = roles->node->sessions; s; s = s->next, n++) {
+		if (!s->live || s->receiver || s->peer_role != WIRE_ROLE_PASSIVE)
+			return false;
+	}
+	return n > 0;
 }
 
 void roles_add_problems(const struct roles *roles, json_t *problems)
@@ -298,6 +312,10 @@ void roles_add_problems(const struct roles *roles, json_t *problems)
 			  "split: this node and %s went on from the same epoch; decide with "
 			  "`artifact-sync resolve --keep NODE'",
 			  *roles->fork_node ? roles->fork_node : "another one");
+	if (nobody_is_active(roles))
+		roles_add(problems,
+			  "no-active: every node that is connected is passive; decide which one "
+			  "goes on: `artifact-sync reverse --failover' there");
 	if (m->role == WIRE_ROLE_FENCED)
 		roles_add(problems, "fenced: %s",
 			  refuses ? refuses : "superseded: is compared with the active node");
@@ -323,7 +341,7 @@ void roles_role_request(struct roles *roles, struct control_call *call)
 	for (const struct session *s = node->sessions; s; s = s->next)
 		confirmed |= s->matched_ms != 0;
 	control_done(call, EXIT_DONE,
-		     json_pack("{s:s, s:I, s:b, s:s}", "role", roles_name(roles->machine.role),
+		     json_pack("{s:s, s:I, s:b, s:s}", "role", roles_name(roles_role(roles)),
 			       "epoch", (json_int_t)(n ? lineage[n - 1].number : 0), "confirmed",
 			       confirmed, "phase", role_phase_name(roles->machine.phase)));
 	free(lineage);

@@ -127,7 +127,7 @@ void status_line(struct node *node, char *out, size_t size)
 	struct store_state state;
 	store_state(node->store, &state);
 	snprintf(out, size, "%s, %s, seq %" PRIu64 ", %" PRIu64 " files",
-		 roles_name(state.role), status_state(node), state.last_seq,
+		 roles_name(roles_role(node->roles)), status_state(node), state.last_seq,
 		 state.files);
 }
 
@@ -447,7 +447,7 @@ json_t *status_json(struct node *node)
 	json_t *problems = problems_json(node);
 	json_t *out = json_pack(
 		"{s:s, s:s, s:s, s:I, s:o, s:s, s:I, s:s, s:I, s:I, s:o}", "node", conf->node,
-		"group", conf->group, "role", roles_name(state.role), "epoch",
+		"group", conf->group, "role", roles_name(roles_role(node->roles)), "epoch",
 		(json_int_t)(n_lineage ? lineage[n_lineage - 1].number : 0), "tree",
 		text_json(conf->tree), "state", status_state(node), "seq",
 		(json_int_t)state.last_seq, "digest", hash_hex(hex, state.digest), "files",
