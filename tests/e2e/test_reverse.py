@@ -166,6 +166,25 @@ def test_a_file_still_open_for_writing(make_pair, home):
     settle(pair)
 
 
+def test_a_file_that_only_looks_open(pair):
+    """Written without being opened, or closed under another name: the watcher sees no end of it."""
+    (pair.active.tree / "truncated").write_bytes(b"x" * 5000)
+    (pair.active.tree / "renamed").write_bytes(b"first")
+    pair.converge()
+    settle(pair)
+    with open(pair.active.tree / "renamed", "ab") as file:
+        file.write(b", then more")
+        file.flush()
+        os.link(pair.active.tree / "renamed", pair.active.tree / "second name")
+        os.rename(pair.active.tree / "renamed", pair.active.tree / "new name")
+    os.truncate(pair.active.tree / "truncated", 4000)
+    done(reverse(pair.active), pair.passive)
+    settle(pair)
+    pair.converge()
+    assert (pair.active.tree / "truncated").stat().st_size == 4000
+    assert (pair.active.tree / "second name").read_bytes() == b"first, then more"
+
+
 def test_a_paused_pair(pair):
     pair.converge()
     assert pair.active.cli("pause").exit == DONE
