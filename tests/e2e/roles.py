@@ -162,17 +162,24 @@ def contents(top, paths):
             if Path(top, path).is_file() and not Path(top, path).is_symlink()}
 
 
+def told_name(text):
+    """A name as JSON tells it: \\\\ for a backslash, \\xHH for a byte that is no UTF-8."""
+    def byte(found):
+        return b"\\" if found[1] == b"\\" else bytes([int(found[1][1:], 16)])
+    return os.fsdecode(re.sub(rb"\\(\\|x[0-9a-f]{2})", byte, text.encode()))
+
+
 def all_salvaged(node):
     """{path: [bytes]} of everything in a node's salvage, also within directories salvaged whole."""
     found = {}
     for entry in node.salvaged():
         shown = node.cli("salvage", "show", str(entry["id"]), "--json")
         assert shown.exit == DONE, repr(shown)
-        place = Path(shown.json["location"])
+        place = Path(told_name(shown.json["location"]))
         within = [place] if not place.is_dir() else [path for path in place.rglob("*") if path.is_file()]
         for path in within:
             if path.is_file() and not path.is_symlink():
-                name = os.path.normpath(os.path.join(entry["path"], os.path.relpath(path, place)))
+                name = os.path.normpath(os.path.join(told_name(entry["path"]), os.path.relpath(path, place)))
                 found.setdefault(name, []).append(path.read_bytes())
     return found
 
