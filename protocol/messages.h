@@ -19,9 +19,13 @@
 
 WIRE_CODEC(bye)
 WIRE_CODEC(heartbeat)
+WIRE_CODEC(readiness)
 WIRE_CODEC(record)
 WIRE_CODEC(data)
 WIRE_CODEC(set_abort)
+WIRE_CODEC(announce)
+WIRE_CODEC(canary)
+WIRE_CODEC(canary_done)
 WIRE_CODEC(barrier)
 WIRE_CODEC(barrier_done)
 WIRE_CODEC(need)
@@ -60,6 +64,8 @@ void wire_encode_one_record(struct wr *w, const struct record *m);
 int wire_next_record(struct record *out, struct rd *r);
 void wire_encode_one_fingerprint(struct wr *w, const char *path, const uint8_t hash[32]);
 int wire_next_fingerprint(const char **path, uint8_t hash[32], struct rd *r);
+void wire_encode_one_announced(struct wr *w, const struct wire_announced *m);
+int wire_next_announced(struct wire_announced *out, struct rd *r);
 void wire_encode_one_difference(struct wr *w, const char *path, const char *text);
 int wire_next_difference(const char **path, const char **text, struct rd *r);
 

@@ -5,6 +5,65 @@
 
 #include "protocol/messages.h"
 
+void wire_encode_one_announced(struct wr *w, const struct wire_announced *m)
+{
+	wr_text(w, m->path);
+	wr_u8(w, m->kind);
+	wr_u64(w, m->seq);
+	wr_u64(w, m->size);
+}
+
+int wire_next_announced(struct wire_announced *out, struct rd *r)
+{
+	if (r->error || r->at == r->end)
+		return r->error;
+	out->path = rd_path(r, true, "announced.path");
+	out->kind = rd_u8(r, "announced.kind");
+	rd_check(r, out->kind >= RECORD_FILE && out->kind <= RECORD_ABSENT, "announced.kind");
+	out->seq = rd_counter(r, "announced.seq");
+	rd_check(r, out->seq > 0, "announced.seq");
+	out->size = rd_u64(r, "announced.size");
+	rd_check(r, out->size <= INT64_MAX, "announced.size");
+	return r->error ? r->error : 1;
+}
+
+void wire_encode_announce(struct wr *w, const struct wire_announce *m)
+{
+	wr_u64(w, m->changes);
+	wr_u64(w, m->bytes);
+	wr_u64(w, m->seq);
+	wr_u16(w, m->n);
+	wr_bytes(w, m->entries, m->entries_len);
+}
+
+static void check_announced(struct rd *r, const struct wire_announce *list)
+{
+	struct wire_announced entry;
+	struct rd entries;
+	uint32_t n = 0;
+	int more;
+	rd_init(&entries, list->entries, list->entries_len);
+	while ((more = wire_next_announced(&entry, &entries)) == 1)
+		n++;
+	if (more < 0)
+		rd_fail(r, more, entries.field);
+	rd_check(r, n == list->n, "n");
+}
+
+int wire_decode_announce(struct wire_announce *out, struct rd *r)
+{
+	memset(out, 0, sizeof(*out));
+	out->changes = rd_counter(r, "changes");
+	out->bytes = rd_u64(r, "bytes");
+	rd_check(r, out->bytes <= INT64_MAX, "bytes");
+	out->seq = rd_counter(r, "seq");
+	out->n = rd_u16(r, "n");
+	out->entries = rd_bytes(r, &out->entries_len, WIRE_FRAME_MAX, "entries");
+	if (rd_end(r) == 0)
+		check_announced(r, out);
+	return r->error;
+}
+
 void wire_encode_barrier(struct wr *w, const struct wire_barrier *m)
 {
 	wr_u64(w, m->id);

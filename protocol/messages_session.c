@@ -147,6 +147,66 @@ int wire_decode_heartbeat(struct wire_heartbeat *out, struct rd *r)
 	return rd_end(r);
 }
 
+void wire_encode_readiness(struct wr *w, const struct wire_readiness *m)
+{
+	wr_text(w, m->version);
+	wr_u16(w, m->total);
+	wr_u8(w, m->n);
+	if (m->n > WIRE_UNREADY_MAX)
+		wr_fail(w, -EMSGSIZE);
+	for (size_t i = 0; i < m->n && !w->error; i++)
+		wr_text(w, m->reasons[i]);
+}
+
+int wire_decode_readiness(struct wire_readiness *out, struct rd *r)
+{
+	memset(out, 0, sizeof(*out));
+	read_text(r, out->version, WIRE_NAME_MAX, "version");
+	out->total = rd_u16(r, "total");
+	out->n = rd_u8(r, "n");
+	if (out->n > WIRE_UNREADY_MAX)
+		rd_fail(r, -EMSGSIZE, "n");
+	rd_check(r, out->n <= out->total && (out->n > 0) == (out->total > 0), "n");
+	for (size_t i = 0; i < out->n && !r->error; i++)
+		read_text(r, out->reasons[i], WIRE_UNREADY_TEXT_MAX, "reasons");
+	return rd_end(r);
+}
+
+void wire_encode_canary(struct wr *w, const struct wire_canary *m)
+{
+	wr_u64(w, m->nonce);
+	wr_raw(w, m->hash, sizeof(m->hash));
+	wr_raw(w, m->bytes, sizeof(m->bytes));
+}
+
+int wire_decode_canary(struct wire_canary *out, struct rd *r)
+{
+	memset(out, 0, sizeof(*out));
+	out->nonce = rd_counter(r, "nonce");
+	rd_check(r, out->nonce > 0, "nonce");
+	rd_copy(r, out->hash, sizeof(out->hash), "hash");
+	rd_copy(r, out->bytes, sizeof(out->bytes), "bytes");
+	return rd_end(r);
+}
+
+void wire_encode_canary_done(struct wr *w, const struct wire_canary_done *m)
+{
+	wr_u64(w, m->nonce);
+	wr_u8(w, m->failed);
+	wr_text(w, m->text);
+}
+
+int wire_decode_canary_done(struct wire_canary_done *out, struct rd *r)
+{
+	memset(out, 0, sizeof(*out));
+	out->nonce = rd_counter(r, "nonce");
+	rd_check(r, out->nonce > 0, "nonce");
+	out->failed = rd_u8(r, "failed");
+	rd_check(r, out->failed <= 1, "failed");
+	read_text(r, out->text, WIRE_TEXT_MAX, "text");
+	return rd_end(r);
+}
+
 void wire_encode_handover(struct wr *w, const struct wire_handover *m)
 {
 	wr_u8(w, m->word);

@@ -33,6 +33,7 @@ static const struct {
 	{BYE_REPLACED, "replaced"},
 	{BYE_INTERNAL, "internal"},
 	{BYE_NOT_ADOPTED, "not-adopted"},
+	{BYE_PROBED, "probed"},
 };
 
 const struct wire_rule *wire_rules(size_t *n)

@@ -36,7 +36,14 @@
 #define WIRE_SETS_MAX 64      /* sets begun and not ended; the sender keeps to it */
 #define WIRE_CONTENTS_MAX 16  /* contents that are fetched at the same time */
 #define WIRE_WINDOW_MAX (1024u * 1024) /* bytes that one CONTENT_ASK may ask for */
+#define WIRE_UNREADY_MAX 16	       /* reasons in one READINESS; the rest are counted */
+#define WIRE_UNREADY_TEXT_MAX 480
+#define WIRE_ANNOUNCED_MAX 8192 /* announced and not there that a passive remembers */
 #define WIRE_ID_LEN 16
+
+/* A TLS client that offers this protocol (ALPN) asks only whether it would be let in: who accepts
+ * it answers with BYE and PROBED, and no session begins. */
+#define WIRE_ALPN_PROBE "artifact-sync-probe"
 
 /* Counters of changes, epochs, transactions, records: none ever gets there, and what is below it
  * can be added to and is a signed number to everybody. */
@@ -55,17 +62,21 @@ enum wire_sender { FROM_ACTIVE = 1, FROM_PASSIVE = 2, FROM_EITHER = 3 };
 	X(HELLO,        0x01, PHASE_HELLO, FROM_EITHER,  128 * 1024)                               \
 	X(BYE,          0x02, PHASE_HELLO | PHASE_LIVE, FROM_EITHER, 512)                          \
 	X(HEARTBEAT,    0x03, PHASE_LIVE,  FROM_EITHER,  256)                                      \
+	X(READINESS,    0x04, PHASE_LIVE,  FROM_EITHER,  8 * 1024)                                 \
 	X(RECORD,       0x10, PHASE_LIVE,  FROM_ACTIVE,  WIRE_FRAME_MAX)                           \
 	X(DATA,         0x11, PHASE_LIVE,  FROM_ACTIVE,  WIRE_CHUNK_MAX + 64)                      \
 	X(BARRIER,      0x12, PHASE_LIVE,  FROM_ACTIVE,  256)                                      \
 	X(SIGNATURE_ASK, 0x13, PHASE_LIVE, FROM_ACTIVE,  WIRE_PATH_MAX + 64)                       \
 	X(SET_ABORT,    0x14, PHASE_LIVE,  FROM_ACTIVE,  64)                                       \
+	X(ANNOUNCE,     0x15, PHASE_LIVE,  FROM_ACTIVE,  WIRE_FRAME_MAX)                           \
+	X(CANARY,       0x16, PHASE_LIVE,  FROM_ACTIVE,  256)                                      \
 	X(ACK,          0x20, PHASE_LIVE,  FROM_PASSIVE, 4 * WIRE_ACKS_MAX + 64)                   \
 	X(NEED,         0x21, PHASE_LIVE,  FROM_PASSIVE, 512)                                      \
 	X(REFUSED,      0x22, PHASE_LIVE,  FROM_PASSIVE, 512)                                      \
 	X(BARRIER_DONE, 0x23, PHASE_LIVE,  FROM_PASSIVE, 256)                                      \
 	X(SIGNATURE,    0x24, PHASE_LIVE,  FROM_PASSIVE, WIRE_CHUNK_MAX + 64)                      \
 	X(RESEND,       0x25, PHASE_LIVE,  FROM_PASSIVE, WIRE_PATH_MAX + 64)                       \
+	X(CANARY_DONE,  0x26, PHASE_LIVE,  FROM_PASSIVE, 512)                                      \
 	X(RANGE_ASK,    0x30, PHASE_LIVE,  FROM_EITHER,  2 * WIRE_PATH_MAX + 128)                  \
 	X(RANGE_SPLIT,  0x31, PHASE_LIVE,  FROM_EITHER,  WIRE_FRAME_MAX)                           \
 	X(RANGE_LIST,   0x32, PHASE_LIVE,  FROM_EITHER,  WIRE_FRAME_MAX)                           \
@@ -118,7 +129,8 @@ static_assert(WIRE_RANGES_MAX * (WIRE_PATH_MAX + 3 + 8 + 32) + 64 <= WIRE_FRAME_
 #define WIRE_REASONS(X)                                                                            \
 	X(SHUTDOWN, 1) X(VERSION, 2) X(GROUP, 3) X(SELF, 4) X(UNKNOWN_PEER, 5) X(MALFORMED, 6)     \
 	X(OUT_OF_PHASE, 7) X(OVERSIZED, 8) X(TIMEOUT, 9) X(ROLE, 10) X(LINEAGE, 11)                \
-	X(UNRELATED, 12) X(SPLIT, 13) X(REPLACED, 14) X(INTERNAL, 15) X(NOT_ADOPTED, 16)
+	X(UNRELATED, 12) X(SPLIT, 13) X(REPLACED, 14) X(INTERNAL, 15) X(NOT_ADOPTED, 16)        \
+	X(PROBED, 17)
 /* clang-format on */
 enum wire_reason {
 #define X(name, id) BYE_##name = id,
@@ -191,6 +203,17 @@ struct wire_heartbeat {
 #define BEAT_SCANNING 0x04
 #define BEAT_ASK 0x08 /* answer with a HEARTBEAT at once */
 
+/* READINESS: why no reverse should be tried, as far as the sender can tell by itself. After the
+ * handshake, and whenever it changes. */
+struct wire_readiness {
+	char version[WIRE_NAME_MAX + 1];			   /* of the program */
+	uint16_t total;						   /* reasons; 0 = ready */
+	uint8_t n;						   /* of them named here */
+	char reasons[WIRE_UNREADY_MAX][WIRE_UNREADY_TEXT_MAX + 1]; /* for people */
+};
+static_assert(WIRE_UNREADY_MAX * (WIRE_UNREADY_TEXT_MAX + 3) + WIRE_NAME_MAX + 16 <= 8 * 1024,
+	      "all reasons that are named must fit in READINESS");
+
 enum wire_op {
 	OP_WHOLE = 1,  /* a file: content follows, inline when stream == 0, else in DATA frames */
 	OP_DELTA = 2,  /* a file: a librsync delta against `basis` follows in DATA frames */
@@ -229,6 +252,37 @@ struct wire_data {
 /* SET_ABORT: nothing more of the set follows; forget what has come of it, without an answer. */
 struct wire_set_abort {
 	uint32_t set;
+};
+
+/* ANNOUNCE: what is indexed and not acknowledged, ahead of the bytes: what would be lost now has a
+ * name on the passive, too. */
+struct wire_announce {
+	uint64_t changes, bytes; /* in all */
+	uint64_t seq;		 /* everything up to it was named, in this or an earlier one; 0: it
+				    is too much to be named now */
+	uint16_t n;
+	const uint8_t *entries; /* n times path, kind, seq, size; wire_next_announced() */
+	uint32_t entries_len;
+};
+struct wire_announced {
+	const char *path;
+	uint8_t kind; /* enum record_kind */
+	uint64_t seq;
+	uint64_t size;
+};
+
+/* CANARY: a small file that is outside of everything, made durable on both sides to measure how
+ * long that takes while there is nothing else to measure. */
+#define WIRE_CANARY_LEN 64
+struct wire_canary {
+	uint64_t nonce; /* grows; one at a time is unanswered */
+	uint8_t hash[32];
+	uint8_t bytes[WIRE_CANARY_LEN];
+};
+struct wire_canary_done {
+	uint64_t nonce;
+	uint8_t failed;		      /* 0 or 1 */
+	char text[WIRE_TEXT_MAX + 1]; /* why; else "" */
 };
 
 struct wire_barrier {

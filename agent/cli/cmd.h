@@ -66,6 +66,7 @@ struct cmd {
 	X(agent)    \
 	X(status)   \
 	X(role)     \
+	X(ready)    \
 	X(exposure) \
 	X(wait)     \
 	X(verify)   \
@@ -77,7 +78,8 @@ struct cmd {
 	X(rewind)   \
 	X(reverse)  \
 	X(resolve)  \
-	X(ledger)
+	X(ledger)   \
+	X(drill)
 
 #define X(verb) extern const struct cmd cmd_##verb;
 CMDS(X)

@@ -22,18 +22,32 @@ static void print_paths(const struct cli *cli, const json_t *paths)
 	table_print(&table, stdout, 2, cli->colour);
 }
 
+static void print_headline(const json_t *result, uint64_t changes)
+{
+	char count[TEXT_MAX], bytes[TEXT_MAX];
+	bool announced = json_is_true(json_object_get(result, "announced"));
+	text_count(count, changes);
+	text_bytes(bytes, member_count(result, "bytes"));
+	if (announced)
+		printf("%s change%s (%s) %s been announced to this node and %s not on its disk:\n",
+		       count, changes == 1 ? "" : "s", bytes, changes == 1 ? "has" : "have",
+		       changes == 1 ? "is" : "are");
+	else
+		printf("If the active node died now, %s change%s (%s) would be lost:\n", count,
+		       changes == 1 ? "" : "s", bytes);
+}
+
 static void print_result(const struct cli *cli, const json_t *result)
 {
 	uint64_t changes = member_count(result, "changes");
 	const json_t *paths = json_object_get(result, "paths");
-	char count[TEXT_MAX], bytes[TEXT_MAX];
 	if (changes == 0) {
-		puts("Nothing: every recorded change is acknowledged by a peer.");
+		puts(json_is_true(json_object_get(result, "announced"))
+			     ? "Nothing: all that was announced to this node is on its disk."
+			     : "Nothing: every recorded change is acknowledged by a peer.");
 		return;
 	}
-	printf("If the active node died now, %s change%s (%s) would be lost:\n",
-	       text_count(count, changes), changes == 1 ? "" : "s",
-	       text_bytes(bytes, member_count(result, "bytes")));
+	print_headline(result, changes);
 	print_paths(cli, paths);
 	if (json_is_true(json_object_get(result, "truncated")))
 		printf("  ... and more; only the first %zu are listed.\n", json_array_size(paths));
@@ -62,7 +76,11 @@ const struct cmd cmd_exposure = {
 		"change is on the peer's "
 		"disk. What was written a moment ago and not yet noticed is not listed; "
 		"`artifact-sync wait' flushes that "
-		"first.\n\n"
+		"first. On a passive node: what the active one has announced, and what has not "
+		"arrived "
+		"or is not committed. The list outlives the connection, so it says what a failover "
+		"would "
+		"lose; a restart of this agent clears it.\n\n"
 		"Examples:\n"
 		"  artifact-sync exposure\n"
 		"  artifact-sync exposure --json | jq .changes",

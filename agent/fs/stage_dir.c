@@ -96,6 +96,8 @@ static int discard_dir(struct discards *list, int stage_fd, const char *name)
 	if (hit)
 		return -hit;
 	int fd = open_beneath(stage_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+	if (fd == -EACCES && fchmodat(stage_fd, name, 0700, AT_SYMLINK_NOFOLLOW) == 0)
+		fd = open_beneath(stage_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
 	if (fd < 0)
 		return fd == -ENOENT ? 0 : fd;
 	/* What was moved here may have been closed to its owner: 0500 forbids to empty it. */

@@ -22,6 +22,8 @@ struct restore_order {
 	size_t n_paths;
 	int64_t at_ns;	  /* the last barrier not after it */
 	uint64_t version; /* not 0: this version of paths[0] instead */
+	bool rehearsal; /* `to` is a directory of ours within the tree (.artifact-sync), and what is
+			   made will be thrown away: it need not be durable */
 };
 
 /* Written by the worker, read by whoever watches. */

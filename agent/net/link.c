@@ -137,6 +137,7 @@ static struct link *link_new(const struct link_setup *setup)
 	l->identity = tls_identity_ref(setup->identity);
 	l->expected = setup->expected ? x_strdup(setup->expected) : NULL;
 	l->dialled = setup->expected != NULL;
+	l->probe = setup->probe;
 	l->phase = PHASE_HELLO;
 	l->sender = FROM_EITHER;
 	l->state = LINK_CONNECT;
@@ -189,6 +190,8 @@ void link_start(struct link *l)
 {
 	uv_tcp_nodelay(&l->tcp, 1);
 	l->tls = tls_session_new(l->identity, &l->verdict);
+	if (l->probe)
+		tls_ask_as_probe(l->tls);
 	link_become(l, LINK_TLS);
 	link_update_reading(l);
 	link_pump(l);

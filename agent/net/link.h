@@ -68,6 +68,14 @@ void link_go_live(struct link *link, unsigned peer_sender);
 /* Sends BYE(reason, text), flushes for at most 1 s, closes. Idempotent. */
 void link_close(struct link *link, uint16_t reason, const char *text);
 
+/* The certificate that the other side showed, and what makes it good. */
+struct link_certificate {
+	bool pinned;	 /* by its key: its dates mean nothing */
+	int64_t seconds; /* until it expires; negative: it has */
+};
+/* @return 0, or -ENOENT before TLS is done */
+int link_certificate(const struct link *link, struct link_certificate *out);
+
 const char *link_peer(const struct link *link);	   /* node name, or NULL before open */
 const char *link_address(const struct link *link); /* "127.0.0.1:7443", for messages */
 bool link_was_dialled(const struct link *link);	   /* by us */

@@ -42,6 +42,7 @@ struct link_setup {
 	const char *expected; /* node we dial, copied; NULL when accepting */
 	const char *address;  /* as configured, copied; NULL when accepting: asked of the socket */
 	void *slot;	      /* the guard's */
+	bool probe;	      /* dialled only to be told that it would be let in */
 };
 
 struct link {
@@ -73,7 +74,7 @@ struct link {
 	size_t sent;
 	size_t in_flight;
 
-	bool dialled, admitted, opened, paused, reading, above_high;
+	bool dialled, probe, admitted, opened, paused, reading, above_high;
 	bool tls_done, tls_broken, said_goodbye, write_failed, last_look;
 	uint64_t heard_ms, live_ms; /* clock_mono_ms() */
 	uint64_t bytes_in, bytes_out;

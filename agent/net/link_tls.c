@@ -40,6 +40,7 @@ static bool shake_hands(struct link *l)
 	int r = SSL_do_handshake(l->tls);
 	if (r == 1) {
 		l->tls_done = true;
+		l->probe = tls_is_probe(l->tls);
 		link_become(l, LINK_PROVEN);
 		link_update_reading(l);
 		l->guard->proven(l->guard->owner, l);

@@ -23,6 +23,7 @@ static void peer_remove(struct peer *peer)
 		return;
 	peer->removed = true;
 	peer_stop_dialling(peer);
+	peer_probe_stop(peer);
 	uv_close((uv_handle_t *)&peer->retry, on_retry_closed);
 }
 
@@ -113,6 +114,8 @@ static void set_peers(struct peers *peers, const struct peer_address *addresses,
 		if (peer_set_address(peer, addresses[i].address)) {
 			backoff_reset(&peer->backoff);
 			peer_stop_dialling(peer);
+			peer_probe_stop(peer);
+			peer->probe = (struct peers_probe){0};
 			peer_dial_now(peer);
 		}
 	}
@@ -155,6 +158,7 @@ int peers_start_timed(struct peers **out, uv_loop_t *loop, const char *self, con
 					   .proven = peers_on_proven,
 					   .live = peers_on_live,
 					   .ended = peers_on_ended};
+	peers_probe_setup(peers);
 	uv_check_init(loop, &peers->last);
 	peers->last.data = peers;
 	r = listen ? peers_listen(peers, listen, err) : 0;

@@ -63,6 +63,25 @@ int peers_update(struct peers *peers, struct tls_identity *identity,
  * link has ended. Nothing when it has no address. */
 void peers_redial(struct peers *peers, const char *node);
 
+/* What came of trying to reach that peer beside the connection there is. */
+struct peers_probe {
+	bool running;
+	bool good;	   /* the last one that ended: TLS was done and the peer let us in */
+	uint64_t began_ms; /* of the last one, running or not; monotonic; 0 = none yet */
+	uint64_t ended_ms; /* of the last that ended */
+	struct link_certificate certificate; /* that it was shown, at ended_ms */
+	char why[512];			     /* when it was not good; for people */
+};
+
+/**
+ * Tries to reach a peer at its configured address, without a session: the one there is stays as it
+ * is. Nothing when a probe runs or there is no address.
+ */
+void peers_probe(struct peers *peers, const char *node);
+/* @return what is known; NULL for a peer that is not configured, or has no address: it dials us.
+ * Borrowed until the next call of the loop */
+const struct peers_probe *peers_probed(const struct peers *peers, const char *node);
+
 int peers_port(const struct peers *peers); /* 0 without a listener */
 /* Last failure to reach that peer, for status; "" when connected or never tried. */
 const char *peers_last_error(const struct peers *peers, const char *node);

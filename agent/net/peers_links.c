@@ -55,6 +55,10 @@ void peers_on_proven(void *owner, struct link *l)
 		link_close(l, BYE_UNKNOWN_PEER, "this peer is no longer configured");
 		return;
 	}
+	if (l->probe) {
+		peers_answer_probe(l);
+		return;
+	}
 	if (peer->dialling == l)
 		peer->dialling = NULL;
 	if (!l->slot)
@@ -153,7 +157,7 @@ void peers_on_ended(void *owner, struct link *l, uint16_t reason, const char *wh
 		peers->half_open--;
 	if (peer)
 		leave_peer(peer, l, reason, why);
-	else
+	else if (reason != BYE_PROBED)
 		log_stranger(peers, l, why);
 	peers_settle(peers);
 }

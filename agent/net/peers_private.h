@@ -7,6 +7,7 @@
 #include "agent/net/peers.h"
 
 struct resolve;
+struct probe_resolve;
 
 struct peer {
 	struct peers *peers;
@@ -26,6 +27,10 @@ struct peer {
 	bool removed;	       /* from the configuration; freed when nothing refers to it */
 	bool retry_closed;
 	char last_error[TLS_WHY_MAX];
+	struct peers_probe probe;
+	struct probe_resolve *probe_resolving;
+	struct link *probe_link;
+	unsigned probe_rotation; /* of several resolved addresses the one that answered */
 };
 
 struct peers {
@@ -33,7 +38,7 @@ struct peers {
 	char *self;
 	struct tls_identity *identity;
 	struct link_events events;
-	struct link_guard guard;
+	struct link_guard guard, probe_guard;
 	struct peers_timing timing;
 	struct peer *list;  /* utlist */
 	struct link *links; /* utlist: all that have not ended */
@@ -63,6 +68,12 @@ void peer_dial_now(struct peer *peer);
 void peer_stop_dialling(struct peer *peer);
 /* Remembers it for status; said once per reason, not once per attempt. */
 void peer_note_failure(struct peer *peer, const char *address, const char *why);
+
+/* peers_probe.c */
+void peers_probe_setup(struct peers *peers);
+void peer_probe_stop(struct peer *peer);
+/* A probe of somebody's came through. */
+void peers_answer_probe(struct link *link);
 
 /* peers_listen.c */
 int peers_listen(struct peers *peers, const char *text, struct err *err);

@@ -1,4 +1,5 @@
 /* The node's key and certificate and whom it trusts, as one SSL_CTX that serves both directions. */
+#include <assert.h>
 #include <errno.h>
 #include <openssl/err.h>
 #include <openssl/x509err.h>
@@ -68,6 +69,54 @@ static int on_verify(X509_STORE_CTX *store, void *arg)
 	return 0;
 }
 
+static const unsigned char probe_protocol[] = {sizeof(WIRE_ALPN_PROBE) - 1,
+					       'a',
+					       'r',
+					       't',
+					       'i',
+					       'f',
+					       'a',
+					       'c',
+					       't',
+					       '-',
+					       's',
+					       'y',
+					       'n',
+					       'c',
+					       '-',
+					       'p',
+					       'r',
+					       'o',
+					       'b',
+					       'e'};
+static_assert(sizeof(probe_protocol) == sizeof(WIRE_ALPN_PROBE), "the name's length comes first");
+
+static int on_offered(SSL *session, const unsigned char **out, unsigned char *len,
+		      const unsigned char *offered, unsigned offered_len, void *arg)
+{
+	unsigned char *chosen;
+	(void)session;
+	(void)arg;
+	if (SSL_select_next_proto(&chosen, len, probe_protocol, sizeof(probe_protocol), offered,
+				  offered_len) != OPENSSL_NPN_NEGOTIATED)
+		return SSL_TLSEXT_ERR_ALERT_FATAL;
+	*out = chosen;
+	return SSL_TLSEXT_ERR_OK;
+}
+
+void tls_ask_as_probe(SSL *session)
+{
+	BUG_ON(SSL_set_alpn_protos(session, probe_protocol, sizeof(probe_protocol)) != 0);
+}
+
+bool tls_is_probe(const SSL *session)
+{
+	const unsigned char *protocol;
+	unsigned len;
+	SSL_get0_alpn_selected(session, &protocol, &len);
+	return len == sizeof(probe_protocol) - 1 && memcmp(protocol, probe_protocol + 1, len) == 0;
+}
+
 static int context_new(struct tls_identity *identity, struct err *err)
 {
 	SSL_CTX *context = SSL_CTX_new(TLS_method());
@@ -87,6 +136,7 @@ static int context_new(struct tls_identity *identity, struct err *err)
 	SSL_CTX_set_max_cert_list(context, CERTIFICATES_MAX);
 	SSL_CTX_set_verify(context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
 	SSL_CTX_set_cert_verify_callback(context, on_verify, identity);
+	SSL_CTX_set_alpn_select_cb(context, on_offered, NULL);
 	return 0;
 }
 

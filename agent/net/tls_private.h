@@ -55,6 +55,11 @@ bool tls_judge(const struct tls_identity *identity, struct tls_verdict *verdict,
 bool tls_still_trusts(const struct tls_identity *identity, SSL *session,
 		      const struct tls_verdict *then);
 
+/* A session that only asks whether it would be let in: said by the client before the handshake,
+ * known to both after it. */
+void tls_ask_as_probe(SSL *session);
+bool tls_is_probe(const SSL *session);
+
 bool tls_has_pin(const struct trusted_peer *peer, const uint8_t hash[HASH_LEN]);
 void tls_key_hash(uint8_t out[HASH_LEN], X509 *certificate);
 void tls_fingerprint_text(char out[TLS_FINGERPRINT_MAX], const uint8_t hash[HASH_LEN]);

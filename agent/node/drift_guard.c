@@ -70,6 +70,11 @@ static void on_counted(void *owner)
 	requests_tick(owner);
 }
 
+static void on_drifted(void *owner, const char *path)
+{
+	roles_drifted(((struct node *)owner)->roles, path);
+}
+
 static void on_closed(void *owner)
 {
 	node_closed_one(owner);
@@ -87,6 +92,7 @@ void drift_guard_start(struct node *node)
 			   .resend = on_resend,
 			   .reachable = on_reachable,
 			   .look = on_look,
+			   .drifted = on_drifted,
 			   .counted = on_counted,
 			   .closed = on_closed},
 	};

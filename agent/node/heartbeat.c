@@ -79,6 +79,7 @@ int heartbeat_frame(struct session *s, const struct frame *frame)
 		s->asked_beat = 0;
 		roles_advance(s->node->roles);
 	}
+	readiness_heartbeat(s, m.clock_ns);
 	if (node_is_active(s->node) && m.recovery_ns > s->recovery_ns)
 		s->recovery_ns = m.recovery_ns;
 	if (s->sender)

@@ -156,6 +156,7 @@ static void go_live(struct session *s, const struct wire_hello *theirs)
 	s->live = true;
 	s->trouble[0] = '\0';
 	s->have_theirs = false;
+	s->offers = 0;
 	s->beat = s->beat_seen = s->asked_beat = 0;
 	s->ranges = range_server_new(&node->loop, s->link, node->store);
 	s->profile_differs = memcmp(theirs->profile, node->profile_hash, 32) != 0;
@@ -182,6 +183,9 @@ static void go_live(struct session *s, const struct wire_hello *theirs)
 	s->their_chain_n = theirs->chain_n;
 	memcpy(s->their_chain, theirs->chain, sizeof(s->their_chain));
 	fingerprints_send(s);
+	exposure_live(s);
+	canary_live(s);
+	readiness_live(s);
 	session_tick(s);
 	roles_session_live(s);
 }

@@ -418,6 +418,8 @@ static void on_tick(uv_timer_t *timer)
 	requests_tick(node);
 	history_requests_tick(node);
 	rewind_tick(node);
+	readiness_tick(node);
+	drills_tick(node);
 	status_tick(node);
 	status_line(node, line, sizeof(line));
 	notify_status(&node->notify, "%s", line);
@@ -523,6 +525,7 @@ void node_stop(struct node *node)
 	requests_stop(node);
 	history_requests_stop(node);
 	rewind_stop(node);
+	drills_stop(node);
 	uv_handle_t *handles[] = {(uv_handle_t *)&node->tick, (uv_handle_t *)&node->sigterm,
 				  (uv_handle_t *)&node->sigint, (uv_handle_t *)&node->sighup};
 	for (size_t i = 0; i < ARRAY_LEN(handles); i++) {
@@ -570,6 +573,7 @@ static int start_node(struct node *node, struct err *err)
 	uv_timer_start(&node->tick, on_tick, 1, TICK_MS);
 	node->started_ms = clock_mono_ms();
 	node->prune_due_ms = node->started_ms + PRUNE_MS;
+	drills_start(node);
 	roles_start(node->roles);
 	if (!node_is_healthy(node)) {
 		node->was_healthy = true;
@@ -581,6 +585,8 @@ static int start_node(struct node *node, struct err *err)
 static void release_node(struct node *node)
 {
 	json_decref(node->last_verify);
+	readiness_free(node);
+	drills_free(node);
 	roles_free(node->roles);
 	session_free_all(node);
 	fingerprints_free(node);
@@ -599,6 +605,7 @@ int node_run(const struct conf *conf, struct err *err)
 	struct node *node = x_calloc(1, sizeof(*node));
 	node->conf = conf;
 	commit_turn_init(&node->turn);
+	readiness_start(node);
 	int r = roles_new(&node->roles, node, err);
 	/* Two for hashing, one for staging, one for the index, and some that wait for the disk. */
 	setenv("UV_THREADPOOL_SIZE", "8", 0);

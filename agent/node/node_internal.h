@@ -12,8 +12,12 @@
 #include "agent/conf/conf.h"
 #include "agent/conf/conf_table.h"
 #include "agent/net/peers.h"
+#include "agent/node/canary.h"
+#include "agent/node/drill.h"
+#include "agent/node/exposure.h"
 #include "agent/node/intake.h"
 #include "agent/node/node.h"
+#include "agent/node/readiness.h"
 #include "agent/node/roles.h"
 #include "agent/ops/control.h"
 #include "agent/ops/notify.h"
@@ -60,6 +64,7 @@ struct session {
 	bool mismatch;		  /* the last one did not match */
 	uint64_t behind_since_ms; /* active: when it fell behind; 0 = it is not */
 	double lag_s;		  /* the last catching-up took so long; < 0 = unknown */
+	uint64_t caught_up_ms;	  /* when it ended */
 	/* heartbeats */
 	uint64_t beat, beat_seen, beat_seen_us;
 	uint64_t asked_beat; /* whose answer is awaited; 0 = none */
@@ -80,8 +85,10 @@ struct session {
 	uint64_t noted_chain_n; /* what is remembered of theirs from this connection; 0 = nothing */
 	uint64_t noted_ms;
 	bool rolled_back; /* they have met a state that this node has never had */
-	char **unanswered; /* paths that had begun to arrive when the last connection ended */
-	size_t n_unanswered;
+	unsigned offers;   /* words of this connection that may have to be refused for ever */
+	struct session_readiness readiness;
+	struct session_exposure exposure;
+	struct session_canary canary;
 };
 
 /* A compare-only path and what each side has there. */
@@ -180,6 +187,8 @@ struct node {
 	struct notify notify;
 	uint64_t syncing_since_ms; /* 0 = in sync, or not syncing */
 	json_t *last_verify;	   /* for status; NULL = none in this run */
+	struct readiness *readiness;
+	struct drills *drills;
 };
 
 /* node.c */
@@ -288,7 +297,6 @@ const char *troubles_remedy(const char *text);
 
 /* status.c */
 json_t *status_json(struct node *node);
-json_t *status_exposure(struct node *node);
 const char *status_state(struct node *node);
 bool status_is_good(
 	struct node *node); /* in sync, or catching up for less than a minute without problems */

@@ -274,6 +274,13 @@ static void on_verify(struct node *node, struct control_call *call, const json_t
 	requests_tick(node);
 }
 
+static void on_ready(struct node *node, struct control_call *call)
+{
+	json_t *answer = readiness_json(node);
+	bool ready = json_is_true(json_object_get(answer, "ready"));
+	control_done(call, ready ? EXIT_DONE : EXIT_NO, answer);
+}
+
 static void on_pause(struct node *node, struct control_call *call, bool pause)
 {
 	node->paused = pause;
@@ -294,8 +301,10 @@ void requests_on_request(void *owner, struct control_call *call, const char *ver
 		control_done(call, status_is_good(node) ? EXIT_DONE : EXIT_NO, status_json(node));
 	else if (strcmp(verb, "role") == 0)
 		roles_role_request(node->roles, call);
+	else if (strcmp(verb, "ready") == 0)
+		on_ready(node, call);
 	else if (strcmp(verb, "exposure") == 0)
-		control_done(call, EXIT_DONE, status_exposure(node));
+		control_done(call, EXIT_DONE, exposure_json(node));
 	else if (strcmp(verb, "wait") == 0)
 		on_wait(node, call, args);
 	else if (strcmp(verb, "verify") == 0)
@@ -308,6 +317,8 @@ void requests_on_request(void *owner, struct control_call *call, const char *ver
 		history_request(node, call, args);
 	else if (strcmp(verb, "restore") == 0)
 		restore_request(node, call, args);
+	else if (strcmp(verb, "drill") == 0)
+		drill_request(node, call, args);
 	else if (strcmp(verb, "rewind") == 0)
 		rewind_request(node, call, args);
 	else if (!roles_request(node->roles, call, verb, args))

@@ -1,9 +1,7 @@
 #include "agent/node/roles_internal.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,28 +11,12 @@
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
 
-#define HOOK_MS 300000	   /* a hook takes no longer; a server may take minutes to stop */
-#define HOOK_MIN_MS 1000   /* whatever is left of the person's time */
-#define HOOK_FIRST_MS 2000 /* one that is owed is run again after so long, and then ... */
-#define HOOK_LAST_MS 60000 /* ... less and less often */
-#define HOOKS_WAITING_MAX 8
-
-enum hook_index { BEFORE_DEMOTE, AFTER_DEMOTE, BEFORE_PROMOTE, AFTER_PROMOTE, ON_FENCED };
-
-static void on_hook_done(void *owner, unsigned index, const struct hook_result *result);
-
 /* ---- start ---------------------------------------------------------------------------------- */
 
 int roles_new(struct roles **out, struct node *node, struct err *err)
 {
-	const struct conf *conf = node->conf;
-	char *const *const argvs[HOOKS_MAX] = {[BEFORE_DEMOTE] = conf->hook_before_demote,
-					       [AFTER_DEMOTE] = conf->hook_after_demote,
-					       [BEFORE_PROMOTE] = conf->hook_before_promote,
-					       [AFTER_PROMOTE] = conf->hook_after_promote,
-					       [ON_FENCED] = conf->hook_on_fenced};
 	struct hooks *hooks;
-	int r = hooks_fork(&hooks, argvs, err);
+	int r = roles_fork_hooks(&hooks, node->conf, err);
 	if (r < 0)
 		return r;
 	struct roles *roles = x_calloc(1, sizeof(*roles));
@@ -61,7 +43,7 @@ void roles_free(struct roles *roles)
 }
 
 /* For tests: the agent ends itself immediately before the nth action, or cuts every connection. */
-static void count_step(struct roles *roles, enum role_action action)
+void roles_count_step(struct roles *roles, enum role_action action)
 {
 	roles->step++;
 #ifdef AGENT_FAULTS
@@ -80,32 +62,6 @@ static void count_step(struct roles *roles, enum role_action action)
 #endif
 }
 
-/* A person may be waiting at the other side to hear how the hook after the last change ended, of
- * which this run knows only whether it is still owed. */
-static int remember_end(struct roles *roles, struct err *err)
-{
-	AUTO_FREE struct epoch_entry *lineage = NULL;
-	size_t n = 0;
-	int r = store_lineage(roles->node->store, &lineage, &n, err);
-	if (r < 0 || n < 2)
-		return r;
-	roles->ended_offer.number = lineage[n - 1].number;
-	memcpy(roles->ended_offer.id, lineage[n - 1].id, sizeof(roles->ended_offer.id));
-	roles->ended_owed =
-		roles->machine.due == ROLE_ACTION_NONE && roles->machine.phase == ROLE_RESTING;
-	return 0;
-}
-
-static void end_after_restart(struct roles *roles, const struct hook_result *result)
-{
-	if (*roles->partner || roles->ended_offer.number == 0 ||
-	    roles->machine.phase != ROLE_RESTING)
-		return;
-	snprintf(roles->ended, sizeof(roles->ended), "%.230s", result->done ? "" : result->text);
-	roles->ended_owed = true;
-	roles_send_ended(roles);
-}
-
 /* A node that was handing over and has not offered yet is the active again, before it speaks. */
 int roles_load(struct roles *roles, struct err *err)
 {
@@ -114,21 +70,14 @@ int roles_load(struct roles *roles, struct err *err)
 		return r;
 	roles->output = role_start(&roles->machine);
 	roles->at = 0;
-	r = remember_end(roles, err);
-	if (r < 0)
-		return r;
 	if (roles->output.actions[0] == ROLE_ACTION_STORE) {
-		count_step(roles, ROLE_ACTION_STORE);
+		roles_count_step(roles, ROLE_ACTION_STORE);
 		r = store_set_machine(roles->node->store, &roles->machine, NULL, err);
 		roles->at = 1;
 	}
 	roles->frozen = roles->machine.phase == ROLE_OFFERING ||
 			roles->machine.role == WIRE_ROLE_FENCED ||
 			roles->machine.role == WIRE_ROLE_SPLIT;
-	snprintf(roles->hook_facts_reason, sizeof(roles->hook_facts_reason), "%s",
-		 roles->machine.role == WIRE_ROLE_FENCED  ? "superseded"
-		 : roles->machine.phase == ROLE_RETURNING ? "rollback"
-							  : "restart");
 	return r;
 }
 
@@ -143,7 +92,7 @@ void roles_start(struct roles *roles)
 	uv_timer_init(&node->loop, &roles->timer);
 	roles->timer.data = roles;
 	roles->timer_open = true;
-	hooks_open(roles->hooks, &node->loop, on_hook_done, roles);
+	hooks_open(roles->hooks, &node->loop, roles_on_hook, roles);
 	roles->started = true;
 	roles_run(roles);
 }
@@ -193,8 +142,11 @@ void roles_stop(struct roles *roles)
 {
 	struct node *node = roles->node;
 	roles->stopping = true;
-	if (!roles->attempt.over)
-		roles_tell(roles, EXIT_NOT_RUNNING, "unresolved");
+	bool swapped = roles->machine.phase == ROLE_RISING || roles->machine.phase == ROLE_RETIRING;
+	roles_tell(roles, EXIT_NOT_RUNNING,
+		   roles->machine.phase == ROLE_OFFERING ? "unresolved"
+		   : swapped				 ? "done"
+							 : "rolled_back");
 	if (roles->timer_open) {
 		node->closing++;
 		uv_close((uv_handle_t *)&roles->timer, on_timer_closed);
@@ -213,113 +165,6 @@ void roles_die(struct roles *roles, const char *what, const struct err *err)
 	roles_reason(roles, EXIT_NO, "%s: %.150s", what, err->msg);
 	roles->stopping = true;
 	node_stop(roles->node);
-}
-
-/* ---- hooks ---------------------------------------------------------------------------------- */
-
-static unsigned hook_of(enum role_action action)
-{
-	return action == ROLE_ACTION_BEFORE_DEMOTE    ? BEFORE_DEMOTE
-	       : action == ROLE_ACTION_AFTER_DEMOTE   ? AFTER_DEMOTE
-	       : action == ROLE_ACTION_BEFORE_PROMOTE ? BEFORE_PROMOTE
-	       : action == ROLE_ACTION_AFTER_PROMOTE  ? AFTER_PROMOTE
-						      : ON_FENCED;
-}
-
-static const char *hook_name(unsigned index)
-{
-	static const char *const names[] = {"before_demote", "after_demote", "before_promote",
-					    "after_promote", "on_fenced"};
-	return names[index];
-}
-
-/* Only the last one asked for is an answer to where the machine is now. */
-static void on_hook_done(void *owner, unsigned index, const struct hook_result *result)
-{
-	struct roles *roles = owner;
-	roles->hooks_waiting--;
-	if (!result->done)
-		log_error("hooks", "hook=%s err=\"%s\"", hook_name(index), result->text);
-	else
-		log_debug("hooks", "hook=%s done=\"%s\"", hook_name(index), result->text);
-	if (roles->hooks_waiting > 0 || roles->hook == ROLE_ACTION_NONE)
-		return;
-	roles->hook = ROLE_ACTION_NONE;
-	roles->hook_failed = !result->done;
-	end_after_restart(roles, result);
-	if (result->done) {
-		roles->hook_wait_ms = 0;
-		roles_push_event(roles, ROLE_EVENT_HOOK_DONE);
-		return;
-	}
-	snprintf(roles->hook_text, sizeof(roles->hook_text), "%s %.250s", hook_name(index),
-		 result->text);
-	roles->hook_wait_ms = roles->hook_wait_ms ? 2 * roles->hook_wait_ms : HOOK_FIRST_MS;
-	if (roles->hook_wait_ms > HOOK_LAST_MS)
-		roles->hook_wait_ms = HOOK_LAST_MS;
-	roles->hook_again_ms = clock_mono_ms() + roles->hook_wait_ms;
-	roles_reason(roles, EXIT_NO, "%s: %s", roles->node->conf->node, roles->hook_text);
-	roles_say(roles, 0, "%.230s", roles->hook_text);
-	roles_push_event(roles, ROLE_EVENT_HOOK_FAILED);
-}
-
-static const char *why_hook(const struct roles *roles, enum role_action action)
-{
-	const struct attempt *a = &roles->attempt;
-	if (action == ROLE_ACTION_ON_FENCED)
-		return roles->machine.role == WIRE_ROLE_SPLIT ? "split" : "superseded";
-	if (roles->machine.phase == ROLE_RETURNING ||
-	    (action == ROLE_ACTION_AFTER_DEMOTE && roles->machine.phase != ROLE_RETIRING))
-		return "rollback";
-	return a->failover ? "failover" : a->resolve ? "resolve" : "planned";
-}
-
-static uint32_t hook_deadline_ms(const struct roles *roles, enum role_action action)
-{
-	bool before = action == ROLE_ACTION_BEFORE_DEMOTE || action == ROLE_ACTION_BEFORE_PROMOTE;
-	uint64_t left = before ? roles_time_left_ms(roles) : HOOK_MS;
-	left = left < HOOK_MIN_MS ? HOOK_MIN_MS : left;
-	return (uint32_t)(left < HOOK_MS ? left : HOOK_MS);
-}
-
-static void run_hook(struct roles *roles, enum role_action action)
-{
-	const struct conf *conf = roles->node->conf;
-	const char *reason = why_hook(roles, action);
-	AUTO_FREE char *why = x_asprintf("ARTIFACT_SYNC_REASON=%s", reason);
-	AUTO_FREE char *name = x_asprintf("ARTIFACT_SYNC_HOOK=%s", hook_name(hook_of(action)));
-	AUTO_FREE char *self = x_asprintf("ARTIFACT_SYNC_NODE=%s", conf->node);
-	AUTO_FREE char *peer = x_asprintf("ARTIFACT_SYNC_PEER=%s", roles->partner);
-	AUTO_FREE char *tree = x_asprintf("ARTIFACT_SYNC_TREE=%s", conf->tree);
-	AUTO_FREE char *role = x_asprintf("ARTIFACT_SYNC_ROLE=%s", roles_name(roles->machine.role));
-	AUTO_FREE char *epoch =
-		x_asprintf("ARTIFACT_SYNC_EPOCH=%" PRIu64, roles->machine.offer.number);
-	const char *facts[] = {why, name, self, peer, tree, role, epoch, NULL};
-	roles->hook = action;
-	roles->hook_failed = false;
-	if (roles->hooks_waiting >= HOOKS_WAITING_MAX || !roles->hooks) {
-		roles->hook = ROLE_ACTION_NONE;
-		snprintf(roles->hook_text, sizeof(roles->hook_text),
-			 "%s: hooks asked for before have not ended", hook_name(hook_of(action)));
-		roles->hook_again_ms = clock_mono_ms() + HOOK_LAST_MS;
-		roles_push_event(roles, ROLE_EVENT_HOOK_FAILED);
-		return;
-	}
-	roles->hooks_waiting++;
-	hooks_run(roles->hooks, hook_of(action), facts, hook_deadline_ms(roles, action));
-}
-
-/* An after-hook or on_fenced that failed, or that a restart cut short. */
-static void run_due_hook(struct roles *roles)
-{
-	const struct role_machine *m = &roles->machine;
-	bool waits = m->phase == ROLE_RESTING || m->phase == ROLE_FENCING;
-	if (m->due == ROLE_ACTION_NONE || !waits || roles->hook != ROLE_ACTION_NONE ||
-	    roles->carrying || roles->events || !roles->started ||
-	    clock_mono_ms() < roles->hook_again_ms)
-		return;
-	count_step(roles, m->due);
-	run_hook(roles, m->due);
 }
 
 /* ---- what is durable ------------------------------------------------------------------------ */
@@ -414,7 +259,7 @@ static void make_durable(struct roles *roles, enum role_action action)
 
 static void carry_out(struct roles *roles, enum role_action action)
 {
-	count_step(roles, action);
+	roles_count_step(roles, action);
 	switch (action) {
 	case ROLE_ACTION_NONE:
 	case ROLE_ACTION_COUNT: break;
@@ -425,7 +270,7 @@ static void carry_out(struct roles *roles, enum role_action action)
 	case ROLE_ACTION_AFTER_DEMOTE:
 	case ROLE_ACTION_BEFORE_PROMOTE:
 	case ROLE_ACTION_AFTER_PROMOTE:
-	case ROLE_ACTION_ON_FENCED: run_hook(roles, action); break;
+	case ROLE_ACTION_ON_FENCED: roles_run_hook(roles, action); break;
 	case ROLE_ACTION_SETTLE: roles_settle(roles); break;
 	case ROLE_ACTION_RELEASE:
 		roles->frozen = false;
@@ -519,6 +364,7 @@ static void take_event(struct roles *roles)
 	struct role_machine before = roles->machine;
 	struct err err = {0};
 	roles->events = item->next;
+	roles->n_events--;
 	if (!roles->events)
 		roles->last_event = &roles->events;
 	roles->event = item->in.event;
@@ -566,6 +412,7 @@ void roles_push(struct roles *roles, const struct role_input *in, const char *pe
 	struct role_event_item *item = x_calloc(1, sizeof(*item));
 	item->in = *in;
 	snprintf(item->peer, sizeof(item->peer), "%s", peer);
+	roles->n_events++;
 	*roles->last_event = item;
 	roles->last_event = &item->next;
 	roles_run(roles);
@@ -635,7 +482,7 @@ void roles_advance(struct roles *roles)
 	roles_force_advance(roles);
 	roles_settle_advance(roles);
 	watch_deadline(roles);
-	run_due_hook(roles);
+	roles_run_due_hook(roles);
 	roles_report_advance(roles);
 	uint64_t left = roles_time_left_ms(roles);
 	if (left != UINT64_MAX && !roles->attempt.counted)

@@ -6,6 +6,7 @@
  * loop.
  *
  * roles.c          the queue, actions, hooks, deadlines, start and stop
+ * roles_hooks.c    the operator's programs
  * roles_words.c    HANDOVER, in both directions
  * roles_settle.c   giver: everything is at the heir. Heir: the tree is what the index says
  * roles_switch.c   sessions, intake and guard in the new role; rejoining
@@ -62,7 +63,9 @@ int roles_before_lineage(struct session *s, const struct wire_hello *theirs, str
 int roles_before_sending(struct session *s, const struct wire_hello *theirs, struct err *err);
 void roles_matched(struct session *s, uint64_t seq); /* a barrier has, in either direction */
 void roles_advance(struct roles *roles);	     /* something may have become true */
-void roles_tick(struct roles *roles);		     /* each second */
+/* Somebody changed a replicated path of a passive's. */
+void roles_drifted(struct roles *roles, const char *path);
+void roles_tick(struct roles *roles); /* each second */
 
 /* @return true when the verb is one of these */
 bool roles_request(struct roles *roles, struct control_call *call, const char *verb,

@@ -18,7 +18,7 @@
 
 static uint64_t announced_seq(const struct node *node)
 {
-	uint64_t seq = 0;
+	uint64_t seq = exposure_seen_seq(node);
 	for (const struct session *s = node->sessions; s; s = s->next)
 		seq = s->theirs.last_seq > seq ? s->theirs.last_seq : seq;
 	return seq;
@@ -54,16 +54,15 @@ static void add_lost(struct roles *roles, json_t *losses, json_t *lost)
 			  " is the last that is here",
 			  announced, state.last_seq);
 	for (const struct session *s = node->sessions; s; s = s->next) {
-		for (size_t i = 0; i < s->n_unanswered && json_array_size(lost) < LOST_MAX; i++)
-			json_array_append_new(lost, control_path(s->unanswered[i]));
 		if (s->have_theirs && s->theirs.held > 0)
 			roles_add(losses,
 				  "held: %" PRIu32 " paths were held back on %s: their last good "
 				  "version is here",
 				  s->theirs.held, s->peer);
 	}
+	exposure_add_missing(node, lost, LOST_MAX);
 	if (json_array_size(lost) > 0)
-		roles_add(losses, "missing: %zu paths had begun to arrive and are not here",
+		roles_add(losses, "missing: %zu paths were announced and are not here",
 			  json_array_size(lost));
 	store_notes(node->store, NOTE_DRIFT, &notes, &n, NULL);
 	if (n > 0)

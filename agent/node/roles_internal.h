@@ -89,6 +89,7 @@ struct roles {
 	struct hooks *hooks;
 	struct role_machine machine;
 	struct role_event_item *events, **last_event;
+	size_t n_events;
 	struct role_output output; /* of the step whose actions are being carried out */
 	size_t at;
 	enum role_event event;	      /* that led to it */
@@ -103,12 +104,10 @@ struct roles {
 	unsigned hooks_waiting;
 	bool hook_failed;
 	char hook_text[320];
-	char hook_facts_reason[24];
 	uint64_t hook_again_ms, hook_wait_ms;
-	bool partner_ended;	       /* its after-hook of this attempt has */
-	bool ended_owed;	       /* the partner is to be told of ours */
-	struct role_offer ended_offer; /* which epoch's */
-	char ended[WIRE_TEXT_MAX + 1]; /* "" when it ended well */
+	bool drift_hook; /* on_drift runs */
+	uint64_t drift_hook_ms;
+	bool partner_ended; /* its after-hook of this attempt has */
 	struct settle settle;
 	bool frozen;	 /* nothing may get a seq */
 	bool rejoinable; /* superseded, and the tree has been looked at */
@@ -124,8 +123,8 @@ struct roles {
 	char fork_node[WIRE_NAME_MAX + 1];
 	bool cut;
 	size_t cut_to;
-	uint64_t seen_seq; /* greatest seq that a giver has announced in this run */
 	bool ledger_running, ledger_again;
+	bool ledger_due; /* an epoch was taken over from an active */
 };
 
 /* roles.c */
@@ -137,11 +136,21 @@ uint64_t roles_time_left_ms(const struct roles *roles); /* of the attempt; UINT6
 void roles_set_timer(struct roles *roles, uint64_t ms); /* at the latest then */
 void roles_die(struct roles *roles, const char *what, const struct err *err);
 
+void roles_count_step(struct roles *roles, enum role_action action);
+
+/* roles_hooks.c */
+int roles_fork_hooks(struct hooks **out, const struct conf *conf, struct err *err);
+void roles_on_hook(void *owner, unsigned index, const struct hook_result *result);
+void roles_run_hook(struct roles *roles, enum role_action action);
+void roles_run_due_hook(struct roles *roles); /* when its time has come */
+
 /* roles_words.c */
 void roles_send(struct roles *roles, enum role_action action);
 void roles_send_word(struct session *s, uint8_t word, const struct role_offer *offer, uint8_t flags,
 		     uint32_t deadline_ms, const char *text);
-void roles_send_ended(struct roles *roles); /* when the partner can be told */
+/* How the after-hook of the last change ended here, when it has. */
+void roles_send_ended(struct roles *roles, struct session *s);
+void roles_send_ended_to_all(struct roles *roles);
 void roles_say(struct roles *roles, uint8_t flags, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 

@@ -19,7 +19,7 @@ void roles_attempt_release(struct roles *roles)
 	json_decref(a->lost);
 	json_decref(a->reasons);
 	*a = (struct attempt){.over = true, .at_risk_s = -1};
-	roles->partner_ended = roles->ended_owed = false;
+	roles->partner_ended = false;
 }
 
 /* On the active: the oldest of what its peers have proven. */
@@ -209,11 +209,7 @@ void roles_done(struct roles *roles)
 		drift_guard_barrier(node, true);
 		roles_attempt_begin(roles); /* for the ledger: what it rejoined */
 	}
-	roles->ended_owed = a->planned;
-	roles->ended_offer = roles->machine.offer;
-	snprintf(roles->ended, sizeof(roles->ended), "%.230s",
-		 roles->hook_failed ? roles->hook_text : "");
-	roles_send_ended(roles);
+	roles_send_ended_to_all(roles);
 	a->waits_for_scan = roles->machine.role == WIRE_ROLE_PASSIVE && a->planned && !a->over;
 	a->waits_for_partner = a->planned && a->typed_here && !a->over;
 	if (!a->waits_for_scan && !a->waits_for_partner)

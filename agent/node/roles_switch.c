@@ -11,6 +11,8 @@
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
 
+#define NUMBER_LEAP (1ull << 40) /* more is a lie that would use the numbers up */
+
 /* ---- sessions ------------------------------------------------------------------------------- */
 
 void roles_stop_sessions(struct roles *roles, const char *why)
@@ -169,7 +171,7 @@ void roles_resume_sessions(struct roles *roles)
 static void note_number(struct roles *roles, const struct wire_hello *theirs)
 {
 	uint64_t number = theirs->n_lineage ? theirs->lineage[theirs->n_lineage - 1].number : 0;
-	if (number > roles->machine.number)
+	if (number > roles->machine.number && number - roles->machine.number < NUMBER_LEAP)
 		roles->machine.number = number;
 }
 
@@ -243,7 +245,7 @@ void roles_session_live(struct session *s)
 	if (s->sender && roles->machine.phase == ROLE_OFFERING &&
 	    strcmp(s->peer, roles->machine.offer.node) == 0)
 		roles_push(roles, &in, s->peer);
-	roles_send_ended(roles);
+	roles_send_ended(roles, s);
 }
 
 static bool is_partner(const struct roles *roles, const char *peer)
@@ -282,12 +284,17 @@ int roles_before_lineage(struct session *s, const struct wire_hello *theirs, str
 	note_number(roles, theirs);
 	if (relation != LINEAGE_THEIRS_LONGER)
 		return 0;
+	roles->ledger_due = true;
+	if (roles->attempt.over)
+		roles_attempt_release(roles); /* it is not what the ledger is to say of this one */
 	bool fenced = s->said.role == WIRE_ROLE_FENCED;
 	uint64_t base_seq = theirs->lineage[common].base_seq;
 	int r = 0;
 	if (fenced || s->said.last_seq > base_seq)
 		r = store_disown_above(s->node->store, base_seq, fenced ? s->peer : NULL, &changed,
 				       err);
+	if (changed > 0 || fenced)
+		s->node->commit.salvage_why = "divergence";
 	if (changed > 0)
 		log_warn(MODULE_ROLE,
 			 "peer=%s base_seq=%" PRIu64
@@ -334,8 +341,6 @@ void roles_matched(struct session *s, uint64_t seq)
 	struct roles *roles = s->node->roles;
 	const struct role_input in = {.event = ROLE_EVENT_RECONCILED};
 	struct err err = {0};
-	if (strcmp(s->peer, roles->partner) == 0)
-		roles->ended_owed = false; /* it has been told over this very session */
 	if (s->sender && s->peer_role == WIRE_ROLE_FENCED)
 		s->peer_role = WIRE_ROLE_PASSIVE; /* as its own side judges the same barrier */
 	if (s->sender && is_noted(s->node->store, s->peer))
@@ -351,6 +356,13 @@ void roles_matched(struct session *s, uint64_t seq)
 		}
 		roles->settle.phase = SETTLE_NOT;
 		roles_push(roles, &in, s->peer);
+	}
+	if (roles->ledger_due && roles->machine.role == WIRE_ROLE_PASSIVE) {
+		roles->ledger_due = false;
+		s->node->commit.salvage_why = "drift";
+		if (s->receiver)
+			receiver_set_salvage_why(s->receiver, "drift");
+		roles_ledger_write(roles);
 	}
 	roles_advance(roles);
 }

@@ -11,6 +11,8 @@
 #include "agent/base/log.h"
 #include "agent/base/quote.h"
 
+#define WORDS_WAITING_MAX 64
+#define OFFERS_MAX 8  /* in one session: an honest giver makes one or two */
 #define GRACE_MS 2000 /* the side that was asked gives up after the one that asked */
 
 /* Which side says a word, and what it is to the other. */
@@ -103,19 +105,25 @@ void roles_send(struct roles *roles, enum role_action action)
 	roles->word_flags = 0;
 }
 
-void roles_send_ended(struct roles *roles)
+/* Also over each new session: one may be lost with the word in it, or this node's memory of whom it
+ * concerns. Who does not wait for it ignores it. */
+void roles_send_ended(struct roles *roles, struct session *s)
 {
-	if (!roles->ended_owed)
+	const struct role_machine *m = &roles->machine;
+	char text[WIRE_TEXT_MAX + 1] = "";
+	if (m->phase != ROLE_RESTING || m->offer.number == 0 || !s->live || !s->link)
 		return;
-	/* Again over each new session: connections cross when both sides dial, and one is dropped.
-	 * After a restart nobody remembers who the partner was: the epoch's id says what it is
-	 * about.
-	 */
-	for (struct session *s = roles->node->sessions; s; s = s->next) {
-		if (s->live && s->link &&
-		    (!*roles->partner || strcmp(s->peer, roles->partner) == 0))
-			roles_send_word(s, HANDOVER_ENDED, &roles->ended_offer, 0, 0, roles->ended);
-	}
+	if (m->due != ROLE_ACTION_NONE && !roles->hook_failed)
+		return; /* it still runs */
+	if (m->due != ROLE_ACTION_NONE)
+		snprintf(text, sizeof(text), "%.230s", roles->hook_text);
+	roles_send_word(s, HANDOVER_ENDED, &m->offer, 0, 0, text);
+}
+
+void roles_send_ended_to_all(struct roles *roles)
+{
+	for (struct session *s = roles->node->sessions; s; s = s->next)
+		roles_send_ended(roles, s);
 }
 
 /* ---- receiving ------------------------------------------------------------------------------ */
@@ -198,7 +206,8 @@ static bool is_beside(struct roles *roles, struct session *s, const struct role_
 		on_prepare(roles, s, in, m);
 		return true;
 	}
-	if (m->word == HANDOVER_ABORT && roles->attempt.asked) {
+	if (m->word == HANDOVER_ABORT && roles->attempt.asked &&
+	    strcmp(s->peer, roles->partner) == 0) {
 		take_text(roles, s, m); /* what a person asked for here */
 		roles->attempt.asked = false;
 		roles_tell(roles, roles->attempt.code, NULL);
@@ -239,6 +248,10 @@ int roles_frame(struct session *s, const struct frame *frame)
 		 words[i].giver ? s->node->conf->node : s->peer);
 	if (is_beside(roles, s, &in, &m, words[i].giver))
 		return 0;
+	/* Each refusal is a durable row, and each word waits for those before it. */
+	bool refusable = m.word == HANDOVER_OFFER || m.word == HANDOVER_ASK;
+	if (roles->n_events >= WORDS_WAITING_MAX || (refusable && ++s->offers > OFFERS_MAX))
+		return -EPROTO;
 	take_text(roles, s, &m);
 	roles_push(roles, &in, s->peer);
 	return 0;

@@ -128,9 +128,11 @@ void salvage_request(struct node *node, struct control_call *call, const json_t 
 		at++;
 	bool is_list = action && strcmp(action, "list") == 0;
 	bool is_restore = action && strcmp(action, "restore") == 0;
-	if (is_list)
+	if (is_list) {
 		answer_list(call, rows, n);
-	else if (!id || at == n)
+		if (n > 0)
+			readiness_salvage_shown(node, rows[n - 1].id);
+	} else if (!id || at == n)
 		control_fail(call, EXIT_NO, "artifact-sync salvage list prints the IDs",
 			     "the salvage has no entry %.60s", id ? id : "without an ID");
 	else if (is_restore && !to && !node_is_active(node))

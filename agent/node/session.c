@@ -14,7 +14,6 @@
 #include "protocol/lineage.h"
 #include "protocol/messages.h"
 
-#define UNANSWERED_MAX 1000	/* paths remembered of a connection that ended */
 #define COMPARE_IDS 0x01000000u /* room for the asks of one comparison */
 
 struct session *session_new(struct node *node, const char *peer)
@@ -111,6 +110,7 @@ static void on_barrier_done(void *owner, uint64_t seq, int64_t clock_ns, uint8_t
 		if (seq == state.last_seq && s->behind_since_ms != 0) {
 			s->lag_s = (double)(now - s->behind_since_ms) / 1000.0;
 			s->behind_since_ms = 0;
+			s->caught_up_ms = now;
 		}
 	} else if (outcome == BARRIER_MISMATCH) {
 		s->mismatch = true;
@@ -296,12 +296,16 @@ static int on_live_frame(struct session *s, const struct frame *frame)
 {
 	switch (frame->type) {
 	case WIRE_HEARTBEAT: return heartbeat_frame(s, frame);
+	case WIRE_READINESS: return readiness_frame(s, frame);
 	case WIRE_RANGE_ASK: return range_server_frame(s->ranges, frame);
 	case WIRE_RANGE_SPLIT:
 	case WIRE_RANGE_LIST:
 		if (!(s->reconcile && compare_frame(s->reconcile, frame)))
 			verify_frame(s, frame);
 		return 0;
+	case WIRE_ANNOUNCE: return exposure_frame(s, frame);
+	case WIRE_CANARY:
+	case WIRE_CANARY_DONE: return canary_frame(s, frame);
 	case WIRE_FINGERPRINTS: return fingerprints_frame(s, frame);
 	case WIRE_DEEP_ASK: return deep_answer_frame(s, frame);
 	case WIRE_DEEP_REPLY: verify_frame(s, frame); return 0;
@@ -398,27 +402,8 @@ static void ranges_closed(void *arg)
 	session_module_closed(arg);
 }
 
-static void session_forget_unanswered(struct session *s)
-{
-	for (size_t i = 0; i < s->n_unanswered; i++)
-		free(s->unanswered[i]);
-	free(s->unanswered);
-	s->unanswered = NULL;
-	s->n_unanswered = 0;
-}
-
-/* What had been announced by name and is not here: a failover names it. */
-static void remember_unanswered(struct session *s)
-{
-	session_forget_unanswered(s);
-	s->unanswered = x_calloc(UNANSWERED_MAX, sizeof(*s->unanswered));
-	s->n_unanswered = receiver_unanswered_paths(s->receiver, s->unanswered, UNANSWERED_MAX);
-}
-
 static void close_modules(struct session *s)
 {
-	if (s->receiver)
-		remember_unanswered(s);
 	/* Each reports in session_module_closed(), perhaps within the call: counted first. */
 	struct sender *sender = STEAL(s->sender);
 	struct receiver *receiver = STEAL(s->receiver);
@@ -478,6 +463,7 @@ void session_indexed(struct session *s)
 	if (!s->sender)
 		return;
 	sender_kick(s->sender, false);
+	exposure_indexed(s);
 	session_want_barrier(s);
 }
 
@@ -501,12 +487,14 @@ static void measure_rate(struct session *s)
 
 void session_tick(struct session *s)
 {
+	exposure_tick(s);
 	if (!s->live || !s->link)
 		return;
 	heartbeat_send(s);
 	if (node_is_active(s->node))
 		store_pending_summary(s->node->store, s->peer, &s->pending, NULL);
 	session_want_barrier(s);
+	canary_tick(s);
 	measure_rate(s);
 }
 
@@ -531,8 +519,9 @@ void session_free_all(struct node *node)
 {
 	for (struct session *s = node->sessions, *next; s; s = next) {
 		next = s->next;
+		exposure_session_free(s);
+		readiness_session_free(s);
 		free(s->said_lineage);
-		session_forget_unanswered(s);
 		free(s);
 	}
 	node->sessions = NULL;

@@ -1,5 +1,4 @@
-/* status.c - what is shown: the object of `status --json`, which scripts rely on, and the list of
- * what would be lost now. */
+/* status.c - what is shown: the object of `status --json`, which scripts rely on. */
 #include "agent/node/node_internal.h"
 
 #include <inttypes.h>
@@ -8,7 +7,6 @@
 #include "agent/base/clock.h"
 #include "agent/base/quote.h"
 
-#define EXPOSURE_MAX 1000 /* paths listed */
 #define SYNCING_GOOD_MS 60000
 #define WATCH_LATE_MS 10000 /* the watching process is asked each second, and answers at once */
 #define STALE_SCANS 2	    /* a scan older than so many intervals is a problem */
@@ -290,7 +288,9 @@ static double session_lag(const struct session *s)
 		return s->matched_ms == 0 && s->lag_s < 0
 			       ? -1
 			       : (double)(clock_mono_ms() - s->behind_since_ms) / 1000.0;
-	return s->lag_s;
+	/* A canary that came later says what a change would take now. */
+	double canary = canary_lag_s(s, s->caught_up_ms);
+	return canary >= 0 ? canary : s->lag_s;
 }
 
 static json_t *session_json(const struct node *node, const struct session *s)
@@ -298,14 +298,15 @@ static json_t *session_json(const struct node *node, const struct session *s)
 	bool active = node_is_active(node);
 	double lag = active ? session_lag(s) : -1;
 	return json_pack(
-		"{s:s, s:b, s:o, s:I, s:I, s:I, s:o, s:o, s:b, s:b, s:f, s:I, s:I}", "node",
+		"{s:s, s:b, s:o, s:I, s:I, s:I, s:o, s:o, s:b, s:b, s:f, s:I, s:I, s:o}", "node",
 		s->peer, "connected", s->live, "role",
 		s->live ? json_string(roles_name(s->peer_role)) : json_null(), "acked_seq",
 		(json_int_t)s->pending.acked_seq, "pending_changes", (json_int_t)s->pending.changes,
 		"pending_bytes", (json_int_t)s->pending.bytes, "lag_seconds", seconds_json(lag),
 		"rtt_ms", seconds_json(s->rtt_ms), "in_sync", session_is_in_sync(s), "reconciling",
 		s->reconciling || s->reconcile != NULL, "rate_bytes_per_s", s->rate, "mismatches",
-		(json_int_t)s->mismatches, "reconciliations", (json_int_t)s->reconciliations);
+		(json_int_t)s->mismatches, "reconciliations", (json_int_t)s->reconciliations,
+		"canary", active ? canary_json(s) : json_null());
 }
 
 static json_t *roots_json(const struct node *node)
@@ -461,13 +462,13 @@ json_t *status_json(struct node *node)
 	json_object_set_new(out, "salvage",
 			    json_integer((json_int_t)store_salvage_count(node->store)));
 	json_object_set_new(out, "history", history_json(node));
-	json_object_set_new(out, "ready", json_false());
-	json_object_set_new(out, "not_ready",
-			    json_pack("[s]", "this version replicates in one direction only"));
+	json_t *not_ready = readiness_reasons(node);
+	json_object_set_new(out, "ready", json_boolean(json_array_size(not_ready) == 0));
+	json_object_set_new(out, "not_ready", not_ready);
 	json_object_set_new(out, "problems", problems);
 	json_object_set_new(out, "last_verify",
 			    node->last_verify ? json_incref(node->last_verify) : json_null());
-	json_object_set_new(out, "last_drill", json_null());
+	drills_add_status(node, out);
 	json_object_set_new(out, "work", work_json(node));
 	json_object_set_new(out, "progress", progress_json(node));
 	json_object_set_new(out, "records", json_integer((json_int_t)state.records));
@@ -475,34 +476,4 @@ json_t *status_json(struct node *node)
 	json_object_set_new(out, "uptime_s",
 			    json_real((double)(clock_mono_ms() - node->started_ms) / 1000.0));
 	return out;
-}
-
-json_t *status_exposure(struct node *node)
-{
-	struct pending *page = x_calloc(EXPOSURE_MAX, sizeof(*page));
-	json_t *paths = json_array();
-	uint64_t changes = 0, bytes = 0;
-	int64_t now = clock_real_ns();
-	bool truncated = false;
-	for (struct session *s = node->sessions; s && node_is_active(node); s = s->next) {
-		size_t n = 0;
-		store_pending_summary(node->store, s->peer, &s->pending, NULL);
-		changes += s->pending.changes;
-		bytes += s->pending.bytes;
-		store_pending(node->store, s->peer, 0, page, EXPOSURE_MAX, &n, NULL);
-		truncated |= n < s->pending.changes;
-		for (size_t i = 0; i < n; i++) {
-			int64_t age = page[i].mtime_ns ? now - page[i].mtime_ns : -1;
-			json_array_append_new(
-				paths,
-				json_pack("{s:o, s:s, s:I, s:I, s:o}", "path",
-					  text_json(page[i].path), "peer", s->peer, "seq",
-					  (json_int_t)page[i].seq, "size", (json_int_t)page[i].size,
-					  "age_s", seconds_json(age < 0 ? -1 : (double)age / 1e9)));
-			free(page[i].path);
-		}
-	}
-	free(page);
-	return json_pack("{s:I, s:I, s:o, s:b}", "changes", (json_int_t)changes, "bytes",
-			 (json_int_t)bytes, "paths", paths, "truncated", truncated);
 }

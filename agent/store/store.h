@@ -395,6 +395,9 @@ int store_journal_end(struct store *store, const struct installed *done, size_t 
 int store_set_installed(struct store *store, const struct index_entry *entries, size_t n,
 			struct err *err);
 
+/* A transaction as any, of which nothing is remembered: how long it takes is what counts. */
+int store_canary(struct store *store, uint64_t nonce, struct err *err);
+
 /* ---- salvage catalogue ---------------------------------------------------------------------- */
 
 struct salvage_row {
@@ -412,6 +415,10 @@ int store_salvage_end(struct store *store, const char *id, struct err *err);
 int store_salvage_forget(struct store *store, const char *id, struct err *err);
 int store_salvage_list(struct store *store, struct salvage_row **out, size_t *n, struct err *err);
 uint64_t store_salvage_count(struct store *store); /* (quick) of complete ones */
+/* A person has been shown the entries up to this one: ids sort by time. */
+int store_salvage_see(struct store *store, const char *id, struct err *err);
+/* (quick) Complete entries that nobody has been shown. */
+int store_salvage_unseen(struct store *store, uint64_t *out, struct err *err);
 void salvage_rows_free(struct salvage_row *rows, size_t n);
 
 #endif

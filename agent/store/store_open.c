@@ -378,8 +378,10 @@ void store_close(struct store *store)
 	conn_free(store->writer);
 	if (store->lock_fd >= 0)
 		close(store->lock_fd);
-	for (size_t i = 0; i < store->n_peers; i++)
+	for (size_t i = 0; i < store->n_peers; i++) {
+		content_map_release(&store->peers[i]->content);
 		free(store->peers[i]);
+	}
 	free(store->peers);
 	pthread_mutex_destroy(&store->write_lock);
 	pthread_mutex_destroy(&store->read_lock);

@@ -84,6 +84,8 @@ static int ack_all(struct txn *t, const char *name, const struct acked *acks, si
 		r = recount_ack(t, peer, acks[i].path, acks[i].seq, err);
 		if (r == 0)
 			r = write_ack(t, peer, &acks[i], err);
+		if (r == 0)
+			content_note(t->store, peer, &acks[i]);
 		if (r == 0 && refusals)
 			r = clear_refusal(t, acks[i].path, err);
 	}
@@ -112,6 +114,7 @@ static int ack_everything(struct txn *t, const char *name, uint64_t up_to, struc
 	bind_int(s, 1, peer->id);
 	bind_int(s, 2, (int64_t)up_to);
 	count_again(t->store, peer);
+	content_forget(t->store, peer);
 	return statement_run(s, err);
 }
 
@@ -207,33 +210,6 @@ int store_acked(struct store *store, const char *peer, const char *path, struct 
 		return err_set(err, -ENOENT, "the peer has acknowledged nothing");
 	pthread_mutex_lock(&store->read_lock);
 	int r = read_acked(store, known->id, path, out, err);
-	pthread_mutex_unlock(&store->read_lock);
-	return r;
-}
-
-static int read_acked_content(struct store *store, int64_t peer, const uint8_t hash[HASH_LEN],
-			      char **path, struct err *err)
-{
-	AUTO(sqlite3_stmt) *s = conn_statement(store->reader, SQL_ACKED_HASH, err);
-	if (!s)
-		return err_wrap(err, "what a peer has");
-	bind_int(s, 1, peer);
-	bind_hash(s, 2, hash);
-	int r = statement_step(s, err);
-	if (r <= 0)
-		return r < 0 ? r : err_set(err, -ENOENT, "the peer has no such content");
-	*path = x_strdup(column_path(s, 0));
-	return 0;
-}
-
-int store_acked_content(struct store *store, const char *peer, const uint8_t hash[HASH_LEN],
-			char **path, struct err *err)
-{
-	struct peer *known = store_find_peer(store, peer);
-	if (!known)
-		return err_set(err, -ENOENT, "the peer has acknowledged nothing");
-	pthread_mutex_lock(&store->read_lock);
-	int r = read_acked_content(store, known->id, hash, path, err);
 	pthread_mutex_unlock(&store->read_lock);
 	return r;
 }

@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "agent/store/content_map.h"
 #include "agent/store/store.h"
 #include "agent/store/store_history.h"
 
@@ -168,7 +169,8 @@ extern const char store_schema[];
 	X(PEER_SET_CHAIN, "UPDATE peers SET chain_n=?2,chain=?3 WHERE id=?1")                      \
 	X(ACKED, "SELECT seq,kind,hash,size FROM acked WHERE peer=?1 AND path=?2")                 \
 	X(ACKED_SEQ, "SELECT seq FROM acked WHERE peer=?1 AND path=?2")                            \
-	X(ACKED_HASH, "SELECT path FROM acked WHERE peer=?1 AND hash=?2 LIMIT 1")                  \
+	X(ACKED_CONTENTS, "SELECT seq,hash FROM acked WHERE peer=?1 AND hash IS NOT NULL")         \
+	X(ACKED_AT, "SELECT path FROM acked WHERE peer=?1 AND seq=?2 AND hash=?3 LIMIT 1")         \
 	X(ACK, "INSERT INTO acked(peer,path,seq,kind,hash,size) VALUES(?1,?2,?3,?4,?5,?6)"         \
 	       " ON CONFLICT(peer,path) DO UPDATE SET seq=?3,kind=?4,hash=?5,size=?6")             \
 	X(ACK_ALL, "INSERT OR REPLACE INTO acked(peer,path,seq,kind,hash,size)"                    \
@@ -184,8 +186,8 @@ extern const char store_schema[];
 	X(SIGNATURE_SET, "INSERT OR REPLACE INTO signatures(hash,signature) VALUES(?1,?2)")        \
 	X(SIGNATURE_PRUNE,                                                                         \
 	  "DELETE FROM signatures WHERE NOT EXISTS (SELECT 1 FROM records WHERE " STORE_SIGNED     \
-	  " AND hash=signatures.hash AND kind=1) AND NOT EXISTS (SELECT 1 FROM peers"              \
-	  " JOIN acked ON acked.peer=peers.id WHERE acked.hash=signatures.hash)")                  \
+	  " AND hash=signatures.hash AND kind=1) AND hash NOT IN (SELECT hash FROM acked"          \
+	  " WHERE hash IS NOT NULL)")                                                              \
 	X(NOTE_GET, "SELECT reason FROM notes WHERE kind=?1 AND path=?2")                          \
 	X(NOTE_SET, "INSERT OR REPLACE INTO notes(kind,path,reason,since_ns) VALUES(?1,?2,?3,?4)") \
 	X(NOTE_DELETE, "DELETE FROM notes WHERE kind=?1 AND path=?2")                              \
@@ -204,6 +206,10 @@ extern const char store_schema[];
 	X(SALVAGE_COMPLETE, "UPDATE salvage SET complete=1 WHERE id=?1 AND complete=0")            \
 	X(SALVAGE_FORGET, "DELETE FROM salvage WHERE id=?1 RETURNING complete")                    \
 	X(SALVAGE_COUNT, "SELECT count(*) FROM salvage WHERE complete=1")                          \
+	X(SALVAGE_SEEN, "INSERT OR REPLACE INTO salvage_seen(one,id) VALUES(1,?1)")                \
+	X(SALVAGE_UNSEEN, "SELECT count(*) FROM salvage WHERE complete=1 AND"                      \
+			  " id>coalesce((SELECT id FROM salvage_seen),'')")                        \
+	X(CANARY_SET, "INSERT OR REPLACE INTO canary(one,nonce) VALUES(1,?1)")                     \
 	X(SALVAGE_ALL, "SELECT id,path,root_at,why,when_ns,epoch,dev,ino,size,mtime_ns,ctime_ns,"  \
 		       "mode,uid,gid,nlink,complete FROM salvage ORDER BY id")                     \
 	STORE_HISTORY_STATEMENTS(X)                                                                \
@@ -291,6 +297,10 @@ struct peer {
 	/* of the transaction under way; the writer's */
 	int64_t delta_changes, delta_bytes;
 	uint64_t lower_to; /* UINT64_MAX: leave the watermark */
+	/* where it has which content; made of the table when it is first asked for */
+	struct content_map content;
+	bool content_known;
+	size_t content_loaded; /* entries it was made of */
 };
 
 struct store {
@@ -323,6 +333,11 @@ int store_take_reader(struct conn **out, struct store *store, struct err *err); 
 void store_give_reader(struct store *store, struct conn *conn);
 /* NULL when nothing is known of that peer. */
 struct peer *store_find_peer(struct store *store, const char *name);
+
+/* store_content.c: what a peer has by content. Noted with each acknowledgement; forgotten when many
+ * come at once, and then made anew. Notes of a transaction that fails do no harm. */
+void content_note(struct store *store, struct peer *peer, const struct acked *ack);
+void content_forget(struct store *store, struct peer *peer);
 
 /* ---- transactions (store_txn.c) ----------------------------------------------------------------
  */

@@ -44,6 +44,24 @@ int store_clear_adopt(struct store *store, struct err *err)
 	return set_adopt(store, false, err);
 }
 
+static int write_canary(struct txn *t, uint64_t nonce, struct err *err)
+{
+	AUTO(sqlite3_stmt) *s = conn_statement(t->conn, SQL_CANARY_SET, err);
+	if (!s)
+		return err_wrap(err, "note the canary");
+	bind_int(s, 1, (int64_t)nonce);
+	return statement_run(s, err);
+}
+
+int store_canary(struct store *store, uint64_t nonce, struct err *err)
+{
+	struct txn t;
+	int r = txn_begin(&t, store, NULL, err);
+	if (r < 0)
+		return r;
+	return txn_end(&t, write_canary(&t, nonce, err), err);
+}
+
 int store_raise_seq(struct store *store, uint64_t seq, struct err *err)
 {
 	struct store_state state;

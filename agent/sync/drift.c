@@ -112,6 +112,13 @@ static void write_notes(struct mend_job *job)
 /* ---- what became of them ----------------------------------------------------------------------
  */
 
+static void tell_drifted(const struct mend_job *job, size_t i)
+{
+	const struct drift_events *events = &job->d->setup.events;
+	if (!job->d->closing)
+		events->drifted(events->owner, job->items[i].path);
+}
+
 static void log_outcome(const struct mend_job *job, size_t i)
 {
 	const struct mend_item *item = &job->items[i];
@@ -119,10 +126,13 @@ static void log_outcome(const struct mend_job *job, size_t i)
 	quote_path(q, item->path);
 	switch (item->result) {
 	case MEND_DONE:
+		tell_drifted(job, i);
 		log_warn("drift", "path=%s what=\"%s\" action=%s", q, item->what,
 			 item->was_added ? "moved-to-salvage" : "put-back");
 		break;
 	case MEND_REPORTED:
+		if (job->is_new[i])
+			tell_drifted(job, i);
 		if (job->is_new[i] || job->left[i])
 			log_warn("drift", "path=%s what=\"%s\" action=%s", q, item->what,
 				 job->left[i] ? "left why=\"put back 3 times within a minute\""

@@ -20,6 +20,9 @@ struct drift_events {
 	bool (*reachable)(void *owner); /* could it be asked now? */
 	/* Everything beneath is to be looked at: "" is the tree. */
 	void (*look)(void *owner, const char *path);
+	/* Somebody else changed this path; it is put back, reported, or waits for its bytes. Once
+	 * for each time that this is logged. */
+	void (*drifted)(void *owner, const char *path);
 	/* The number of paths that differ may be another now. */
 	void (*counted)(void *owner);
 	/* After drift_close(): no job is running; *d is gone. */

@@ -14,9 +14,9 @@ import time
 
 from waiting import SCALE
 
-HELLO, BYE, HEARTBEAT = 0x01, 0x02, 0x03
-RECORD, DATA, BARRIER, SIGNATURE_ASK, SET_ABORT = 0x10, 0x11, 0x12, 0x13, 0x14
-ACK, NEED, REFUSED, BARRIER_DONE, SIGNATURE = 0x20, 0x21, 0x22, 0x23, 0x24
+HELLO, BYE, HEARTBEAT, READINESS = 0x01, 0x02, 0x03, 0x04
+RECORD, DATA, BARRIER, SIGNATURE_ASK, SET_ABORT, ANNOUNCE, CANARY = 0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16
+ACK, NEED, REFUSED, BARRIER_DONE, SIGNATURE, CANARY_DONE = 0x20, 0x21, 0x22, 0x23, 0x24, 0x26
 RANGE_ASK, RANGE_SPLIT, RANGE_LIST = 0x30, 0x31, 0x32
 FINGERPRINTS, DEEP_ASK, DEEP_REPLY = 0x34, 0x35, 0x36
 
@@ -29,7 +29,7 @@ CONTENT, PARENT, VERIFY = 1, 2, 3
 MATCHED, MISMATCH, DROPPED = 1, 2, 3
 
 VERSION_, GROUP, SELF, UNKNOWN_PEER, MALFORMED, OUT_OF_PHASE, OVERSIZED, TIMEOUT, ROLE, LINEAGE, \
-    UNRELATED, SPLIT_, REPLACED, INTERNAL, NOT_ADOPTED = range(2, 17)
+    UNRELATED, SPLIT_, REPLACED, INTERNAL, NOT_ADOPTED, PROBED = range(2, 18)
 
 CHUNK_MAX, RAW_MAX, FRAME_MAX = 65536, 262144, 196608
 
@@ -164,6 +164,21 @@ def position_of(node):
     with sqlite3.connect(f"file:{node.state / 'state.db'}?mode=ro", uri=True) as database:
         last_seq, chain_n, chain = database.execute("SELECT last_seq, chain_n, chain FROM state").fetchone()
     return last_seq, chain_n, bytes(chain)
+
+
+def probe(victim, keys):
+    """Asks as a probe, with node.crt and node.key in `keys`. @return the reason of the answering BYE, or None"""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.set_alpn_protocols(["artifact-sync-probe"])
+    context.load_cert_chain(keys / "node.crt", keys / "node.key")
+    plain = socket.create_connection((victim.host, victim.port), timeout=10 * SCALE)
+    with context.wrap_socket(plain) as wrapped:
+        answer = b""
+        while got := wrapped.recv(4096):
+            answer += got
+    return struct.unpack(">H", answer[5:7])[0] if answer[4:5] == u8(BYE) else None
 
 
 class Closed(Exception):

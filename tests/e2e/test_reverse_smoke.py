@@ -65,3 +65,23 @@ def test_failover_and_rejoin(pair):
     settle(pair, a)
     pair.converge()
     assert [e["kind"] for e in b.cli("ledger", "--json").json["entries"]] == ["failover", "planned"]
+
+
+def test_an_active_that_went_on_alone(make_pair):
+    pair = make_pair(proxied=True).start()
+    a, b = pair.nodes
+    (a.tree / "both").write_text("both")
+    pair.converge()
+    settle(pair, a)
+    pair.cut()
+    b.wait_for("it knows", lambda s: not s["peers"][0]["connected"])
+    assert reverse(b, "--failover").exit == DONE
+    for node in (a, b):
+        (node.tree / "both").write_text(f"changed by {node.name}")
+        node.wait_for("it is indexed", lambda s: not s["work"]["dirty_paths"])
+    # a was superseded, and knows nothing of it: it takes over from itself only by force.
+    pair.restore()
+    settle(pair, b)
+    assert a.salvaged_content("both") == b"changed by a"
+    assert a.cli("resolve", "--keep", "a").exit == REFUSED, "there is nothing to decide"
+    pair.converge()

@@ -71,6 +71,17 @@ BUILDER(hello_new)
 	       .role = WIRE_ROLE_PASSIVE, .flags = HELLO_POPULATED | HELLO_ADOPT);
 }
 
+BUILDER(readiness)
+{
+	ENCODE(readiness, .version = "1.2.3", .total = 40, .n = 2,
+	       .reasons = {"held: a is held back; mend it", "paused: artifact-sync resume"});
+}
+
+BUILDER(readiness_good)
+{
+	ENCODE(readiness, .version = "1.2.3", .total = 0);
+}
+
 BUILDER(handover_offer)
 {
 	ENCODE(handover, .word = HANDOVER_OFFER, .number = 4, .id = "the fourth epoch",
@@ -253,6 +264,35 @@ BUILDER(fingerprints)
 	       .entries_len = (uint32_t)wr_len(&entries));
 }
 
+BUILDER(announce)
+{
+	uint8_t list[1024];
+	struct wr entries;
+	const struct wire_announced file_entry = {
+		.path = "conf/a", .kind = RECORD_FILE, .seq = 77, .size = 1000};
+	const struct wire_announced tree_entry = {.path = "", .kind = RECORD_DIR, .seq = 78};
+	wr_init(&entries, list, sizeof(list));
+	wire_encode_one_announced(&entries, &file_entry);
+	wire_encode_one_announced(&entries, &tree_entry);
+	ENCODE(announce, .changes = 30, .bytes = 1000, .seq = 78, .n = 2, .entries = list,
+	       .entries_len = (uint32_t)wr_len(&entries));
+}
+
+BUILDER(canary)
+{
+	ENCODE(canary, .nonce = 3, .hash = {1, 2}, .bytes = "it sings");
+}
+
+BUILDER(canary_done)
+{
+	ENCODE(canary_done, .nonce = 3);
+}
+
+BUILDER(canary_failed)
+{
+	ENCODE(canary_done, .nonce = 3, .failed = 1, .text = "No space left on device");
+}
+
 BUILDER(deep_ask)
 {
 	ENCODE(deep_ask, .id = 9);
@@ -307,6 +347,8 @@ const struct sample samples[] = {
 	{"handover offer", WIRE_HANDOVER, handover_offer},
 	{"handover please", WIRE_HANDOVER, handover_please},
 	{"heartbeat", WIRE_HEARTBEAT, heartbeat},
+	{"readiness", WIRE_READINESS, readiness},
+	{"readiness_good", WIRE_READINESS, readiness_good},
 	{"record_inline", WIRE_RECORD, record_inline},
 	{"record_compressed", WIRE_RECORD, record_compressed},
 	{"record_stream", WIRE_RECORD, record_stream},
@@ -319,6 +361,10 @@ const struct sample samples[] = {
 	{"set_abort", WIRE_SET_ABORT, set_abort},
 	{"record_delete", WIRE_RECORD, record_delete},
 	{"record_absent", WIRE_RECORD, record_absent},
+	{"announce", WIRE_ANNOUNCE, announce},
+	{"canary", WIRE_CANARY, canary},
+	{"canary_done", WIRE_CANARY_DONE, canary_done},
+	{"canary_failed", WIRE_CANARY_DONE, canary_failed},
 	{"data", WIRE_DATA, data},
 	{"data_abort", WIRE_DATA, data_abort},
 	{"barrier", WIRE_BARRIER, barrier},
@@ -368,6 +414,20 @@ static void recode_fingerprints(struct wire_fingerprints *m, uint8_t *list)
 	wr_init(&w, list, WIRE_FRAME_MAX);
 	while (wire_next_fingerprint(&path, hash, &r) == 1)
 		wire_encode_one_fingerprint(&w, path, hash);
+	if (r.error || w.error)
+		abort();
+	m->entries = list;
+}
+
+static void recode_announced(struct wire_announce *m, uint8_t *list)
+{
+	struct wire_announced entry;
+	struct rd r;
+	struct wr w;
+	rd_init(&r, m->entries, m->entries_len);
+	wr_init(&w, list, WIRE_FRAME_MAX);
+	while (wire_next_announced(&entry, &r) == 1)
+		wire_encode_one_announced(&w, &entry);
 	if (r.error || w.error)
 		abort();
 	m->entries = list;
@@ -438,6 +498,9 @@ int samples_recode(uint8_t type, const uint8_t *body, size_t len, uint8_t *out, 
 	}
 		RECODE(BYE, bye, )
 		RECODE(HEARTBEAT, heartbeat, )
+		RECODE(READINESS, readiness, )
+		RECODE(CANARY, canary, )
+		RECODE(CANARY_DONE, canary_done, )
 		RECODE(RECORD, record, )
 		RECODE(DATA, data, )
 		RECODE(SET_ABORT, set_abort, )
@@ -450,6 +513,7 @@ int samples_recode(uint8_t type, const uint8_t *body, size_t len, uint8_t *out, 
 		RECODE(RESEND, resend, )
 		RECODE(RANGE_ASK, range_ask, )
 		RECODE(RANGE_LIST, range_list, recode_records(&m.records, m.records_len, list))
+		RECODE(ANNOUNCE, announce, recode_announced(&m, list))
 		RECODE(FINGERPRINTS, fingerprints, recode_fingerprints(&m, list))
 		RECODE(DEEP_ASK, deep_ask, )
 		RECODE(HANDOVER, handover, )

@@ -172,6 +172,42 @@ static void an_old_acknowledgement_is_only_a_basis(void **state)
 	assert_int_equal(store_acked(f->store, "nobody", "a", &got, &f->err), -ENOENT);
 }
 
+static void assert_has_content(struct fixture *f, const char *of, int version, const char *expected)
+{
+	struct index_entry entry = a_file(of, version);
+	char *path = NULL;
+	int r = store_acked_content(f->store, "b", entry.rec.hash, &path, &f->err);
+	if (expected) {
+		assert_ok(r, &f->err);
+		assert_string_equal(path, expected);
+	} else {
+		assert_int_equal(r, -ENOENT);
+	}
+	free(path);
+}
+
+/* The map of it is in memory: it knows what came before this run, and what came at once. */
+static void content_is_found_after_a_restart_and_after_a_proof(void **state)
+{
+	struct fixture *f = *state;
+	capture_file(f, "a", 1);
+	capture_file(f, "b", 2);
+	ack_current(f, "b", "a");
+	assert_has_content(f, "a", 1, "a");
+	assert_has_content(f, "b", 2, NULL);
+	fixture_reopen(f);
+	assert_has_content(f, "a", 1, "a");
+	assert_ok(store_ack_all(f->store, "b", seq_of(f, "b"), &f->err), &f->err);
+	assert_has_content(f, "b", 2, "b");
+	capture_file(f, "a", 3);
+	ack_current(f, "b", "a");
+	assert_has_content(f, "a", 3, "a");
+	assert_has_content(f, "a", 1, NULL);
+	const char *paths[] = {"b"};
+	assert_ok(store_unack(f->store, "b", paths, 1, &f->err), &f->err);
+	assert_has_content(f, "b", 2, NULL);
+}
+
 /* Two records may carry one seq on a node that was superseded and rejoined: its own from before,
  * and the survivor's. An acknowledgement of one must not count for the other. */
 static void equal_seqs_of_two_paths_are_told_apart(void **state)
@@ -391,6 +427,7 @@ int main(void)
 		ACTIVE(many_tombstones_are_pruned_in_chunks),
 		ACTIVE(an_acknowledgement_clears_the_refusal),
 		ACTIVE(a_set_is_what_is_pending_of_it),
+		ACTIVE(content_is_found_after_a_restart_and_after_a_proof),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
