@@ -15,9 +15,11 @@
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
 #include "agent/base/quote.h"
+#include "agent/fs/writers.h"
 
 #define OPEN_GRACE_MS 3000 /* what is written to may be closed in a moment */
 #define LOOK_AGAIN_MS 20
+#define OPEN_AT_ONCE 64 /* looked at in one turn of the loop */
 
 /* ---- the giver ------------------------------------------------------------------------------ */
 
@@ -66,11 +68,29 @@ static bool is_scanned(const struct roles *roles)
 	return counts.scan_begun_ms >= roles->settle.began_ms;
 }
 
+/* What the watcher has not seen the end of, though nobody writes to it, is settled. @return one
+ * that somebody may write to: heap, or NULL */
+static char *find_open(struct roles *roles)
+{
+	struct node *node = roles->node;
+	for (int i = 0; i < OPEN_AT_ONCE; i++) {
+		char *path = intake_open_path(node->intake);
+		const char *sub;
+		const struct root *root = path ? tree_resolve(node->tree, path, &sub) : NULL;
+		if (!root || root_is_written(root, sub) != 0)
+			return path;
+		intake_changed(node->intake, path, WATCH_SETTLED);
+		intake_flush(node->intake);
+		free(path);
+	}
+	return intake_open_path(node->intake);
+}
+
 /* A file that stays open for writing is named and refused; with accept_loss it goes as it is. */
 static bool is_closed(struct roles *roles)
 {
 	struct settle *st = &roles->settle;
-	AUTO_FREE char *path = intake_open_path(roles->node->intake);
+	AUTO_FREE char *path = find_open(roles);
 	char q[QUOTED_MAX], why[ROLE_TEXT_MAX];
 	if (!path) {
 		st->open_since_ms = 0;
