@@ -330,6 +330,22 @@ static void follow(struct roles *roles, const struct role_machine *before)
 	}
 }
 
+/* Nothing may have been numbered since the last proof: else it would be lost. */
+static void doubt_checked(struct roles *roles, struct role_input *in)
+{
+	const struct role_offer *offer = &roles->machine.offer;
+	struct store_state state;
+	store_state(roles->node->store, &state);
+	if (in->event != ROLE_EVENT_CHECKED || roles->machine.phase != ROLE_CHECKING ||
+	    (state.last_seq == offer->base_seq &&
+	     memcmp(state.digest, offer->digest, sizeof(offer->digest)) == 0))
+		return;
+	roles_reason(roles, EXIT_NO, "%s: the index changed after the last proof",
+		     roles->node->conf->node);
+	roles_say(roles, 0, "the giver's index changed after the last proof");
+	in->event = roles->event = ROLE_EVENT_CANCEL;
+}
+
 static int complete_input(struct roles *roles, struct role_input *in, struct err *err)
 {
 	AUTO_FREE struct epoch_entry *lineage = NULL;
@@ -369,6 +385,7 @@ static void take_event(struct roles *roles)
 		roles->last_event = &roles->events;
 	roles->event = item->in.event;
 	memcpy(roles->peer, item->peer, sizeof(roles->peer));
+	doubt_checked(roles, &item->in);
 	int r = complete_input(roles, &item->in, &err);
 	if (r < 0) {
 		free(item);

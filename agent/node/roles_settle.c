@@ -147,6 +147,8 @@ static bool peers_have_all(struct roles *roles)
 {
 	struct store_state state;
 	store_state(roles->node->store, &state);
+	if (!roles_session(roles, roles->machine.offer.node))
+		return false; /* its loss is on its way as an event */
 	for (struct session *s = roles->node->sessions; s; s = s->next) {
 		if (!s->live || !s->link || (!s->sender && !s->reconciling))
 			continue;
