@@ -270,7 +270,10 @@ struct acked_job {
 static void acked_work(struct job *job)
 {
 	struct acked_job *a = container_of(job, struct acked_job, job);
-	a->result = store_ack_all(a->roles->node->store, a->peer, a->seq, &a->err);
+	struct store *store = a->roles->node->store;
+	a->result = store_ack_all(store, a->peer, a->seq, &a->err);
+	if (a->result == 0)
+		a->result = store_unnote(store, NOTE_RECONCILE, a->peer, &a->err);
 }
 
 static void acked_done(struct job *job)
