@@ -98,6 +98,7 @@ void wire_encode_record(struct wr *w, const struct wire_record *m)
 	wr_u8(w, m->op);
 	wr_u32(w, m->ticket);
 	wr_u32(w, m->stream);
+	wr_u8(w, m->flags);
 	wr_u32(w, m->set);
 	if (m->set != 0)
 		wr_u16(w, m->set_n);
@@ -150,6 +151,8 @@ int wire_decode_record(struct wire_record *out, struct rd *r)
 	rd_check(r, out->ticket != 0, "ticket");
 	out->stream = rd_u32(r, "stream");
 	rd_check(r, out->stream == 0 || out->stream == out->ticket, "stream");
+	out->flags = rd_u8(r, "flags");
+	rd_check(r, !(out->flags & ~RECORD_APPROVED), "flags");
 	out->set = rd_u32(r, "set");
 	if (out->set != 0) {
 		out->set_n = rd_u16(r, "set_n");
@@ -264,7 +267,7 @@ int wire_decode_refused(struct wire_refused *out, struct rd *r)
 	out->ticket = rd_u32(r, "ticket");
 	rd_check(r, out->ticket != 0, "ticket");
 	out->reason = rd_u8(r, "reason");
-	rd_check(r, out->reason >= REFUSED_PROFILE && out->reason <= REFUSED_SALVAGE, "reason");
+	rd_check(r, out->reason >= REFUSED_PROFILE && out->reason <= REFUSED_HELD, "reason");
 	const char *text = rd_text(r, WIRE_TEXT_MAX, "text");
 	memcpy(out->text, text, strlen(text) + 1);
 	return rd_end(r);

@@ -54,7 +54,9 @@
 #define WIRE_SEQ_LEAP (UINT64_C(1) << 40)
 
 enum wire_phase { PHASE_HELLO = 1, PHASE_LIVE = 2 };
-enum wire_sender { FROM_ACTIVE = 1, FROM_PASSIVE = 2, FROM_EITHER = 3 };
+/* FROM_NEITHER: a peer that neither sends nor receives, of which only what either may say is taken.
+ */
+enum wire_sender { FROM_ACTIVE = 1, FROM_PASSIVE = 2, FROM_NEITHER = 4, FROM_EITHER = 7 };
 
 /* clang-format off */
 /*        name         id    phase        sender        body limit */
@@ -225,6 +227,7 @@ enum wire_op {
 
 struct wire_record {
 	uint8_t op;
+	uint8_t flags;	 /* RECORD_* */
 	uint32_t ticket; /* grows within a session; ACK, NEED and REFUSED name it */
 	uint32_t stream; /* 0 = inline; else equals the ticket, and DATA frames follow */
 	uint32_t set;	 /* consistency set it is a member of; 0 = none */
@@ -237,6 +240,8 @@ struct wire_record {
 	const uint8_t *bytes;
 	uint32_t bytes_len; /* <= WIRE_CHUNK_MAX */
 };
+
+#define RECORD_APPROVED 0x01 /* a person approved this loss or rewrite at the sender */
 
 struct wire_data {
 	uint32_t stream;
@@ -333,6 +338,7 @@ struct wire_refused {
 #define REFUSED_KIND 2	  /* cannot be represented there */
 #define REFUSED_FAILED 3  /* the system said no; the text says what */
 #define REFUSED_SALVAGE 4 /* local content was in the way and could not be moved to safety */
+#define REFUSED_HELD 5	  /* too much at once: a person there decides; the text names the command */
 
 struct wire_signature_ask {
 	uint32_t id;

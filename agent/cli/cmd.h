@@ -72,6 +72,8 @@ struct cmd {
 	X(verify)   \
 	X(pause)    \
 	X(resume)   \
+	X(approve)  \
+	X(reject)   \
 	X(salvage)  \
 	X(history)  \
 	X(restore)  \

@@ -67,7 +67,10 @@ static void print_result(const json_t *result, int code)
 		       member_count(result, "seq"));
 	print_held(held);
 	if (json_array_size(held) > 0)
-		puts("  What to do: mend the files; each is tried again when it changes.");
+		puts("  What to do: mend the files, each is tried again when it changes; what a "
+		     "brake "
+		     "holds (see `artifact-sync status') waits for `artifact-sync approve' or "
+		     "`artifact-sync reject'.");
 }
 
 static int run(const struct cli *cli, const void *given, char **operands, int n)

@@ -37,11 +37,14 @@ struct conf {
 	uint32_t set_settle_ms;		   /* 1000 */
 	uint32_t scan_interval_s;	   /* 600 */
 	uint32_t max_delete;		   /* per cent; UINT32_MAX: the profile's default */
-	char *drift;			   /* "revert" | "report" */
-	uint64_t rate_bytes_per_s;	   /* 0: unlimited */
-	uint64_t window_bytes;		   /* 32 MiB */
-	uint32_t tombstone_days;	   /* 30 */
-	char *http_listen;		   /* NULL: none */
+	uint32_t max_rewrite;		   /* per cent; 0: no brake */
+	bool peer_approvals;
+	uint64_t salvage_bytes;	   /* 10 GiB; 0: no limit */
+	char *drift;		   /* "revert" | "report" */
+	uint64_t rate_bytes_per_s; /* 0: unlimited */
+	uint64_t window_bytes;	   /* 32 MiB */
+	uint32_t tombstone_days;   /* 30 */
+	char *http_listen;	   /* NULL: none */
 	uint32_t history_keep_days;
 	uint64_t history_keep_bytes; /* 7, 1 GiB; keep_days 0: none */
 	char *log_level;	     /* "info" */

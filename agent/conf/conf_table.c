@@ -159,9 +159,33 @@ const struct conf_key conf_keys[] = {
 	 .def = UINT32_MAX,
 	 .without = "20 in profile wso2is, 50 in all",
 	 .unit = "per cent",
-	 .help = "Delete brake: deletions of more than this share of the files (and more than ten) "
-		 "within a minute "
-		 "are held until artifact-sync approve. 0 turns it off."},
+	 .help = "Delete brake: when more than this share of the files (and more than ten) are "
+		 "deleted or emptied "
+		 "within a minute, they are held until artifact-sync approve. Moves do not count. "
+		 "Each node judges for itself. 0 turns it off."},
+	{.name = "max_rewrite",
+	 .type = CONF_U32,
+	 .off = AT(max_rewrite),
+	 .live = true,
+	 .max = 100,
+	 .def = 0,
+	 .unit = "per cent",
+	 .help = "Rewrite brake: when the content of more than this share of the files (and of "
+		 "more than ten) "
+		 "changes within a minute, what is past it is held until artifact-sync approve. 0 "
+		 "turns it off: an "
+		 "update of the product rewrites everything. Where nobody updates unannounced, 50 "
+		 "stops a script "
+		 "or an encryptor that runs wild."},
+	{.name = "peer_approvals",
+	 .type = CONF_BOOL,
+	 .off = AT(peer_approvals),
+	 .live = true,
+	 .max = 1,
+	 .def = 1,
+	 .help = "A passive node lets through what a person approved on the active one. false: it "
+		 "judges all by its "
+		 "own brakes and is to be asked by artifact-sync approve itself."},
 	{.name = "drift",
 	 .type = CONF_TEXT,
 	 .off = AT(drift),
@@ -273,6 +297,18 @@ const struct conf_key conf_keys[] = {
 	 .help = "Content on its way to one peer that it has not acknowledged. Enough for "
 		 "bandwidth times round "
 		 "trip."},
+	{.name = "limits.salvage_bytes",
+	 .type = CONF_U64,
+	 .off = AT(salvage_bytes),
+	 .live = true,
+	 .max = UINT64_C(1) << 50,
+	 .def = UINT64_C(10) << 30,
+	 .unit = "bytes",
+	 .help = "What was moved out of the way uses at most this much. It is never removed by "
+		 "itself: from 80 per "
+		 "cent on status says so, and what finds it full is refused and replaces nothing. "
+		 "artifact-sync "
+		 "salvage purge makes room. 0 does not limit."},
 	{.name = "tombstone_days",
 	 .type = CONF_U32,
 	 .off = AT(tombstone_days),

@@ -110,7 +110,7 @@ void drift_guard_suspect(struct node *node, const char *path, bool hurry)
 static bool profile_differs(const struct node *node)
 {
 	for (const struct session *s = node->sessions; s; s = s->next) {
-		if (s->live && s->profile_differs)
+		if (s->live && !session_is_idle(s) && s->profile_differs)
 			return true;
 	}
 	return false;

@@ -32,7 +32,8 @@ static void send_beat(struct session *s, uint16_t flags)
 		.last_seq = state.last_seq,
 		.clock_ns = clock_real_ns(),
 		.recovery_ns = node->recovery_ns,
-		.held = (uint32_t)store_note_count(node->store, NOTE_HELD),
+		.held = (uint32_t)(store_note_count(node->store, NOTE_HELD) +
+				   holds_held(node->holds)),
 		.drift = (uint32_t)drift_guard_count(node),
 		.salvage = (uint32_t)store_salvage_count(node->store),
 	};
@@ -71,15 +72,19 @@ int heartbeat_frame(struct session *s, const struct frame *frame)
 		s->rtt_ms = (double)(now_us - sent_us - m.echo_delay_us) / 1000.0;
 	s->beat_seen = m.nonce;
 	s->beat_seen_us = now_us;
+	/* Somebody there let something go: it is not to wait for the next attempt. */
+	bool released = s->have_theirs && m.held < s->theirs.held;
 	s->theirs = m;
 	s->have_theirs = true;
+	if (s->sender && released)
+		sender_retry_now(s->sender);
+	readiness_heartbeat(s, m.clock_ns);
 	if (m.flags & BEAT_ASK)
 		heartbeat_send(s);
 	if (s->asked_beat != 0 && m.echo >= s->asked_beat) {
 		s->asked_beat = 0;
 		roles_advance(s->node->roles);
 	}
-	readiness_heartbeat(s, m.clock_ns);
 	if (node_is_active(s->node) && m.recovery_ns > s->recovery_ns)
 		s->recovery_ns = m.recovery_ns;
 	if (s->sender)

@@ -170,7 +170,7 @@ static void go_live(struct session *s, const struct wire_hello *theirs)
 		link_go_live(s->link, FROM_PASSIVE);
 		begin_sending(s, theirs);
 	} else if (is_idle(s->outcome)) {
-		link_go_live(s->link, FROM_EITHER);
+		link_go_live(s->link, FROM_NEITHER);
 	} else {
 		link_go_live(s->link, FROM_ACTIVE);
 		s->past = history_server_new(&node->loop, s->link, node->history, node->store);
@@ -252,5 +252,7 @@ int hello_frame(struct session *s, const struct frame *frame)
 		return -EPROTO;
 	}
 	go_live(s, &theirs);
+	if (s->outcome == HANDSHAKE_IDLE)
+		snprintf(s->trouble, sizeof(s->trouble), "%s", text);
 	return 0;
 }

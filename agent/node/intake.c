@@ -11,6 +11,8 @@
 #include "agent/base/trouble.h"
 #include "agent/node/intake_links.h"
 #include "agent/node/intake_sets.h"
+#include "agent/node/loss_job.h"
+#include "agent/sync/capture_brake.h"
 #include "agent/sync/job.h"
 #include "agent/sync/suspect.h"
 #include "agent/watch/dirty_set.h"
@@ -31,12 +33,17 @@
 	256 /* hard links of one group's files that are looked at at once; a scan finds the rest \
 	     */
 #define GONE_MAX_MS 5000 /* a deletion waits no longer for quiet */
+#define HOLD_MAX_MS \
+	60000 /* ... nor one of many, which may yet turn out to be a move, unless a scan is on */
+#define LATER_MS 1000 /* after which those are judged again */
 
 struct path_entry {
 	UT_hash_handle hh;
 	uint64_t since_ms;
-	bool fence_passed; /* in `gone`: the watcher has handed over all that was before it */
-	bool overtaken;	   /* in `under_way`: a scan that looks there has begun since */
+	bool overtaken; /* in `under_way`: a scan that looks there has begun since */
+	/* in `gone` */
+	bool fence_passed; /* the watcher has handed over all that was before it */
+	bool judged;	   /* the brake lets it go */
 	char path[];
 };
 
@@ -63,6 +70,13 @@ struct intake {
 	/* deletions waiting for quiet */
 	struct path_entry *gone;
 	bool fence_pending;
+	bool judging;
+	uint64_t judge_ms; /* not before, unless it is quiet */
+	bool sweeping;
+	uint64_t sweep_since_ms;
+	uint64_t sweep_ms; /* since when all that is held is to be looked at; 0: it is not */
+	uint64_t idle_seq; /* the last one given when nothing was under way: what was indexed since
+			      may be where a path went that is gone now */
 	/* scanning */
 	struct top *tops;
 	size_t n_tops, cap_tops;
@@ -86,6 +100,9 @@ struct intake {
 };
 
 static void intake_run(struct intake *in);
+static bool is_quiet(const struct intake *in);
+static void note_idle(struct intake *in);
+static void want_sweep(struct intake *in);
 
 /* Only an active numbers changes, and only there does it matter which belong together. */
 static struct intake_sets *sets_of(const struct intake *in)
@@ -123,6 +140,11 @@ static void on_set_lost(void *owner)
 	queue_scan(owner, x_strdup(""), ((struct intake *)owner)->vouched_ns, clock_mono_ms());
 }
 
+static void on_set_came_back(void *owner)
+{
+	want_sweep(owner);
+}
+
 static void on_set_job_ended(void *owner)
 {
 	job_ended(owner);
@@ -137,8 +159,13 @@ static bool scans_a_part(const struct intake *in)
 
 static void run_sets(struct intake *in)
 {
-	if (sets_of(in) && !scans_a_part(in) &&
-	    intake_sets_run(sets_of(in), in->scan || in->stepping || in->n_tops > 0))
+	struct intake_sets *sets = sets_of(in);
+	const struct intake_sets_moment moment = {
+		.scanning = in->scan || in->stepping || in->n_tops > 0,
+		.quiet = is_quiet(in),
+		.burst_seq = in->idle_seq,
+	};
+	if (sets && !scans_a_part(in) && intake_sets_run(sets, &moment))
 		in->jobs++;
 }
 
@@ -163,12 +190,14 @@ struct intake *intake_new(const struct intake_setup *setup)
 					    .indexed = on_set_indexed,
 					    .dirty = on_set_dirty,
 					    .lost = on_set_lost,
+					    .came_back = on_set_came_back,
 					    .job_ended = on_set_job_ended};
-	in->sets = intake_sets_new(setup->loop, &in->setup.env, &events);
+	in->sets = intake_sets_new(setup->loop, &in->setup.env, setup->holds, &events);
 	intake_sets_configure(in->sets, setup->set_settle_ms, setup->settle_max_ms);
 	uv_timer_init(setup->loop, &in->timer);
 	in->timer.data = in;
 	in->timer_open = true;
+	note_idle(in);
 	return in;
 }
 
@@ -314,7 +343,9 @@ struct capture_job {
 	struct capture_item items[CAPTURE_PATHS];
 	bool orphan[CAPTURE_PATHS]; /* its directory is not indexed: yet, or any longer */
 	enum suspicion suspicion[CAPTURE_PATHS];
+	enum capture_stop stop[CAPTURE_PATHS];
 	bool overtaken[CAPTURE_PATHS];
+	bool came_back;		  /* something that was held */
 	uint64_t links_serial;	  /* in->links.serial when it was started */
 	unsigned started;	  /* in->started when it was started */
 	bool alone;		  /* no other was under way then */
@@ -340,6 +371,8 @@ static size_t collect(struct capture_job *c, struct captured *out)
 	for (size_t i = 0; i < c->n; i++) {
 		struct capture_item *item = &c->items[i];
 		bool changed = item->outcome == CAPTURE_CHANGED && indexes;
+		if (c->stop[i] != CAPTURE_GOES)
+			continue;
 		c->n_versions += changed;
 		if (changed)
 			out[n++] = (struct captured){.kind = CAPTURED_VERSION,
@@ -352,8 +385,9 @@ static size_t collect(struct capture_job *c, struct captured *out)
 	}
 	for (size_t i = 0; i < c->n && c->apply_gone && indexes; i++) {
 		if (c->items[i].outcome == CAPTURE_GONE)
-			out[n++] =
-				(struct captured){.kind = CAPTURED_GONE, .path = c->items[i].path};
+			out[n++] = (struct captured){.kind = CAPTURED_GONE,
+						     .path = c->items[i].path,
+						     .approved = c->items[i].approved};
 	}
 	return n;
 }
@@ -432,6 +466,11 @@ static void capture_work(struct job *job)
 		guard(c);
 	else
 		capture_run(&c->in->setup.env, c->items, c->n);
+	if (c->mode == INTAKE_INDEX)
+		c->result = capture_brake(c->in->setup.holds, c->in->setup.env.store, c->items,
+					  c->n, c->apply_gone, c->stop, &c->err);
+	if (c->result < 0)
+		return;
 	size_t n = collect(c, captured);
 	c->stored = n > 0;
 	if (n > 0)
@@ -441,6 +480,9 @@ static void capture_work(struct job *job)
 		write_notes(c);
 		c->n_linked =
 			links_find(c->in->setup.env.store, c->items, c->n, c->linked, LINKED_MAX);
+		if (c->result >= 0)
+			c->came_back = capture_brake_release(c->in->setup.env.store, c->items, c->n,
+							     c->apply_gone, c->stop);
 	}
 }
 
@@ -470,8 +512,19 @@ static void look_beneath(struct capture_job *c, size_t i)
 	bool gone = item->outcome == CAPTURE_GONE && c->apply_gone;
 	bool replaced = item->outcome == CAPTURE_CHANGED && item->entry.rec.kind != RECORD_DIR;
 	bool alone = c->alone && c->started == in->started && gone && c->n_versions == 0;
-	if (item->was_dir && (gone || replaced) && !alone)
+	if (item->was_dir && (gone || replaced) && c->stop[i] == CAPTURE_GOES && !alone)
 		dirty_set_add_subtree(in->dirty, item->path, clock_mono_ms());
+}
+
+static void add_gone(struct intake *in, const char *path, uint64_t since_ms)
+{
+	if (find_path(in->gone, path))
+		return;
+	add_path(&in->gone, path, since_ms);
+	if (!in->fence_pending) {
+		in->fence_pending = true;
+		in->setup.events.fence_wanted(in->setup.events.owner);
+	}
 }
 
 static void take_outcome(struct capture_job *c, size_t i)
@@ -481,11 +534,16 @@ static void take_outcome(struct capture_job *c, size_t i)
 	uint64_t now = clock_mono_ms();
 	char q[QUOTED_MAX];
 	struct path_entry *gone = find_path(in->gone, item->path);
+	bool waits = item->outcome == CAPTURE_GONE || c->stop[i] == CAPTURE_WAITS;
 	if (c->suspicion[i] == SUSPECT_DRIFT || c->suspicion[i] == SUSPECT_TIME)
 		in->setup.events.suspect(in->setup.events.owner, item->path,
 					 c->suspicion[i] == SUSPECT_DRIFT);
-	if (gone && (item->outcome != CAPTURE_GONE || c->apply_gone))
+	if (gone && (!waits || c->apply_gone))
 		drop_path(&in->gone, gone);
+	if (waits && !c->apply_gone)
+		add_gone(in, item->path, c->oldest_ms);
+	if (c->stop[i] != CAPTURE_GOES)
+		return;
 	switch (item->outcome) {
 	case CAPTURE_CHANGED:
 		if (c->overtaken[i] || recent_links_concern(&in->links, item, c->links_serial))
@@ -498,15 +556,6 @@ static void take_outcome(struct capture_job *c, size_t i)
 	case CAPTURE_SAME:
 		if (item->entry.flags & ENTRY_RACY)
 			dirty_set_add_at(in->dirty, item->path, now + RACY_MS, now);
-		break;
-	case CAPTURE_GONE:
-		if (!c->apply_gone && !gone) {
-			add_path(&in->gone, item->path, c->oldest_ms);
-			if (!in->fence_pending) {
-				in->fence_pending = true;
-				in->setup.events.fence_wanted(in->setup.events.owner);
-			}
-		}
 		break;
 	case CAPTURE_AGAIN:
 		dirty_set_add_at(in->dirty, item->path, now + AGAIN_MS, c->oldest_ms);
@@ -523,6 +572,7 @@ static void take_outcome(struct capture_job *c, size_t i)
 	case CAPTURE_COMPARED:
 		in->setup.events.compared(in->setup.events.owner, item->path, item->entry.rec.hash);
 		break;
+	case CAPTURE_GONE:
 	case CAPTURE_NOTHING:
 	case CAPTURE_DROPPED:
 	case CAPTURE_SPECIAL: break;
@@ -589,6 +639,8 @@ static void capture_done(struct job *job)
 		mark_dirty_at(in, c->linked[i], clock_mono_ms(), c->oldest_ms);
 		free(c->linked[i]);
 	}
+	if (c->came_back)
+		want_sweep(in);
 	if (c->changed > 0 && !in->closing)
 		in->setup.events.indexed(in->setup.events.owner, c->changed);
 	free(c);
@@ -634,6 +686,104 @@ static void queue_scan(struct intake *in, char *path, int64_t vouched_ns, uint64
 	in->n_tops = kept;
 	GROW(in->tops, in->cap_tops, in->n_tops + 1);
 	in->tops[in->n_tops++] = top;
+}
+
+/* ---- what is held ---------------------------------------------------------------------------- */
+
+static void want_sweep(struct intake *in)
+{
+	if (in->sweep_ms == 0 && in->setup.mode == INTAKE_INDEX &&
+	    store_note_count(in->setup.env.store, NOTE_BRAKE) > 0)
+		in->sweep_ms = clock_mono_ms();
+}
+
+static void on_swept(void *owner)
+{
+	struct intake *in = owner;
+	in->sweeping = false;
+	job_ended(in);
+}
+
+static void sweep(struct intake *in)
+{
+	if (in->sweep_ms == 0 || in->sweeping)
+		return;
+	in->sweeping = true;
+	in->sweep_since_ms = in->sweep_ms;
+	in->sweep_ms = 0;
+	in->jobs++;
+	sweep_job_start(in->setup.loop, &in->setup.env, on_swept, in);
+}
+
+/* ---- judging deletions ---------------------------------------------------------------------- */
+
+static bool is_due(const struct path_entry *e, uint64_t now, bool quiet)
+{
+	return (quiet && e->fence_passed) || now - e->since_ms > GONE_MAX_MS;
+}
+
+static void on_judged(void *owner, const struct loss *losses, size_t n, const struct loose *loose,
+		      int result, const struct err *err)
+{
+	struct intake *in = owner;
+	uint64_t now = clock_mono_ms();
+	in->judging = false;
+	if (result < 0)
+		log_error("capture", "deletions=%zu action=retry err=\"%s\"", n, err->msg);
+	in->judge_ms = now + LATER_MS;
+	for (size_t i = 0; result == 0 && !in->closing && i < n; i++) {
+		struct path_entry *e = find_path(in->gone, losses[i].path);
+		if (e && losses[i].verdict == LOSS_HELD)
+			drop_path(&in->gone, e);
+		else if (e)
+			e->judged = losses[i].verdict == LOSS_FREE;
+	}
+	for (size_t i = 0; result == 0 && !in->closing && i < loose->n; i++) {
+		struct path_entry *e = add_path(&in->gone, loose->paths[i], now);
+		e->judged = e->fence_passed = true;
+	}
+	job_ended(in);
+}
+
+/* All that is due is judged together: a directory that is deleted file by file is one loss. What is
+ * judged and not yet applied goes first, or it would be counted as still to be lost. */
+static void judge_gone(struct intake *in, uint64_t now, bool quiet)
+{
+	struct path_entry *e, *tmp, *oldest = NULL;
+	size_t n = 0;
+	if (in->setup.mode != INTAKE_INDEX || holds_are_off(in->setup.holds, HOLD_LOSS)) {
+		HASH_ITER (hh, in->gone, e, tmp)
+			e->judged = true;
+		return;
+	}
+	HASH_ITER (hh, in->gone, e, tmp) {
+		if (e->judged || in->judging)
+			return;
+		n += is_due(e, now, quiet);
+		if (!oldest || e->since_ms < oldest->since_ms)
+			oldest = e;
+	}
+	if (n == 0 || (!quiet && now < in->judge_ms))
+		return;
+	char **paths = x_calloc(n, sizeof(*paths));
+	size_t k = 0;
+	HASH_ITER (hh, in->gone, e, tmp) {
+		if (is_due(e, now, quiet))
+			paths[k++] = x_strdup(e->path);
+	}
+	bool scanning =
+		in->scan || in->stepping || in->n_tops > 0 || in->n_backlog > in->backlog_at;
+	in->judging = true;
+	in->jobs++;
+	loss_job_start(&(struct loss_job_order){
+		.loop = in->setup.loop,
+		.holds = in->setup.holds,
+		.paths = paths,
+		.n = n,
+		.burst_seq = in->idle_seq,
+		.may_hold = quiet || (!scanning && now - oldest->since_ms > HOLD_MAX_MS),
+		.owner = in,
+		.done = on_judged});
 }
 
 static bool add_item(struct capture_job *c, char *path, uint64_t now)
@@ -701,7 +851,7 @@ static void take_gone(struct capture_job *c, uint64_t now, bool quiet)
 	struct intake *in = c->in;
 	struct path_entry *e, *tmp;
 	HASH_ITER (hh, in->gone, e, tmp) {
-		bool due = (quiet && e->fence_passed) || now - e->since_ms > GONE_MAX_MS;
+		bool due = is_due(e, now, quiet) && e->judged;
 		if (!due || c->n == CAPTURE_PATHS || find_path(in->under_way, e->path))
 			continue;
 		if (e->since_ms < c->oldest_ms)
@@ -718,8 +868,10 @@ static bool start_capture(struct intake *in)
 	c->in = in;
 	c->mode = in->setup.mode;
 	c->oldest_ms = dirty_set_oldest(in->dirty);
-	if (in->gone)
+	if (in->gone) {
+		judge_gone(in, now, quiet);
 		take_gone(c, now, quiet);
+	}
 	c->apply_gone = c->n > 0;
 	if (c->n == 0)
 		take_dirty(c, now);
@@ -797,6 +949,7 @@ static void report_scanned(struct intake *in)
 	    oldest_dirty(in) <= in->whole_since_ms)
 		return;
 	in->whole_ended = false;
+	want_sweep(in);
 	in->counts.scanned_ms = clock_mono_ms();
 	in->counts.scanned_real_ns = in->whole_since_real_ns;
 	in->counts.scan_begun_ms = in->whole_begun_ms;
@@ -882,6 +1035,13 @@ static void set_timer(struct intake *in)
 		uv_timer_start(&in->timer, on_timer, due > now ? due - now : 1, 0);
 }
 
+static void note_idle(struct intake *in)
+{
+	struct store_state state;
+	store_state(in->setup.env.store, &state);
+	in->idle_seq = state.last_seq;
+}
+
 static void intake_run(struct intake *in)
 {
 	if (in->closing)
@@ -897,9 +1057,12 @@ static void intake_run(struct intake *in)
 		step_scan(in);
 		run_sets(in);
 		report_scanned(in);
+		sweep(in);
 	}
 	in->counts.waiting = dirty_set_size(in->dirty) + in->n_backlog - in->backlog_at +
 			     (sets_of(in) ? set_queue_size(intake_sets_queue(sets_of(in))) : 0);
+	if (in->counts.waiting == 0 && in->jobs == 0 && !in->gone && !in->scan && in->n_tops == 0)
+		note_idle(in);
 	set_timer(in);
 }
 
@@ -912,6 +1075,8 @@ uint64_t intake_oldest(const struct intake *in)
 		in->scan || in->stepping ? in->scan_since_ms : UINT64_MAX,
 		in->n_backlog > in->backlog_at ? in->backlog_since_ms : UINT64_MAX,
 		in->n_tops > 0 ? in->tops_since_ms : UINT64_MAX,
+		in->sweeping ? in->sweep_since_ms : UINT64_MAX,
+		in->sweep_ms != 0 ? in->sweep_ms : UINT64_MAX,
 	};
 	for (size_t i = 0; i < ARRAY_LEN(others); i++)
 		oldest = others[i] < oldest ? others[i] : oldest;

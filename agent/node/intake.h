@@ -11,6 +11,7 @@
 
 #include "agent/base/err.h"
 #include "agent/sync/capture.h"
+#include "agent/sync/holds.h"
 #include "agent/sync/scan.h"
 #include "agent/watch/watcher.h"
 
@@ -46,8 +47,9 @@ struct intake_setup {
 	struct capture_env env; /* borrowed until closed */
 	uint32_t settle_ms, settle_max_ms, set_settle_ms;
 	enum intake_mode mode;
-	int64_t vouched_ns; /* until when an earlier run was told all events, real time; 0 = never
-			     */
+	int64_t vouched_ns;  /* until when an earlier run was told all events, real time; 0 = never
+			      */
+	struct holds *holds; /* the brakes; borrowed until closed */
 	struct intake_events events;
 };
 

@@ -9,6 +9,7 @@
 #include "agent/base/log.h"
 #include "agent/base/quote.h"
 #include "agent/base/trouble.h"
+#include "agent/sync/capture_brake.h"
 #include "agent/sync/job.h"
 #include "protocol/relpath.h"
 
@@ -19,21 +20,25 @@
 #define AGAIN_MS 100
 #define UNREADABLE_MS 10000
 #define RACY_MS 25
+#define LATER_MS 1000	  /* after which losses are judged again */
+#define HOLD_MAX_MS 60000 /* they wait no longer for quiet, unless a scan is on */
 
 struct intake_sets {
 	uv_loop_t *loop;
 	struct capture_env env;
+	struct holds *holds;
 	struct intake_sets_events events;
 	struct set_queue *queue;
 	bool working, closing;
 };
 
 struct intake_sets *intake_sets_new(uv_loop_t *loop, const struct capture_env *env,
-				    const struct intake_sets_events *events)
+				    struct holds *holds, const struct intake_sets_events *events)
 {
 	struct intake_sets *sets = x_calloc(1, sizeof(*sets));
 	sets->loop = loop;
 	sets->env = *env;
+	sets->holds = holds;
 	sets->events = *events;
 	sets->queue = set_queue_new(PATHS_MAX, WIRE_SET_MAX);
 	return sets;
@@ -93,7 +98,10 @@ struct sets_job {
 	size_t n_parts;
 	struct capture_item *items;
 	size_t n, cap;
+	struct intake_sets_moment moment;
 	bool *left;		 /* of each item: not indexed now */
+	enum capture_stop *stop; /* of each item: what the brakes say */
+	bool came_back;
 	char *parents[JOB_SETS]; /* directories above that must be indexed first */
 	char *linked[LINKED_MAX];
 	size_t n_linked, changed;
@@ -255,6 +263,142 @@ static void judge(struct sets_job *j, size_t at)
 		j->left[i] = !all;
 }
 
+/* ---- the brakes ------------------------------------------------------------------------------ */
+
+/* A set that is too large goes member by member, and so do its brakes. */
+static void stop_item(struct sets_job *j, struct part *part, size_t i, enum capture_stop stop)
+{
+	j->stop[i] = stop;
+	if (part->too_large) {
+		j->left[i] = true;
+		return;
+	}
+	if (stop == CAPTURE_STOPS)
+		part->end = SET_HELD;
+	else
+		wait_again(part, LATER_MS);
+	for (size_t k = part->first; k < part->first + part->n; k++)
+		j->left[k] = true;
+}
+
+static bool is_loss(const struct sets_job *j, size_t i)
+{
+	const struct capture_item *item = &j->items[i];
+	return !j->left[i] &&
+	       (item->outcome == CAPTURE_GONE || (item->outcome == CAPTURE_CHANGED && item->loses));
+}
+
+/* What comes with the same transaction is not in the index yet. */
+static size_t find_coming(const struct sets_job *j, const struct record **out)
+{
+	size_t n = 0;
+	for (size_t i = 0; i < j->n; i++) {
+		const struct capture_item *item = &j->items[i];
+		if (!j->left[i] && item->outcome == CAPTURE_CHANGED &&
+		    item->entry.rec.kind == RECORD_FILE)
+			out[n++] = &item->entry.rec;
+	}
+	return n;
+}
+
+static uint64_t oldest_part(const struct sets_job *j)
+{
+	uint64_t oldest = UINT64_MAX;
+	for (size_t p = 0; p < j->n_parts; p++) {
+		if (j->parts[p].due.since_ms < oldest)
+			oldest = j->parts[p].due.since_ms;
+	}
+	return oldest;
+}
+
+/* @param whose  of each loss: its item */
+static void take_verdicts(struct sets_job *j, const struct loss *losses, const size_t *whose,
+			  size_t n)
+{
+	for (size_t p = 0, k = 0; p < j->n_parts; p++) {
+		struct part *part = &j->parts[p];
+		for (; k < n && whose[k] < part->first + part->n; k++) {
+			if (losses[k].verdict != LOSS_FREE)
+				stop_item(j, part, whose[k],
+					  losses[k].verdict == LOSS_HELD ? CAPTURE_STOPS
+									 : CAPTURE_WAITS);
+		}
+	}
+}
+
+static int judge_losses(struct sets_job *j)
+{
+	AUTO_FREE struct loss *losses = x_calloc(j->n + 1, sizeof(*losses));
+	AUTO_FREE size_t *whose = x_calloc(j->n + 1, sizeof(*whose));
+	AUTO_FREE const struct record **coming = x_calloc(j->n + 1, sizeof(*coming));
+	struct loose loose = {0}; /* each that is a member is judged for itself */
+	size_t n = 0;
+	for (size_t i = 0; i < j->n; i++) {
+		if (!is_loss(j, i))
+			continue;
+		whose[n] = i;
+		losses[n++].path = j->items[i].path;
+	}
+	if (n == 0 || holds_are_off(j->sets->holds, HOLD_LOSS))
+		return 0;
+	bool waited = !j->moment.scanning && clock_mono_ms() - oldest_part(j) > HOLD_MAX_MS;
+	const struct loss_query query = {.losses = losses,
+					 .n = n,
+					 .coming = coming,
+					 .n_coming = find_coming(j, coming),
+					 .burst_seq = j->moment.burst_seq,
+					 .may_hold = j->moment.quiet || waited};
+	int r = holds_judge_losses(j->sets->holds, &query, &loose, &j->err);
+	loose_release(&loose);
+	if (r == 0)
+		take_verdicts(j, losses, whose, n);
+	return r;
+}
+
+static int judge_rewrites(struct sets_job *j, struct part *part)
+{
+	AUTO_FREE struct capture_item *items = x_calloc(part->n + 1, sizeof(*items));
+	AUTO_FREE size_t *whose = x_calloc(part->n + 1, sizeof(*whose));
+	AUTO_FREE enum capture_stop *stops = x_calloc(part->n + 1, sizeof(*stops));
+	size_t n = 0;
+	for (size_t i = part->first; i < part->first + part->n; i++) {
+		if (j->left[i])
+			continue;
+		whose[n] = i;
+		items[n++] = j->items[i]; /* and back */
+	}
+	int r = capture_brake(j->sets->holds, j->sets->env.store, items, n, true, stops, &j->err);
+	for (size_t k = 0; k < n; k++)
+		j->items[whose[k]] = items[k];
+	for (size_t k = 0; r == 0 && k < n; k++) {
+		if (stops[k] != CAPTURE_GOES)
+			stop_item(j, part, whose[k], stops[k]);
+	}
+	return r;
+}
+
+/* worker: only of what would be indexed now, or a set that is put off would count each time. */
+static int ask_brakes(struct sets_job *j)
+{
+	int r = judge_losses(j);
+	for (size_t p = 0; r == 0 && p < j->n_parts; p++)
+		r = judge_rewrites(j, &j->parts[p]);
+	return r;
+}
+
+/* worker: what is indexed, and what stands there as before. */
+static void release_held(struct sets_job *j)
+{
+	for (size_t i = 0; i < j->n; i++) {
+		bool waits = j->left[i] && (j->items[i].outcome == CAPTURE_GONE ||
+					    j->items[i].outcome == CAPTURE_CHANGED);
+		const enum capture_stop stop = CAPTURE_GOES;
+		if (!waits &&
+		    capture_brake_release(j->sets->env.store, &j->items[i], 1, true, &stop))
+			j->came_back = true;
+	}
+}
+
 /* worker: versions before deletions, so that moved content can be referred to. */
 static size_t collect(const struct sets_job *j, struct captured *out)
 {
@@ -273,8 +417,9 @@ static size_t collect(const struct sets_job *j, struct captured *out)
 	}
 	for (size_t i = 0; i < j->n; i++) {
 		if (j->items[i].outcome == CAPTURE_GONE && !j->left[i])
-			out[n++] =
-				(struct captured){.kind = CAPTURED_GONE, .path = j->items[i].path};
+			out[n++] = (struct captured){.kind = CAPTURED_GONE,
+						     .path = j->items[i].path,
+						     .approved = j->items[i].approved};
 	}
 	return n;
 }
@@ -328,6 +473,7 @@ static void sets_work(struct job *job)
 			j->result = gather(j, &j->parts[p]);
 	}
 	j->left = x_calloc(j->n + 1, sizeof(*j->left));
+	j->stop = x_calloc(j->n + 1, sizeof(*j->stop));
 	if (j->result < 0)
 		return;
 	capture_run(&j->sets->env, j->items, j->n);
@@ -335,11 +481,16 @@ static void sets_work(struct job *job)
 		if (!j->parts[p].skipped)
 			judge(j, p);
 	}
+	j->result = ask_brakes(j);
+	if (j->result < 0)
+		return;
 	AUTO_FREE struct captured *captured = x_calloc(j->n + 1, sizeof(*captured));
 	size_t n = collect(j, captured);
 	if (n > 0)
 		j->result =
 			store_capture(j->sets->env.store, captured, n, false, &j->changed, &j->err);
+	if (j->result >= 0)
+		release_held(j);
 	write_notes(j);
 	j->n_linked = links_find(j->sets->env.store, j->items, j->n, j->linked, LINKED_MAX);
 }
@@ -350,7 +501,8 @@ static void sets_work(struct job *job)
 static void retry_members(struct sets_job *j, struct part *part, uint64_t now)
 {
 	for (size_t i = part->first; i < part->first + part->n; i++) {
-		if (j->left[i] && j->items[i].outcome != CAPTURE_HELD)
+		if (j->left[i] && j->items[i].outcome != CAPTURE_HELD &&
+		    j->stop[i] != CAPTURE_STOPS)
 			set_queue_add(j->sets->queue, part->due.set, j->items[i].path, SET_FOUND,
 				      part->due.since_ms, now);
 	}
@@ -416,8 +568,11 @@ static void sets_done(struct job *job)
 	}
 	if (j->changed > 0 && !sets->closing)
 		sets->events.indexed(sets->events.owner, j->changed);
+	if (j->came_back && !sets->closing)
+		sets->events.came_back(sets->events.owner);
 	free(j->items);
 	free(j->left);
+	free(j->stop);
 	free(j);
 	sets->events.job_ended(sets->events.owner);
 }
@@ -469,7 +624,7 @@ static bool report_restless(struct intake_sets *sets)
 	return true;
 }
 
-bool intake_sets_run(struct intake_sets *sets, bool scanning)
+bool intake_sets_run(struct intake_sets *sets, const struct intake_sets_moment *moment)
 {
 	if (sets->working || sets->closing)
 		return false;
@@ -477,7 +632,7 @@ bool intake_sets_run(struct intake_sets *sets, bool scanning)
 	struct due_set due;
 	size_t paths = 0;
 	while ((!j || j->n_parts < JOB_SETS) && paths < WIRE_SET_MAX &&
-	       set_queue_take(sets->queue, &due, scanning, clock_mono_ms())) {
+	       set_queue_take(sets->queue, &due, moment->scanning, clock_mono_ms())) {
 		if (!j)
 			j = x_calloc(1, sizeof(*j));
 		paths += due.n;
@@ -486,6 +641,7 @@ bool intake_sets_run(struct intake_sets *sets, bool scanning)
 	if (!j)
 		return report_restless(sets);
 	j->sets = sets;
+	j->moment = *moment;
 	sets->working = true;
 	job_start(sets->loop, &j->job, sets_work, sets_done);
 	return true;

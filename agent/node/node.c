@@ -1,6 +1,7 @@
 /* node.c - start, clockwork, stop. The order of starting is the order of safety: state, roots, what
  * a crash left behind, what is in the tree, and only then a word to anybody else. */
 #include "agent/node/node_internal.h"
+#include "agent/node/put_back.h"
 #include "agent/node/rewind.h"
 
 #include <errno.h>
@@ -218,6 +219,7 @@ void node_start_intake(struct node *node)
 			: drift_guard_applies(node) ? INTAKE_GUARD
 						    : INTAKE_COMPARE,
 		.vouched_ns = store_last_vouched_ns(node->store),
+		.holds = node->holds,
 		.events = {.owner = node,
 			   .indexed = on_indexed,
 			   .scanned = on_scanned,
@@ -226,6 +228,7 @@ void node_start_intake(struct node *node)
 			   .suspect = on_suspect,
 			   .closed = on_module_closed},
 	};
+	holds_take_side(node->holds, setup.mode == INTAKE_INDEX ? HOLD_OURS : HOLD_PEERS, NULL);
 	node->intake = intake_new(&setup);
 	roles_intake_started(node->roles);
 	if (setup.mode == INTAKE_GUARD)
@@ -418,6 +421,7 @@ static void on_tick(uv_timer_t *timer)
 	requests_tick(node);
 	history_requests_tick(node);
 	rewind_tick(node);
+	put_back_tick(node);
 	readiness_tick(node);
 	drills_tick(node);
 	status_tick(node);
@@ -461,6 +465,7 @@ static void reload(struct node *node)
 		history_configure(node->history,
 				  &(struct history_keep){node->reloaded->history_keep_days,
 							 node->reloaded->history_keep_bytes});
+		holds_configure_from(node, node->reloaded);
 		if (node->intake)
 			intake_configure(node->intake, node->reloaded->settle_ms,
 					 node->reloaded->settle_max_ms,
@@ -525,6 +530,7 @@ void node_stop(struct node *node)
 	requests_stop(node);
 	history_requests_stop(node);
 	rewind_stop(node);
+	put_back_stop(node);
 	drills_stop(node);
 	uv_handle_t *handles[] = {(uv_handle_t *)&node->tick, (uv_handle_t *)&node->sigterm,
 				  (uv_handle_t *)&node->sigint, (uv_handle_t *)&node->sighup};
@@ -594,6 +600,8 @@ static void release_node(struct node *node)
 	recent_free(node->recent);
 	history_free(node->history);
 	tree_free(node->tree);
+	put_back_free(node->put_back);
+	holds_free(node->holds);
 	store_close(node->store);
 	profile_free(node->profile);
 	conf_free(node->reloaded);

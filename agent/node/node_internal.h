@@ -26,6 +26,7 @@
 #include "agent/sync/deep.h"
 #include "agent/sync/drift.h"
 #include "agent/sync/history_server.h"
+#include "agent/sync/holds.h"
 #include "agent/sync/receiver.h"
 #include "agent/sync/sender.h"
 #include "agent/watch/watcher.h"
@@ -115,8 +116,10 @@ struct request {
 	bool is_verify, deep;
 	enum request_phase phase;
 	uint64_t deadline_ms, reported_ms;
+	bool begins_again;  /* when what a person rejected has been put back */
 	uint64_t nonce;	    /* of its fence */
 	uint64_t fenced_ms; /* everything before this moment counts */
+	uint64_t wanted;    /* seq that the command named, or 0 */
 	uint64_t target;    /* seq */
 	uint64_t peers_ms;  /* barriers matched after this moment count */
 	uint64_t barriers;  /* on the passive: how many had been matched when it began */
@@ -145,6 +148,8 @@ struct node {
 	struct recent *recent; /* content on its way from the intake to the senders */
 	struct capture_env capture;
 	struct commit_env commit;
+	struct holds *holds;
+	uint64_t salvage_max; /* bytes; 0: no limit */
 	uint8_t profile_hash[32];
 	struct tls_identity *identity;
 	struct peers *peers;
@@ -162,6 +167,7 @@ struct node {
 	struct roles *roles;
 	bool failed;	       /* something that must be durable could not be made so */
 	struct rewind *rewind; /* at most one */
+	struct put_back *put_back;
 	struct fingerprint *fingerprints;
 	bool fingerprints_changed;
 	uv_timer_t tick;
@@ -241,6 +247,7 @@ void session_indexed(struct session *s); /* the index grew */
 void session_scanned(struct session *s); /* the index is what the tree is */
 void session_want_barrier(struct session *s); /* prove equality as soon as everything is sent */
 bool session_is_in_sync(const struct session *s);
+bool session_is_idle(const struct session *s); /* live, and nothing flows: nobody is active */
 void session_free_all(struct node *node);
 void session_close_link(struct session *s, uint16_t reason, const char *text);
 void session_start_sender(struct session *s);
@@ -290,6 +297,13 @@ void history_request(struct node *node, struct control_call *call, const json_t 
 void restore_request(struct node *node, struct control_call *call, const json_t *args);
 void history_requests_tick(struct node *node); /* progress */
 void history_requests_stop(struct node *node);
+/* holds_requests.c: what the brakes hold, and `approve` and `reject` */
+void holds_request(struct node *node, struct control_call *call, const json_t *args, bool approve);
+void holds_configure_from(struct node *node, const struct conf *conf);
+json_t *holds_json(struct node *node);
+void holds_add_held(struct node *node, json_t *list);  /* to status's `held`; bounded */
+void holds_add_paths(struct node *node, json_t *list); /* names alone; bounded; refused ones too */
+void holds_add_problems(struct node *node, json_t *problems);
 /* troubles.c */
 void troubles_add_problems(const struct node *node, json_t *problems);
 /* What to do about what the system says somewhere in the text, or NULL. */

@@ -1,6 +1,7 @@
 /* open.c - what the agent works with: profile, state, tree, identity. */
 #include "agent/node/history_answers.h"
 #include "agent/node/node_internal.h"
+#include "agent/node/put_back.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -80,6 +81,11 @@ int node_open(struct node *node, struct err *err)
 					   .policy = policy,
 					   .history = node->history,
 					   .salvage_why = state.adopt ? "adopt" : "drift"};
+	node->holds = holds_new(node->store);
+	node->put_back = put_back_new(node);
+	node->commit.holds = node->holds;
+	node->commit.salvage_max = &node->salvage_max;
+	holds_configure_from(node, conf);
 	for (size_t i = 0; i < conf->n_peers; i++)
 		session_new(node, conf->peers[i].node);
 	node->recovery_ns = state.barrier_clock_ns;

@@ -19,7 +19,7 @@
 
 #define LOOK_EVERY_MS 3000
 #define PROBE_EVERY_MS 60000
-#define PROBE_AGAIN_MS 5000 /* when it failed */
+#define PROBE_AGAIN_MS 3000 /* when it failed */
 
 struct look_job {
 	struct job job;

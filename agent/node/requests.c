@@ -2,6 +2,7 @@
  * `verify` become a request that goes from phase to phase until it is answered or its time is up.
  */
 #include "agent/node/node_internal.h"
+#include "agent/node/put_back.h"
 #include "agent/node/rewind.h"
 
 #include <errno.h>
@@ -29,6 +30,7 @@ static json_t *held_paths(struct node *node)
 		json_array_append_new(list, json_string(path));
 	}
 	notes_free(notes, n);
+	holds_add_paths(node, list);
 	return list;
 }
 
@@ -144,6 +146,41 @@ static void enter_peers(struct request *q)
 	}
 }
 
+/* By what it said after it began to refuse what it lacks: an older number may be of a hold that is
+ * over. */
+static bool is_held_there(struct session *s)
+{
+	return s->live && s->have_theirs && s->theirs.held > 0 && s->sender &&
+	       sender_waits_to_retry(s->sender, s->beat_seen_us / 1000) &&
+	       store_pending_summary(s->node->store, s->peer, &s->pending, NULL) == 0 &&
+	       s->pending.changes > 0;
+}
+
+/* Is all that a peer lacks held there, or what we lack held here? Then it ends only when a person
+ * has decided, and waiting is of no use. */
+static bool rest_is_held(const struct request *q)
+{
+	const struct node *node = q->node;
+	if (!node_is_active(node))
+		return holds_held(node->holds) > 0;
+	for (struct session *s = node->sessions; s; s = s->next) {
+		bool has_it =
+			s->live && s->matched_seq >= q->target && s->matched_ms >= q->peers_ms;
+		if (!has_it && !is_held_there(s))
+			return false;
+	}
+	return true;
+}
+
+/* What was put back, and what waited with it, is to be captured first. */
+static void begin_again(struct request *q)
+{
+	q->begins_again = false;
+	q->phase = REQUEST_FENCE;
+	q->nonce = q->node->watcher ? node_fence(q->node) : 0;
+	q->target = q->wanted;
+}
+
 /* @return true when the request went on or ended */
 static bool advance(struct request *q)
 {
@@ -172,7 +209,15 @@ static bool advance(struct request *q)
 		return true;
 	}
 	case REQUEST_PEERS:
-		if (!peers_have_it(q))
+		if (node_is_active(node) && !q->is_verify && put_back_is_busy(node)) {
+			q->begins_again = true;
+			return false;
+		}
+		if (q->begins_again) {
+			begin_again(q);
+			return true;
+		}
+		if (!peers_have_it(q) && (q->is_verify || !rest_is_held(q)))
 			return false;
 		if (q->is_verify)
 			verify_begin(q);
@@ -251,7 +296,7 @@ static void on_wait(struct node *node, struct control_call *call, const json_t *
 	struct request *q = begin_request(node, call, args);
 	json_t *seq = json_object_get(args, "seq");
 	if (json_is_integer(seq))
-		q->target = (uint64_t)json_integer_value(seq);
+		q->target = q->wanted = (uint64_t)json_integer_value(seq);
 	requests_tick(node);
 }
 
@@ -260,11 +305,11 @@ static void on_verify(struct node *node, struct control_call *call, const json_t
 	if (refuse_without_peer(node, call))
 		return;
 	struct session *s = node->sessions;
-	while (s && !s->live)
+	while (s && (!s->live || session_is_idle(s)))
 		s = s->next;
 	if (!s) {
 		control_fail(call, EXIT_UNREACHABLE, "artifact-sync status shows why",
-			     "no peer is connected");
+			     "no peer is connected that sends or receives");
 		return;
 	}
 	struct request *q = begin_request(node, call, args);
@@ -311,6 +356,8 @@ void requests_on_request(void *owner, struct control_call *call, const char *ver
 		on_verify(node, call, args);
 	else if (strcmp(verb, "pause") == 0 || strcmp(verb, "resume") == 0)
 		on_pause(node, call, *verb == 'p');
+	else if (strcmp(verb, "approve") == 0 || strcmp(verb, "reject") == 0)
+		holds_request(node, call, args, *verb == 'a');
 	else if (strcmp(verb, "salvage") == 0)
 		salvage_request(node, call, args);
 	else if (strcmp(verb, "history") == 0)

@@ -8,6 +8,7 @@
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
 #include "agent/base/quote.h"
+#include "agent/node/put_back.h"
 #include "agent/sync/fetch.h"
 #include "agent/sync/job.h"
 #include "protocol/messages.h"
@@ -164,6 +165,9 @@ static void commit_work(struct job *job)
 	struct commit_env env = r->node->commit;
 	env.salvage_why = "rewind";
 	env.peer = r->peer;
+	env.holds = NULL; /* a person asked for it, which the peers are told */
+	for (size_t i = 0; i < r->n; i++)
+		r->items[i].approved = true;
 	r->result = commit_run(&env, r->items, r->n, &r->err);
 }
 
@@ -177,6 +181,9 @@ static void commit_done(struct job *job)
 		r->code = EXIT_NO;
 		snprintf(r->why, sizeof(r->why), "%.200s", r->err.msg);
 	} else {
+		/* Somebody may have written there meanwhile, and been captured before. */
+		if (node->intake && !node->stopping)
+			intake_scan(node->intake);
 		log_info("node", "rewound to seq=%" PRIu64 " changes=%zu", r->barrier.seq, r->n);
 		for (struct session *s = node->sessions; s; s = s->next)
 			session_indexed(s);
@@ -434,6 +441,9 @@ static bool refuse(struct node *node, struct control_call *call, const struct se
 			     "the tree of a passive node is written by nobody but the active one");
 	else if (node->rewind)
 		control_fail(call, EXIT_NO, NULL, "another rewind is under way");
+	else if (put_back_is_busy(node))
+		control_fail(call, EXIT_NO, "artifact-sync wait, then again",
+			     "the files of a rejected hold are being put back");
 	else if (!s)
 		control_fail(call, EXIT_UNREACHABLE, "artifact-sync status shows why",
 			     "no peer is connected, and it has the earlier content");

@@ -1,5 +1,6 @@
 /* roles_check.c - what stands in the way of a planned reverse, each with its name, on the side that
  * can see it. */
+#include "agent/node/put_back.h"
 #include "agent/node/roles_internal.h"
 
 #include <inttypes.h>
@@ -62,6 +63,8 @@ static void add_own(json_t *list, struct roles *roles)
 		roles_add(list, "not ready: %s still settles what a crash left behind", self);
 	if (node->rewind)
 		roles_add(list, "rewind: one is under way on %s", self);
+	if (put_back_is_busy(node))
+		roles_add(list, "put-back: what was rejected on %s is still being put back", self);
 	if (roles->machine.due != ROLE_ACTION_NONE && roles->machine.phase == ROLE_RESTING)
 		roles_add(list, "hook: %s of the last change of roles on %s has not ended well%s%s",
 			  roles->machine.due == ROLE_ACTION_AFTER_PROMOTE ? "after_promote"
@@ -89,6 +92,11 @@ json_t *roles_obstacles(struct roles *roles, const struct session *heir, bool ac
 	add_own(list, roles);
 	if (!accept_loss)
 		add_notes(list, roles, NOTE_HELD, "held");
+	if (!accept_loss && holds_held(roles->node->holds) > 0)
+		roles_add(list,
+			  "held: %" PRIu64 " paths on %s wait for `artifact-sync approve' or "
+			  "`reject'",
+			  holds_held(roles->node->holds), roles->node->conf->node);
 	if (!accept_loss)
 		add_notes(list, roles, NOTE_UNREADABLE, "unreadable");
 	add_notes(list, roles, NOTE_REFUSED, "refused");

@@ -4,8 +4,6 @@
 #include <errno.h>
 #include <string.h>
 
-#include "agent/base/log.h"
-
 /* worker: which peers are to be compared first, before the epoch can be seen by any. */
 static int begin_epoch(struct role_store_job *s, struct store *store)
 {
@@ -27,7 +25,7 @@ static void store_work(struct job *job)
 {
 	struct role_store_job *s = container_of(job, struct role_store_job, job);
 	struct store *store = s->roles->node->store;
-	if (s->cut)
+	if (s->result == 0 && s->cut)
 		s->result = store_cut_lineage(store, s->cut_to, &s->err);
 	if (s->result < 0)
 		return;
@@ -55,10 +53,9 @@ static void fill_epoch(struct roles *roles, struct role_store_job *s)
 {
 	const struct role_offer *offer = &roles->machine.offer;
 	AUTO_FREE struct epoch_entry *lineage = NULL;
-	struct err err = {0};
 	size_t n = 0;
-	if (store_lineage(roles->node->store, &lineage, &n, &err) < 0)
-		log_error(MODULE_ROLE, "err=\"%s\"", err.msg);
+	/* An epoch without its parent would be a tree of its own. */
+	s->result = store_lineage(roles->node->store, &lineage, &n, &s->err);
 	s->epoch = (struct epoch_entry){.number = offer->number, .base_seq = offer->base_seq};
 	memcpy(s->epoch.id, offer->id, sizeof(s->epoch.id));
 	snprintf(s->epoch.node, sizeof(s->epoch.node), "%s", offer->node);

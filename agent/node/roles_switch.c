@@ -99,6 +99,7 @@ static void become_active(struct roles *roles)
 	drift_guard_stop(node);
 	node->commit.salvage_why = "drift";
 	forget_notes(node->store, NOTE_DRIFT);
+	holds_take_side(node->holds, HOLD_OURS, NULL);
 	intake_set_mode(node->intake, INTAKE_INDEX);
 	roles->frozen = false;
 	roles_apply_hold(roles);
@@ -120,6 +121,7 @@ static void become_passive(struct roles *roles, int64_t proven_ns)
 	node->commit.salvage_why = "divergence";
 	node->met = false;
 	forget_giving(node->store);
+	holds_take_side(node->holds, HOLD_PEERS, NULL);
 	intake_set_mode(node->intake, INTAKE_GUARD);
 	roles->frozen = false;
 	roles_apply_hold(roles);

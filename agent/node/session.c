@@ -1,5 +1,6 @@
 /* session.c - one peer: who sends and who receives, frames, the clockwork and the orderly end. */
 #include "agent/node/node_internal.h"
+#include "agent/node/put_back.h"
 #include "agent/node/rewind.h"
 
 #include <errno.h>
@@ -158,6 +159,7 @@ void session_start_sender(struct session *s)
 	sender_pause(s->sender, s->node->paused);
 	sender_kick(s->sender, true);
 	session_want_barrier(s);
+	put_back_want(s->node);
 }
 
 static void on_reconciled(void *owner, int result, const char *why)
@@ -242,6 +244,8 @@ static void on_barrier(void *owner, const struct wire_barrier *barrier, uint8_t 
 		node->recovery_ns = barrier->clock_ns;
 		node->recovery_boot_ns = clock_boot_ns() - age_when_sent(barrier);
 		node->barrier_count++;
+		/* The trees are equal: whatever was held is not wanted any longer. */
+		store_holds_clear(node->store, HOLD_PEERS, NULL);
 		store_state(node->store, &state);
 		/* Equal to the active in every record: the first sync is over, adoption is
 		 * consumed. */
@@ -292,6 +296,13 @@ void session_scanned(struct session *s)
 
 /* ---- frames --------------------------------------------------------------------------------- */
 
+/* Of whoever asked; of one that has been given up it is nobody's. */
+static int content_frame(struct session *s, const struct frame *frame)
+{
+	int taken = put_back_frame(s, frame);
+	return taken != 0 ? (taken < 0 ? taken : 0) : rewind_frame(s, frame);
+}
+
 static int on_live_frame(struct session *s, const struct frame *frame)
 {
 	switch (frame->type) {
@@ -311,8 +322,8 @@ static int on_live_frame(struct session *s, const struct frame *frame)
 	case WIRE_DEEP_REPLY: verify_frame(s, frame); return 0;
 	case WIRE_HISTORY_ASK:
 	case WIRE_CONTENT_ASK: return s->past ? history_server_frame(s->past, frame) : -EPROTO;
-	case WIRE_HISTORY_LIST:
-	case WIRE_CONTENT: return rewind_frame(s, frame);
+	case WIRE_HISTORY_LIST: return rewind_frame(s, frame);
+	case WIRE_CONTENT: return content_frame(s, frame);
 	case WIRE_HANDOVER: return roles_frame(s, frame);
 	default: break;
 	}
@@ -450,6 +461,7 @@ void session_on_closed(struct node *node, struct link *link, uint16_t reason, co
 		s->behind_since_ms = clock_mono_ms();
 	verify_session_lost(s);
 	rewind_session_lost(s);
+	put_back_session_lost(s);
 	close_modules(s);
 	requests_tick(node);
 }
@@ -496,6 +508,11 @@ void session_tick(struct session *s)
 	session_want_barrier(s);
 	canary_tick(s);
 	measure_rate(s);
+}
+
+bool session_is_idle(const struct session *s)
+{
+	return s->live && s->outcome == HANDSHAKE_IDLE;
 }
 
 bool session_is_in_sync(const struct session *s)

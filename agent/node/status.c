@@ -8,8 +8,9 @@
 #include "agent/base/quote.h"
 
 #define SYNCING_GOOD_MS 60000
-#define WATCH_LATE_MS 10000 /* the watching process is asked each second, and answers at once */
-#define STALE_SCANS 2	    /* a scan older than so many intervals is a problem */
+#define WATCH_LATE_MS 10000	/* the watching process is asked each second, and answers at once */
+#define SALVAGE_WARN_PERCENT 80 /* so full, there is still time to make room */
+#define STALE_SCANS 2		/* a scan older than so many intervals is a problem */
 
 static json_t *text_json(const char *bytes)
 {
@@ -51,7 +52,7 @@ static bool any_live(const struct node *node)
 static bool all_live(const struct node *node)
 {
 	for (const struct session *s = node->sessions; s; s = s->next) {
-		if (!s->live)
+		if (!s->live || session_is_idle(s))
 			return false;
 	}
 	return node->sessions != NULL;
@@ -87,9 +88,14 @@ static bool tree_is_known(const struct node *node)
 	return counts.scanned_ms != 0 && !counts.scanning && watch_waiting_ms(node) < WATCH_LATE_MS;
 }
 
+static uint64_t held_here(const struct node *node)
+{
+	return store_note_count(node->store, NOTE_HELD) + holds_held(node->holds);
+}
+
 static uint64_t held_count(const struct node *node)
 {
-	uint64_t held = store_note_count(node->store, NOTE_HELD);
+	uint64_t held = held_here(node);
 	for (const struct session *s = node->sessions; s; s = s->next)
 		held += s->live && s->have_theirs ? s->theirs.held : 0;
 	return held;
@@ -191,6 +197,8 @@ static void add_session_problems(struct node *node, const struct session *s, jso
 		add_problem(problems, "disconnected: %s: %s", s->peer,
 			    *why ? why : "not connected yet");
 	}
+	if (session_is_idle(s))
+		add_problem(problems, "idle: %s: nothing flows: %s", s->peer, s->trouble);
 	if (s->profile_differs)
 		add_problem(problems,
 			    "profile-differs: %s replicates by other rules or ownership; make "
@@ -209,6 +217,17 @@ static void add_session_problems(struct node *node, const struct session *s, jso
 		add_problem(problems,
 			    "peer-unhealthy: %s says that a directory of its tree is not there",
 			    s->peer);
+}
+
+static void add_salvage_problem(struct node *node, json_t *problems)
+{
+	uint64_t used = store_salvage_bytes(node->store), max = node->salvage_max;
+	if (max != 0 && used >= max / 100 * SALVAGE_WARN_PERCENT)
+		add_problem(problems,
+			    "salvage-full: %" PRIu64 " of %" PRIu64
+			    " bytes (limits.salvage_bytes) are used; when it is full, nothing "
+			    "local is replaced any longer: artifact-sync salvage purge makes room",
+			    used, max);
 }
 
 static void add_watch_problems(struct node *node, json_t *problems)
@@ -265,10 +284,12 @@ static json_t *problems_json(struct node *node)
 	for (const struct session *s = node->sessions; s; s = s->next)
 		add_session_problems(node, s, problems);
 	add_notes(node, problems, NOTE_HELD, "held");
+	holds_add_problems(node, problems);
 	add_notes(node, problems, NOTE_UNREADABLE, "unreadable");
 	add_notes(node, problems, NOTE_REFUSED, "refused");
 	add_notes(node, problems, NOTE_DRIFT, "drift");
 	add_notes(node, problems, NOTE_SET, "set-too-large");
+	add_salvage_problem(node, problems);
 	add_watch_problems(node, problems);
 	roles_add_problems(node->roles, problems);
 	troubles_add_problems(node, problems);
@@ -336,6 +357,7 @@ static json_t *held_json(struct node *node)
 						"reason", text_json(notes[i].reason), "since",
 						clock_text(when, notes[i].since_ns)));
 	notes_free(notes, n);
+	holds_add_held(node, list);
 	return list;
 }
 
@@ -457,11 +479,15 @@ json_t *status_json(struct node *node)
 	add_recovery(node, out);
 	json_object_set_new(out, "watch", watch_json(node));
 	json_object_set_new(out, "held", held_json(node));
+	json_object_set_new(out, "held_count", json_integer((json_int_t)held_here(node)));
+	json_object_set_new(out, "holds", holds_json(node));
 	json_object_set_new(out, "roots", roots_json(node));
 	json_object_set_new(out, "drift", json_integer((json_int_t)drift_guard_count(node)));
 	json_object_set_new(out, "salvage",
 			    json_integer((json_int_t)store_salvage_count(node->store)));
 	json_object_set_new(out, "history", history_json(node));
+	json_object_set_new(out, "salvage_bytes",
+			    json_integer((json_int_t)store_salvage_bytes(node->store)));
 	json_t *not_ready = readiness_reasons(node);
 	json_object_set_new(out, "ready", json_boolean(json_array_size(not_ready) == 0));
 	json_object_set_new(out, "not_ready", not_ready);

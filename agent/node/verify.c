@@ -167,7 +167,7 @@ void verify_begin(struct request *q)
 {
 	/* The active compares with its peer; a passive with whoever sends to it. */
 	struct session *s = q->node->sessions;
-	while (s && !s->live)
+	while (s && (!s->live || session_is_idle(s)))
 		s = s->next;
 	if (!s) {
 		request_fail(q, EXIT_UNREACHABLE, "artifact-sync status shows why",

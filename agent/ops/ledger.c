@@ -103,14 +103,18 @@ static int sign_entry(json_t *entry, const struct ledger_place *place, struct er
 	return r;
 }
 
+/* @param last_key  what the line before was signed with, as it stands there; NULL: it is the first
+ */
 static int complete_entry(json_t *entry, const struct ledger_place *place,
-			  const struct ledger_head *head, struct err *err)
+			  const struct ledger_head *head, const char *last_key, struct err *err)
 {
 	struct buf public_key = {0};
 	char hex[HASH_HEX_MAX];
 	int r = signing_public_key(&public_key, place->certificate, err);
 	if (r == 0) {
 		AUTO_FREE char *encoded = to_base64(public_key.data, public_key.len);
+		if (last_key && strcmp(last_key, encoded) != 0)
+			json_object_set_new(entry, "key_before", json_string(last_key));
 		json_object_set_new(entry, "n", json_integer((json_int_t)head->n + 1));
 		json_object_set_new(entry, "previous", json_string(hash_hex(hex, head->hash)));
 		json_object_set_new(entry, "public_key", json_string(encoded));
@@ -138,12 +142,26 @@ static int write_line(const char *state_dir, uint64_t at, const char *line, size
 	return 0;
 }
 
-/* Where the next line goes. A head that is one line behind is a crash between the two writes. */
-static int find_end(struct reader *reader, const struct ledger_head *head, struct err *err)
+/* What a line says it is signed with; NULL. @return heap */
+static char *key_of_line(const char *line)
+{
+	json_t *entry = json_loads(line, JSON_REJECT_DUPLICATES, NULL);
+	const char *key = json_string_value(json_object_get(entry, "public_key"));
+	char *copy = key ? x_strdup(key) : NULL;
+	json_decref(entry);
+	return copy;
+}
+
+/* Where the next line goes, and what the last was signed with. A head that is one line behind is a
+ * crash between the two writes. */
+static int find_end(struct reader *reader, const struct ledger_head *head, char **last_key,
+		    struct err *err)
 {
 	bool met = head->n == 0;
 	int r;
 	while ((r = next_line(reader, err)) > 0) {
+		free(*last_key);
+		*last_key = key_of_line(reader->line);
 		if (reader->head.n == head->n)
 			met = memcmp(reader->head.hash, head->hash, HASH_LEN) == 0;
 	}
@@ -161,12 +179,13 @@ int ledger_append(const struct ledger_place *place, struct ledger_head *head, co
 		  struct err *err)
 {
 	struct reader reader;
+	AUTO_FREE char *last_key = NULL;
 	int r = reader_init(&reader, place->state_dir, err);
 	if (r == 0)
-		r = find_end(&reader, head, err);
+		r = find_end(&reader, head, &last_key, err);
 	json_t *whole = json_deep_copy(entry);
 	if (r == 0)
-		r = complete_entry(whole, place, &reader.head, err);
+		r = complete_entry(whole, place, &reader.head, last_key, err);
 	AUTO_FREE char *text = r == 0 ? json_dumps(whole, JSON_FLAGS) : NULL;
 	size_t len = text ? strlen(text) : 0;
 	if (r == 0 && len >= LEDGER_LINE_MAX)
@@ -199,7 +218,32 @@ __attribute__((format(printf, 2, 3))) static bool bad(struct ledger_report *out,
 	return false;
 }
 
-static bool signature_is_good(json_t *entry, const struct buf *own_key, struct ledger_report *out)
+/* What lines are judged by as they are read. */
+struct judge {
+	const struct ledger_head *head;
+	char *own_key;	/* of the node now */
+	char *last_key; /* of the line before; NULL before the first */
+	uint8_t previous[HASH_LEN];
+	bool met; /* the head's line was read */
+};
+
+/* A node's key may be exchanged: the next line then says which one was used before. Up to the head
+ * the state database vouches for every line; the one behind it that a crash may have left is the
+ * node's own, or somebody has added it. */
+static bool key_is_good(const struct judge *judge, const struct reader *reader, const json_t *entry,
+			const char *key, struct ledger_report *out)
+{
+	const char *before = json_string_value(json_object_get(entry, "key_before"));
+	if (judge->last_key && strcmp(judge->last_key, key) != 0 &&
+	    (!before || strcmp(before, judge->last_key) != 0))
+		return bad(out, "it is signed with another key than the line before, and does not "
+				"name that one");
+	if (reader->head.n > judge->head->n && strcmp(key, judge->own_key) != 0)
+		return bad(out, "it is signed with another key than this node's");
+	return true;
+}
+
+static bool signature_is_good(json_t *entry, struct ledger_report *out)
 {
 	uint8_t key[PUBLIC_KEY_MAX], signature[SIGNATURE_MAX];
 	int key_len = from_base64(key, sizeof(key),
@@ -208,8 +252,6 @@ static bool signature_is_good(json_t *entry, const struct buf *own_key, struct l
 			      json_string_value(json_object_get(entry, "signature")));
 	if (key_len < 0 || len < 0)
 		return bad(out, "it is not signed");
-	if ((size_t)key_len != own_key->len || memcmp(key, own_key->data, own_key->len) != 0)
-		return bad(out, "it is signed with another key than this node's");
 	json_object_del(entry, "signature");
 	AUTO_FREE char *text = json_dumps(entry, JSON_FLAGS);
 	if (!text ||
@@ -218,8 +260,8 @@ static bool signature_is_good(json_t *entry, const struct buf *own_key, struct l
 	return true;
 }
 
-static bool line_is_good(const struct reader *reader, json_t *entry, const uint8_t *previous,
-			 const struct buf *own_key, struct ledger_report *out)
+static bool line_is_good(struct judge *judge, const struct reader *reader, json_t *entry,
+			 struct ledger_report *out)
 {
 	char hex[HASH_HEX_MAX];
 	if (!json_is_object(entry))
@@ -228,9 +270,22 @@ static bool line_is_good(const struct reader *reader, json_t *entry, const uint8
 		return bad(out, "its number is not %" PRIu64 ": a line is missing or was added",
 			   reader->head.n);
 	const char *said = json_string_value(json_object_get(entry, "previous"));
-	if (!said || strcmp(said, hash_hex(hex, previous)) != 0)
+	if (!said || strcmp(said, hash_hex(hex, judge->previous)) != 0)
 		return bad(out, "it does not follow the line before: that one was changed");
-	return signature_is_good(entry, own_key, out);
+	const char *key = json_string_value(json_object_get(entry, "public_key"));
+	if (!key)
+		return bad(out, "it is not signed");
+	return key_is_good(judge, reader, entry, key, out) && signature_is_good(entry, out);
+}
+
+static void take_line(struct judge *judge, const struct reader *reader, const json_t *entry)
+{
+	const char *key = json_string_value(json_object_get(entry, "public_key"));
+	free(judge->last_key);
+	judge->last_key = key ? x_strdup(key) : NULL;
+	memcpy(judge->previous, reader->head.hash, HASH_LEN);
+	if (reader->head.n == judge->head->n)
+		judge->met = memcmp(reader->head.hash, judge->head->hash, HASH_LEN) == 0;
 }
 
 static bool head_is_met(const struct reader *reader, const struct ledger_head *head, bool met,
@@ -249,31 +304,46 @@ static bool head_is_met(const struct reader *reader, const struct ledger_head *h
 	return true;
 }
 
+static int judge_init(struct judge *judge, const struct ledger_place *place,
+		      const struct ledger_head *head, struct err *err)
+{
+	struct buf key = {0};
+	*judge = (struct judge){.head = head, .met = head->n == 0};
+	int r = signing_public_key(&key, place->certificate, err);
+	if (r == 0)
+		judge->own_key = to_base64(key.data, key.len);
+	buf_release(&key);
+	return r;
+}
+
+static void judge_release(struct judge *judge)
+{
+	free(judge->own_key);
+	free(judge->last_key);
+}
+
 int ledger_verify(const struct ledger_place *place, const struct ledger_head *head,
 		  void (*line)(void *owner, const json_t *entry), void *owner,
 		  struct ledger_report *out, struct err *err)
 {
 	struct reader reader;
-	struct buf own_key = {0};
-	uint8_t previous[HASH_LEN] = {0};
-	bool met = head->n == 0;
+	struct judge judge;
 	*out = (struct ledger_report){.good = true};
-	int r = reader_init(&reader, place->state_dir, err);
+	int r = judge_init(&judge, place, head, err);
+	int opened = reader_init(&reader, place->state_dir, r == 0 ? err : NULL);
 	if (r == 0)
-		r = signing_public_key(&own_key, place->certificate, err);
+		r = opened;
 	while (r >= 0 && out->good && (r = next_line(&reader, err)) > 0) {
 		json_t *entry = json_loads(reader.line, JSON_REJECT_DUPLICATES, NULL);
 		out->bad_line = out->lines = reader.head.n;
-		if (line_is_good(&reader, entry, previous, &own_key, out) && line)
+		if (line_is_good(&judge, &reader, entry, out) && line)
 			line(owner, entry);
+		take_line(&judge, &reader, entry);
 		json_decref(entry);
-		memcpy(previous, reader.head.hash, HASH_LEN);
-		if (reader.head.n == head->n)
-			met = memcmp(reader.head.hash, head->hash, HASH_LEN) == 0;
 	}
 	if (r >= 0 && out->good)
-		head_is_met(&reader, head, met, out);
-	buf_release(&own_key);
+		head_is_met(&reader, head, judge.met, out);
+	judge_release(&judge);
 	reader_release(&reader);
 	return r < 0 ? r : 0;
 }

@@ -6,7 +6,8 @@
  *
  * A line's signature covers the object without the member `signature`, written by jansson with
  * sorted keys and without blanks; `previous` is the SHA-256 of the whole line before, without its
- * newline. */
+ * newline. When the node's key was exchanged, the next line names the one before in `key_before`.
+ */
 #ifndef OPS_LEDGER_H
 #define OPS_LEDGER_H
 
@@ -35,7 +36,8 @@ struct ledger_place {
  * Appends an entry, durable when it returns. What a crash left of a line that was never finished is
  * cut off first; a finished line that the head does not know yet is kept and counted.
  * @param head   what the state database knows; receives the new head, to be stored there
- * @param entry  borrowed: an object without n, previous, key, public_key, signature
+ * @param entry  borrowed: an object without n, previous, key_before, public_key,
+ *               signature
  * @return 0; -EUCLEAN when the file does not go on from the head (it was changed: `ledger verify`)
  */
 int ledger_append(const struct ledger_place *place, struct ledger_head *head, const json_t *entry,
@@ -48,7 +50,8 @@ struct ledger_report {
 	char why[200];
 };
 /**
- * Checks every line: form, number, chain, signature, that the key is the node's, and the head.
+ * Checks every line: form, number, chain, signature, that a change of keys is a stated one, and the
+ * head.
  * @param line  called for each line that is good as far as it was read; borrowed; may be NULL
  * @return 0 with *out; negative errno when the file cannot be read (no file and an empty head:
  * good)

@@ -30,9 +30,10 @@ struct keep_order;
 
 /* ---- entries ------------------------------------------------------------------------------- */
 
-#define ENTRY_FOREIGN 0x01 /* local content that was never replicated: displaced to the salvage */
-#define ENTRY_KEPT 0x02	   /* tombstone of a directory that local files keep in being */
-#define ENTRY_RACY 0x04	   /* timestamps too young when it was read: to be read again */
+#define ENTRY_FOREIGN 0x01  /* local content that was never replicated: displaced to the salvage */
+#define ENTRY_KEPT 0x02	    /* tombstone of a directory that local files keep in being */
+#define ENTRY_RACY 0x04	    /* timestamps too young when it was read: to be read again */
+#define ENTRY_APPROVED 0x08 /* a person approved this version, or this deletion */
 
 /* One path as the index holds it. Owns its strings: rec.path, rec.target, rec.xattrs are heap. */
 struct index_entry {
@@ -203,6 +204,7 @@ struct captured {
 	 * not indexed: not yet, or, since it was read before another capture saw it go, not any
 	 * longer. */
 	bool *orphan;
+	bool approved; /* GONE: by a person; of a VERSION its flag says so */
 };
 
 /**
@@ -331,6 +333,7 @@ enum note_kind {
 	NOTE_REFUSED = 2,    /* a peer will not take it */
 	NOTE_RECONCILE = 3,  /* must be compared and answered */
 	NOTE_UNREADABLE = 4, /* by capture */
+	NOTE_BRAKE = 5,	     /* see "holds": the reason is the number of the hold */
 	NOTE_DRIFT = 6,	     /* changed on the passive by somebody else, and not put back (yet) */
 	NOTE_SET = 7, /* the "path" is a consistency set that is too large to travel as one */
 };
@@ -345,8 +348,66 @@ int store_unnote(struct store *store, enum note_kind kind, const char *path,
 		 struct err *err); /* 0 also when absent */
 int store_notes(struct store *store, enum note_kind kind, struct note **out, size_t *n,
 		struct err *err);
+/* The first `max` of them. */
+int store_notes_up_to(struct store *store, enum note_kind kind, size_t max, struct note **out,
+		      size_t *n, struct err *err);
 uint64_t store_note_count(struct store *store, enum note_kind kind); /* (quick) from memory */
 void notes_free(struct note *notes, size_t n);
+
+/* ---- holds ---------------------------------------------------------------------------------- */
+
+/* What a brake stopped at one time: paths noted as NOTE_BRAKE, and what a person decided of them.
+ */
+enum hold_side {
+	HOLD_OURS = 1,	/* the active: changes of its own tree are not indexed */
+	HOLD_PEERS = 2, /* the passive: records of the peer are refused */
+};
+enum hold_cause {
+	HOLD_LOSS = 1,	  /* files deleted or emptied */
+	HOLD_REWRITE = 2, /* contents replaced */
+};
+enum hold_state { HOLD_CLOSED = 1, HOLD_APPROVED = 2, HOLD_REJECTED = 3 };
+
+#define HOLD_REASON_MAX 200
+#define HOLD_APPROVED_S 3600 /* an approval that met nothing by then is none any longer */
+
+struct hold {
+	uint64_t id; /* never given twice */
+	enum hold_side side;
+	enum hold_cause cause;
+	enum hold_state state; /* an approval that ran out is CLOSED */
+	int64_t since_ns, joined_ns, decided_ns;
+	uint64_t paths;
+	char reason[HOLD_REASON_MAX];
+};
+
+/**
+ * Adds paths to a hold; one that is held already changes over to it. One transaction.
+ * @param id  in: the hold, or 0: a new one is made; out: which it was
+ */
+int store_hold_add(struct store *store, uint64_t *id, enum hold_side side, enum hold_cause cause,
+		   const char *reason, const char *const *paths, size_t n, struct err *err);
+/* (quick) The hold a path is in. @return 1 with *out, 0 none, negative errno */
+int store_hold_of(struct store *store, const char *path, struct hold *out, struct err *err);
+/* (quick) One that is not approved and has something beneath the path. @return as above */
+int store_hold_beneath(struct store *store, const char *path, struct hold *out, struct err *err);
+int store_hold_get(struct store *store, uint64_t id, struct hold *out, struct err *err);
+/* *out is heap. */
+int store_holds(struct store *store, struct hold **out, size_t *n, struct err *err);
+/* At most max paths behind `after` ("" from the first); the caller frees each path; reason NULL. */
+int store_hold_paths(struct store *store, uint64_t id, const char *after, struct note *out,
+		     size_t max, size_t *n, struct err *err);
+int store_hold_decide(struct store *store, uint64_t id, enum hold_state state, struct err *err);
+/* The paths are held no longer; a hold without any is forgotten. */
+int store_hold_release(struct store *store, const char *const *paths, size_t n, struct err *err);
+int store_hold_release_beneath(struct store *store, const char *path, struct err *err);
+int store_holds_clear(struct store *store, enum hold_side side, struct err *err);
+
+/* Live files that got a seq greater than after_seq. On a connection of its own, like a cursor.
+ * @param visit  the path is borrowed */
+int store_files_since(struct store *store, uint64_t after_seq,
+		      void (*visit)(void *arg, const char *path, const uint8_t hash[HASH_LEN]),
+		      void *arg, struct err *err);
 
 /* ---- the passive: journal ------------------------------------------------------------------- */
 
@@ -408,6 +469,9 @@ struct salvage_row {
 	int64_t when_ns;
 	uint64_t epoch;
 	struct file_stat stat;
+	uint64_t bytes; /* of the object, and of all files in it */
+	bool has_hash;	/* a file that could be read */
+	uint8_t hash[HASH_LEN];
 	bool complete; /* false: intended, perhaps not moved */
 };
 int store_salvage_begin(struct store *store, const struct salvage_row *row, struct err *err);
@@ -415,6 +479,7 @@ int store_salvage_end(struct store *store, const char *id, struct err *err);
 int store_salvage_forget(struct store *store, const char *id, struct err *err);
 int store_salvage_list(struct store *store, struct salvage_row **out, size_t *n, struct err *err);
 uint64_t store_salvage_count(struct store *store); /* (quick) of complete ones */
+uint64_t store_salvage_bytes(struct store *store); /* (quick) of all, intended ones too */
 /* A person has been shown the entries up to this one: ids sort by time. */
 int store_salvage_see(struct store *store, const char *id, struct err *err);
 /* (quick) Complete entries that nobody has been shown. */

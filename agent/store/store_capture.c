@@ -10,6 +10,7 @@
 struct capturing {
 	struct txn txn;
 	bool foreign;
+	unsigned grave_flags; /* of what is buried now */
 	size_t changed;
 	/* The last directory that was asked about: neighbours share it. */
 	char *parent; /* heap, NULL: none */
@@ -47,7 +48,7 @@ static int bury_one(struct txn *t, const char *path, struct err *err)
 	struct index_entry old;
 	int r = txn_get(&s, &old, t, path, err);
 	if (r > 0 && old.rec.kind != RECORD_ABSENT) {
-		r = txn_bury(t, &old, path, t->epoch, ++t->state.last_seq, 0, err);
+		r = txn_bury(t, &old, path, t->epoch, ++t->state.last_seq, c->grave_flags, err);
 		c->changed++;
 	}
 	sqlite3_stmt_free(s);
@@ -177,6 +178,9 @@ static int version_or_orphan(struct capturing *c, const struct captured *item, s
 
 static int capture_item(struct capturing *c, const struct captured *item, struct err *err)
 {
+	bool approved =
+		item->approved || (item->entry && (item->entry->flags & ENTRY_APPROVED) != 0);
+	c->grave_flags = approved ? ENTRY_APPROVED : 0;
 	switch (item->kind) {
 	case CAPTURED_VERSION: return version_or_orphan(c, item, err);
 	case CAPTURED_SAME:

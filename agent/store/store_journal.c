@@ -96,19 +96,27 @@ void journal_rows_free(struct journal_row *rows, size_t n)
  */
 
 /* What the active itself installs (an earlier state that is made current again, epoch 0) is a
- * change like any: it gets the next seq in the transaction that makes it current. */
+ * change like any: it gets the next seq in the transaction that makes it current. So does what it
+ * only put back, when somebody's change was captured in the meantime: the peers may have that. */
+static void number(struct txn *t, struct index_entry *entry, const struct index_entry *old)
+{
+	bool overtaken = old && old->rec.seq > entry->rec.seq;
+	if (t->state.role != WIRE_ROLE_ACTIVE || (entry->rec.epoch != 0 && !overtaken))
+		return;
+	entry->rec.epoch = t->epoch;
+	entry->rec.seq = t->state.last_seq + 1;
+}
+
 static int install(struct txn *t, const struct installed *done, struct err *err)
 {
 	struct index_entry numbered = *done->entry;
 	const struct index_entry *entry = &numbered;
-	if (t->state.role == WIRE_ROLE_ACTIVE && numbered.rec.epoch == 0 && !done->forget) {
-		numbered.rec.epoch = t->epoch;
-		numbered.rec.seq = t->state.last_seq + 1;
-	}
 	sqlite3_stmt *get;
 	struct index_entry view;
 	int r = txn_get(&get, &view, t, entry->rec.path, err);
 	const struct index_entry *old = r > 0 ? &view : NULL;
+	if (!done->forget)
+		number(t, &numbered, old);
 	if (old && (old->rec.kind == RECORD_DIR || old->flags & ENTRY_KEPT) &&
 	    (entry->rec.kind == RECORD_FILE || entry->rec.kind == RECORD_SYMLINK)) {
 		/* What was beneath went with the directory; its tombstones may come later. */
@@ -134,6 +142,21 @@ static int install(struct txn *t, const struct installed *done, struct err *err)
 	return r;
 }
 
+/* What the batch did to a directory's times is taken over, unless the directory was captured since:
+ * that record is of what was there in between, and has to be looked at again. */
+static int take_over(struct txn *t, const struct index_entry *touched, struct err *err)
+{
+	sqlite3_stmt *get;
+	struct index_entry view;
+	int r = txn_get(&get, &view, t, touched->rec.path, err);
+	bool same =
+		r > 0 && view.rec.seq == touched->rec.seq && view.rec.epoch == touched->rec.epoch;
+	sqlite3_stmt_free(get);
+	if (r < 0 || !same)
+		return r < 0 ? r : 0;
+	return txn_set_installed(t, touched->rec.path, &touched->inst, -1, err);
+}
+
 static int end_batch(struct txn *t, const struct installed *done, size_t n,
 		     const struct index_entry *touched, size_t n_touched, struct err *err)
 {
@@ -141,7 +164,7 @@ static int end_batch(struct txn *t, const struct installed *done, size_t n,
 	for (size_t i = 0; r == 0 && i < n; i++)
 		r = install(t, &done[i], err);
 	for (size_t i = 0; r == 0 && i < n_touched; i++)
-		r = txn_set_installed(t, touched[i].rec.path, &touched[i].inst, -1, err);
+		r = take_over(t, &touched[i], err);
 	return r < 0 ? r : conn_run(t->conn, SQL_JOURNAL_CLEAR, err);
 }
 

@@ -114,13 +114,14 @@ int store_unnote(struct store *store, enum note_kind kind, const char *path, str
 	return txn_end(&t, delete_note(&t, kind, path, err), err);
 }
 
-static int read_notes(struct store *store, enum note_kind kind, struct note **out, size_t *n,
-		      struct err *err)
+static int read_notes(struct store *store, enum note_kind kind, size_t max, struct note **out,
+		      size_t *n, struct err *err)
 {
-	AUTO(sqlite3_stmt) *s = conn_statement(store->reader, SQL_NOTES, err);
+	AUTO(sqlite3_stmt) *s = conn_statement(store->reader, SQL_NOTES_UP_TO, err);
 	if (!s)
 		return err_wrap(err, "read notes");
 	bind_int(s, 1, kind);
+	bind_int(s, 2, max > INT64_MAX ? -1 : (int64_t)max);
 	size_t cap = 0;
 	int r;
 	while ((r = statement_step(s, err)) > 0) {
@@ -135,10 +136,16 @@ static int read_notes(struct store *store, enum note_kind kind, struct note **ou
 int store_notes(struct store *store, enum note_kind kind, struct note **out, size_t *n,
 		struct err *err)
 {
+	return store_notes_up_to(store, kind, SIZE_MAX, out, n, err);
+}
+
+int store_notes_up_to(struct store *store, enum note_kind kind, size_t max, struct note **out,
+		      size_t *n, struct err *err)
+{
 	*out = NULL;
 	*n = 0;
 	pthread_mutex_lock(&store->read_lock);
-	int r = read_notes(store, kind, out, n, err);
+	int r = read_notes(store, kind, max, out, n, err);
 	pthread_mutex_unlock(&store->read_lock);
 	if (r < 0) {
 		notes_free(*out, *n);

@@ -6,12 +6,15 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "agent/base/fault.h"
 #include "protocol/wr.h"
 
 #define NS_PER_S INT64_C(1000000000)
+#define LOCK_NAP_NS 20000000 /* between two attempts to take the lock ... */
+#define LOCK_NAPS 100	     /* ... of which there are so many */
 
 /* ---- making one -------------------------------------------------------------------------------
  */
@@ -252,8 +255,10 @@ static int load_counts(struct store *store, struct err *err)
 	}
 	if (r == 0)
 		r = statement_step(salvage, err);
-	if (r > 0)
+	if (r > 0) {
 		store->salvaged = (uint64_t)sqlite3_column_int64(salvage, 0);
+		store->salvaged_bytes = (uint64_t)sqlite3_column_int64(salvage, 1);
+	}
 	return r < 0 ? r : 0;
 }
 
@@ -293,6 +298,21 @@ void store_set_vouched(const struct store *store, int64_t real_ns)
 	futimens(store->lock_fd, times);
 }
 
+/* An agent that was killed while it started a child leaves the lock to that for the moment until
+ * the child's program begins: whoever starts the next agent at once is not to be refused. */
+static int take_lock(int fd)
+{
+	const struct timespec nap = {.tv_nsec = LOCK_NAP_NS};
+	for (int i = 0; i < LOCK_NAPS; i++) {
+		if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+			return 0;
+		if (errno != EWOULDBLOCK && errno != EINTR)
+			break;
+		nanosleep(&nap, NULL);
+	}
+	return -errno;
+}
+
 static int lock_state(struct store *store, struct err *err)
 {
 	struct stat st;
@@ -302,9 +322,10 @@ static int lock_state(struct store *store, struct err *err)
 	store->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (store->lock_fd < 0)
 		return err_sys(err, errno, "open %s", path);
-	if (flock(store->lock_fd, LOCK_EX | LOCK_NB) == 0)
+	int r = take_lock(store->lock_fd);
+	if (r == 0)
 		return 0;
-	if (errno == EWOULDBLOCK)
+	if (r == -EWOULDBLOCK || r == -EINTR)
 		return err_set(err, -EBUSY,
 			       "%s is in use: another agent runs with this state directory",
 			       store->dir);

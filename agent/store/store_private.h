@@ -191,7 +191,29 @@ extern const char store_schema[];
 	X(NOTE_GET, "SELECT reason FROM notes WHERE kind=?1 AND path=?2")                          \
 	X(NOTE_SET, "INSERT OR REPLACE INTO notes(kind,path,reason,since_ns) VALUES(?1,?2,?3,?4)") \
 	X(NOTE_DELETE, "DELETE FROM notes WHERE kind=?1 AND path=?2")                              \
-	X(NOTES, "SELECT path,reason,since_ns FROM notes WHERE kind=?1 ORDER BY path")             \
+	X(NOTES_UP_TO, "SELECT path,reason,since_ns FROM notes WHERE kind=?1 ORDER BY path"        \
+		       " LIMIT ?2")                                                                \
+	X(FILES_SINCE, "SELECT path,hash FROM records WHERE seq>?1 AND kind=1")                    \
+	X(HOLD_ADD, "INSERT INTO holds(side,cause,state,since_ns,joined_ns,decided_ns,paths,"      \
+		    "reason) VALUES(?1,?2,1,?3,?3,0,0,?4)")                                        \
+	X(HOLD_JOIN, "UPDATE holds SET joined_ns=?2,paths=paths+?3,reason=?4 WHERE id=?1")         \
+	X(HOLD_GET, "SELECT id,side,cause,state,since_ns,joined_ns,decided_ns,paths,reason"        \
+		    " FROM holds WHERE id=?1")                                                     \
+	X(HOLDS, "SELECT id,side,cause,state,since_ns,joined_ns,decided_ns,paths,reason"           \
+		 " FROM holds ORDER BY id")                                                        \
+	X(HOLD_DECIDE, "UPDATE holds SET state=?2,decided_ns=?3 WHERE id=?1")                      \
+	X(HOLD_LESS, "UPDATE holds SET paths=paths-1 WHERE id=?1")                                 \
+	X(HOLDS_DONE, "DELETE FROM holds WHERE paths<=0")                                          \
+	X(HOLDS_CLEAR, "DELETE FROM holds WHERE side=?1")                                          \
+	X(HOLD_NOTES_CLEAR, "DELETE FROM notes WHERE kind=5 AND NOT EXISTS (SELECT 1 FROM holds"   \
+			    " WHERE holds.id=CAST(notes.reason AS INTEGER))")                      \
+	X(HOLD_BENEATH, "SELECT path,CAST(reason AS INTEGER) FROM notes WHERE kind=5"              \
+			" AND path>=?1 AND path<?2 ORDER BY path LIMIT ?3")                        \
+	X(HOLD_BENEATH_CLOSED,                                                                     \
+	  "SELECT h.id FROM notes n JOIN holds h ON h.id=CAST(n.reason AS INTEGER) WHERE n.kind=5" \
+	  " AND n.path>=?1 AND n.path<?2 AND NOT (h.state=2 AND h.decided_ns>?3) LIMIT 1")         \
+	X(HOLD_PATHS, "SELECT path,since_ns FROM notes WHERE kind=5 AND reason=?1 AND path>?2"     \
+		      " ORDER BY path LIMIT ?3")                                                   \
 	X(NOTE_COUNTS, "SELECT kind,count(*) FROM notes GROUP BY kind")                            \
 	X(JOURNAL_ANY, "SELECT 1 FROM journal LIMIT 1")                                            \
 	X(JOURNAL_ADD,                                                                             \
@@ -201,17 +223,17 @@ extern const char store_schema[];
 		       " FROM journal ORDER BY position")                                          \
 	X(JOURNAL_CLEAR, "DELETE FROM journal")                                                    \
 	X(SALVAGE_ADD, "INSERT INTO salvage(id,path,root_at,why,when_ns,epoch,dev,ino,size,"       \
-		       "mtime_ns,ctime_ns,mode,uid,gid,nlink,complete)"                            \
-		       " VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,0)")            \
+		       "mtime_ns,ctime_ns,mode,uid,gid,nlink,complete,bytes,hash)"                 \
+		       " VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,0,?16,?17)")    \
 	X(SALVAGE_COMPLETE, "UPDATE salvage SET complete=1 WHERE id=?1 AND complete=0")            \
-	X(SALVAGE_FORGET, "DELETE FROM salvage WHERE id=?1 RETURNING complete")                    \
-	X(SALVAGE_COUNT, "SELECT count(*) FROM salvage WHERE complete=1")                          \
+	X(SALVAGE_FORGET, "DELETE FROM salvage WHERE id=?1 RETURNING complete,bytes")              \
+	X(SALVAGE_COUNT, "SELECT coalesce(sum(complete),0),coalesce(sum(bytes),0) FROM salvage")   \
 	X(SALVAGE_SEEN, "INSERT OR REPLACE INTO salvage_seen(one,id) VALUES(1,?1)")                \
 	X(SALVAGE_UNSEEN, "SELECT count(*) FROM salvage WHERE complete=1 AND"                      \
 			  " id>coalesce((SELECT id FROM salvage_seen),'')")                        \
 	X(CANARY_SET, "INSERT OR REPLACE INTO canary(one,nonce) VALUES(1,?1)")                     \
 	X(SALVAGE_ALL, "SELECT id,path,root_at,why,when_ns,epoch,dev,ino,size,mtime_ns,ctime_ns,"  \
-		       "mode,uid,gid,nlink,complete FROM salvage ORDER BY id")                     \
+		       "mode,uid,gid,nlink,complete,bytes,hash FROM salvage ORDER BY id")          \
 	STORE_HISTORY_STATEMENTS(X)                                                                \
 	X(SET_CLEAN, "UPDATE state SET clean=?1")                                                  \
 	X(GET_CLEAN, "SELECT clean FROM state")
@@ -321,7 +343,7 @@ struct store {
 	struct digest set;
 	uint64_t epoch; /* number of the last lineage entry; 0 without one */
 	uint64_t notes[STORE_NOTE_KINDS];
-	uint64_t salvaged;
+	uint64_t salvaged, salvaged_bytes;
 	const struct profile *profile; /* says which paths are members of sets; NULL: none is */
 	bool recording;		       /* store_history_record() */
 	struct history_counts history;
@@ -354,7 +376,7 @@ struct txn {
 	uint64_t epoch;
 	struct peer *new_peer; /* made in this transaction; joins the others when committed */
 	int64_t notes[STORE_NOTE_KINDS]; /* by how much the counts change */
-	int64_t salvaged;
+	int64_t salvaged, salvaged_bytes;
 	struct history_counts history; /* becomes the store's when committed */
 	bool recording;
 	int64_t now_ns;

@@ -17,6 +17,10 @@ static int add_row(struct txn *t, const struct salvage_row *row, struct err *err
 	bind_int(s, 5, row->when_ns);
 	bind_int(s, 6, (int64_t)row->epoch);
 	file_stat_bind(s, 7, &row->stat);
+	bind_int(s, 16, (int64_t)row->bytes);
+	if (row->has_hash)
+		bind_hash(s, 17, row->hash);
+	t->salvaged_bytes += (int64_t)row->bytes;
 	return statement_run(s, err);
 }
 
@@ -56,8 +60,10 @@ static int forget_row(struct txn *t, const char *id, struct err *err)
 		return err_wrap(err, "salvage catalogue");
 	BUG_ON(sqlite3_bind_text(s, 1, id, -1, SQLITE_STATIC) != SQLITE_OK);
 	int r;
-	while ((r = statement_step(s, err)) > 0)
+	while ((r = statement_step(s, err)) > 0) {
 		t->salvaged -= sqlite3_column_int(s, 0);
+		t->salvaged_bytes -= sqlite3_column_int64(s, 1);
+	}
 	return r;
 }
 
@@ -81,6 +87,8 @@ static void read_row(struct salvage_row *row, sqlite3_stmt *s)
 	row->epoch = (uint64_t)sqlite3_column_int64(s, 5);
 	file_stat_column(&row->stat, s, 6);
 	row->complete = sqlite3_column_int(s, 15);
+	row->bytes = (uint64_t)sqlite3_column_int64(s, 16);
+	row->has_hash = column_fixed(s, 17, row->hash, HASH_LEN);
 }
 
 static int read_rows(struct store *store, struct salvage_row **out, size_t *n, struct err *err)
@@ -118,6 +126,14 @@ uint64_t store_salvage_count(struct store *store)
 	uint64_t count = store->salvaged;
 	pthread_mutex_unlock(&store->state_lock);
 	return count;
+}
+
+uint64_t store_salvage_bytes(struct store *store)
+{
+	pthread_mutex_lock(&store->state_lock);
+	uint64_t bytes = store->salvaged_bytes;
+	pthread_mutex_unlock(&store->state_lock);
+	return bytes;
 }
 
 void salvage_rows_free(struct salvage_row *rows, size_t n)

@@ -141,6 +141,7 @@ static void publish_txn(struct txn *t)
 		store->notes[i] += (uint64_t)t->notes[i];
 	store->salvaged += (uint64_t)t->salvaged;
 	store->history = t->history;
+	store->salvaged_bytes += (uint64_t)t->salvaged_bytes;
 	publish_peers(store);
 	if (t->new_peer) {
 		GROW(store->peers, store->cap_peers, store->n_peers + 1);

@@ -83,14 +83,29 @@ static void keep_source_values(struct look *look)
 		rec->mtime_ns = old->mtime_ns;
 }
 
+/* For the brakes: what a new version costs. */
+static void weigh(struct look *look)
+{
+	const struct record *old = &look->old.rec, *rec = &look->item->entry.rec;
+	if (!look->live)
+		return;
+	bool was_file = old->kind == RECORD_FILE, is_file = rec->kind == RECORD_FILE;
+	look->item->loses = (old->kind == RECORD_DIR && rec->kind != RECORD_DIR) ||
+			    (was_file && is_file && rec->size == 0 && old->size > 0);
+	look->item->rewrites = was_file && !look->item->loses &&
+			       (!is_file || memcmp(old->hash, rec->hash, HASH_LEN) != 0);
+}
+
 /* What was read against what is indexed. */
 static enum capture_outcome judge_read(struct look *look)
 {
 	struct index_entry *entry = &look->item->entry;
 	bool with_owner = look->env->policy.ownership == OWNERSHIP_PRESERVE;
 	keep_source_values(look);
-	if (!look->live || !record_equal(&look->old.rec, &entry->rec, with_owner))
+	if (!look->live || !record_equal(&look->old.rec, &entry->rec, with_owner)) {
+		weigh(look);
 		return CAPTURE_CHANGED;
+	}
 	unsigned racy = entry->flags;
 	entry->flags = (look->old.flags & ~(unsigned)ENTRY_RACY) | racy;
 	entry->rec.epoch = look->old.rec.epoch;

@@ -37,6 +37,9 @@ struct capture_item {
 	bool was_live, was_dir;
 	uint64_t file_was; /* a file with this inode, the deleted one included; 0: none */
 	uint64_t links_was;
+	bool loses; /* CHANGED: a file was emptied, or what was in a directory has gone with it */
+	bool approved;	 /* such a change, or that it is GONE: by a person */
+	bool rewrites;	 /* CHANGED: a file has other content, or became something else */
 	bool force_read; /* an event on a racy entry, or deep verification: read whatever stat says
 			  */
 	int64_t vouched_ns; /* see file_is_suspect(): suspects are read; 0 for none */

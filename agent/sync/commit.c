@@ -126,6 +126,8 @@ static int run(const struct commit_env *env, struct commit_item *items, size_t n
 	discard_answered(env, items, n);
 	b.sync_each = is_small(&b);
 	r = b.n > 0 ? carry_out(&b, err) : 0;
+	if (r == 0 && env->holds)
+		batch_brake_done(&b);
 	for (size_t i = 0; r == 0 && i < b.n; i++)
 		answer(&b.ops[i]);
 	if (r < 0)

@@ -31,7 +31,8 @@ enum commit_mend {
 #define NEED_LOOK 0 /* beside NEED_*; never on the wire */
 
 struct commit_item {
-	uint8_t op; /* enum wire_op */
+	uint8_t op;    /* enum wire_op */
+	bool approved; /* by a person at the sender */
 	enum commit_mend mend;
 	uint32_t set; /* members of one set come into the journal together or not at all; 0: none */
 	struct index_entry
@@ -52,16 +53,21 @@ struct commit_turn {
 void commit_turn_init(struct commit_turn *turn);
 void commit_turn_release(struct commit_turn *turn);
 
+struct holds;
+
 struct commit_env {
 	struct commit_turn *turn; /* NULL where nobody else commits */
 	struct tree *tree;
 	struct store *store;
 	const struct profile *profile;
 	struct meta_policy policy;
-	const char *salvage_why; /* "adopt", "divergence", "drift"; NULL: "drift" */
+	const char *
+		salvage_why; /* "adopt", "divergence", "drift", "reject", "rewind"; NULL: "drift" */
 	struct history *history; /* keeps what is replaced; NULL: nothing is kept */
 	const char *peer; /* on the active: what this peer has not acknowledged is saved before it
 			     is replaced; NULL: all that is in the index was replicated */
+	const uint64_t *salvage_max; /* bytes, may change meanwhile; NULL or 0: no limit */
+	struct holds *holds;	     /* the brakes; NULL: none */
 };
 
 /**

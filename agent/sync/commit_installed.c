@@ -55,7 +55,8 @@ static struct file_stat installed_stat(const struct commit_op *op)
 static void fill_entry(struct commit_op *op)
 {
 	struct index_entry *entry = &op->row.entry;
-	entry->flags = op->kept ? ENTRY_KEPT : 0;
+	entry->flags =
+		(op->kept ? ENTRY_KEPT : 0) | (op->item && op->item->approved ? ENTRY_APPROVED : 0);
 	if (entry->rec.kind == RECORD_ABSENT)
 		entry->inst = (struct file_stat){0};
 	else

@@ -164,6 +164,10 @@ static void fill_row(const struct commit_env *env, struct commit_op *op,
 {
 	const struct commit_item *item = op->item;
 	op->row.entry = (struct index_entry){.rec = item->entry.rec, .inst = old->inst};
+	op->was = (struct op_was){.kind = (uint8_t)old->rec.kind,
+				  .foreign = old->flags & ENTRY_FOREIGN,
+				  .size = old->rec.size};
+	memcpy(op->was.hash, old->rec.hash, HASH_LEN);
 	op->row.install_mtime_ns = item->entry.rec.mtime_ns;
 	op->row.temp_ino = item->staged.stat.ino;
 	op->staged = item->staged.stat;
@@ -322,6 +326,13 @@ int batch_plan(struct batch *b, struct commit_item *items, size_t n, struct err 
 	if (r < 0)
 		return r;
 	leave_sets_out(b, items, n);
+	size_t planned = b->n;
+	if (b->env->holds)
+		r = batch_brake(b, err);
+	if (r < 0)
+		return r;
+	if (b->n < planned)
+		leave_sets_out(b, items, n); /* a set of which a member is held */
 	clear_before_displacing(b);
 	qsort(b->ops, b->n, sizeof(*b->ops), compare_ops);
 	return 0;

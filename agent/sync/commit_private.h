@@ -18,6 +18,14 @@ enum commit_phase {
 
 enum op_state { OP_WAITING, OP_PERFORMED, OP_FAILED };
 
+/* What the index has where an operation is to take place, as the brake wants to know it. */
+struct op_was {
+	uint8_t kind; /* 0: nothing */
+	bool foreign; /* never replicated: goes to the salvage, and is not lost */
+	uint64_t size;
+	uint8_t hash[HASH_LEN];
+};
+
 struct commit_op {
 	struct journal_row row;
 	struct commit_item *item; /* NULL in roll-forward */
@@ -38,6 +46,8 @@ struct commit_op {
 	bool kept;
 	bool must_sync;	    /* the staged object is not known to be durable */
 	bool displaces_dir; /* a directory stands, as the index knows, where a file or link comes */
+	struct op_was was;
+	uint64_t costs; /* files lost or rewritten by it, for the brake to count when it is done */
 };
 
 /* A directory in which a name changed, or whose metadata the batch brings. */
@@ -105,6 +115,11 @@ void plan_refuse(struct commit_item *item, enum commit_result result, uint8_t re
 /* commit_mend.c: an item that puts drift right. @return as plan_publish() */
 int plan_mend(const struct commit_env *env, struct commit_op *op, const struct index_entry *old,
 	      struct err *err);
+
+/* commit_brake.c: takes out what is too much at once; its items are answered REFUSED_HELD. Asked
+ * before anything is journaled. */
+int batch_brake(struct batch *b, struct err *err);
+void batch_brake_done(const struct batch *b); /* the batch is in the index */
 
 /* commit_durable.c */
 int batch_sync_staged(const struct batch *b, struct err *err);

@@ -174,6 +174,7 @@ static void commit_all(const struct commit_env *env, struct mend *mends, size_t 
 	AUTO_FREE struct mend **whose = x_calloc(n, sizeof(struct mend *));
 	size_t count = 0;
 	here.salvage_why = "drift";
+	here.holds = NULL; /* nothing that was replicated goes, and what is held stays so */
 	for (size_t i = 0; i < n; i++) {
 		if (mends[i].way != WAY_COMMIT)
 			continue;

@@ -144,7 +144,10 @@ static void answer_refused(struct receiver *rx, uint32_t ticket, const char *pat
 	wr_init(&w, body, sizeof(body));
 	wire_encode_refused(&w, &refused);
 	link_send(rx->setup.link, WIRE_REFUSED, body, wr_len(&w));
-	refusals_add(rx->refusals, path, error, text);
+	/* What a brake holds may be many thousands; it was said when that began, and status counts
+	 * it. */
+	if (reason != REFUSED_HELD)
+		refusals_add(rx->refusals, path, error, text);
 }
 
 /* The slot has been answered, one way or the other, and is gone. */
@@ -444,6 +447,7 @@ static struct slot *slot_new(struct receiver *rx, const struct wire_record *m)
 	slot->streamed = m->stream != 0;
 	slot->last = &slot->first;
 	slot->item.op = m->op;
+	slot->item.approved = m->flags & RECORD_APPROVED;
 	slot->item.set = m->set;
 	index_entry_copy(&slot->item.entry, &borrowed);
 	slot->raw_len = m->raw_len;

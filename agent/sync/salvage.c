@@ -1,82 +1,25 @@
-#include "agent/sync/salvage.h"
+#include "agent/sync/salvage_private.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "agent/base/clock.h"
 #include "agent/base/fault.h"
+#include "agent/base/log.h"
 #include "agent/base/quote.h"
 #include "agent/fs/beneath.h"
 #include "agent/fs/copy.h"
 #include "agent/fs/publish.h"
 #include "protocol/relpath.h"
 
-/* ---- putting ----------------------------------------------------------------------------------
- */
-
-/* Sorts by time and can be typed: 20260101T000000.000000000-1a2b3c. */
-static void make_id(char out[40], int64_t now_ns)
-{
-	time_t seconds = now_ns / 1000000000;
-	struct tm tm;
-	char when[20];
-	uint8_t random[3];
-	BUG_ON(getrandom(random, sizeof(random), 0) != sizeof(random));
-	gmtime_r(&seconds, &tm);
-	strftime(when, sizeof(when), "%Y%m%dT%H%M%S", &tm);
-	snprintf(out, 40, "%s.%09" PRId64 "-%02x%02x%02x", when, now_ns % 1000000000, random[0],
-		 random[1], random[2]);
-}
-
-static int look_at_temp(struct file_stat *out, const struct root *root, const char *temp,
-			struct err *err)
-{
-	struct stat st;
-	int r = stat_name(root->stage_fd, temp, &st);
-	if (r < 0)
-		return err_sys(err, -r, "look at what is to be saved");
-	file_stat_from(out, &st);
-	return 0;
-}
-
-int salvage_put(struct store *store, const struct salvage_order *order, struct err *err)
-{
-	struct salvage_row row = {.path = (char *)order->path,
-				  .root_at = order->root->at,
-				  .why = (char *)(order->why ? order->why : "drift"),
-				  .when_ns = clock_real_ns(),
-				  .epoch = order->epoch};
-	make_id(row.id, row.when_ns);
-	int r = look_at_temp(&row.stat, order->root, order->temp, err);
-	if (r == 0)
-		r = store_salvage_begin(store, &row, err);
-	if (r < 0)
-		return r;
-	r = stage_to_salvage(order->root, order->temp, row.id, relpath_name(order->path), err);
-	if (r < 0) {
-		if (look_at_temp(&row.stat, order->root, order->temp, NULL) == 0) {
-			unlinkat(order->root->salvage_fd, row.id, AT_REMOVEDIR);
-			store_salvage_forget(store, row.id, NULL); /* else salvage_recover() does */
-		}
-		return r;
-	}
-	/* A row that is not completed now is completed at the next start: the object is safe. */
-	store_salvage_end(store, row.id, NULL);
-	return 0;
-}
-
 /* ---- finding ----------------------------------------------------------------------------------
  */
 
-static const struct root *root_at(const struct tree *tree, const char *at)
+const struct root *salvage_root(const struct tree *tree, const char *at)
 {
 	for (size_t i = 0; i < tree->n; i++) {
 		if (strcmp(tree->roots[i].at, at) == 0)
@@ -87,7 +30,7 @@ static const struct root *root_at(const struct tree *tree, const char *at)
 
 char *salvage_location(const struct tree *tree, const struct salvage_row *row)
 {
-	const struct root *root = root_at(tree, row->root_at);
+	const struct root *root = salvage_root(tree, row->root_at);
 	if (!root)
 		return NULL;
 	return x_asprintf("%s/" RELPATH_OWN_DIR "/salvage/%s/%s", root->location, row->id,
@@ -115,16 +58,24 @@ static int has_arrived(const struct root *root, const struct salvage_row *row)
 static int recover_row(struct store *store, const struct tree *tree, const struct salvage_row *row,
 		       struct err *err)
 {
-	const struct root *root = root_at(tree, row->root_at);
-	if (row->complete || !root || !root->healthy)
+	const struct root *root = salvage_root(tree, row->root_at);
+	if (!root || !root->healthy)
 		return 0;
 	int r = has_arrived(root, row);
+	if (row->complete && r != 0)
+		return 0;
 	if (r < 0)
 		return err_sys(err, -r, "look at salvage/%s", row->id);
 	if (r == 0) {
-		unlinkat(root->salvage_fd, row->id, AT_REMOVEDIR);
-		return store_salvage_forget(store, row->id, err);
+		if (row->complete)
+			log_warn("salvage",
+				 "id=%s action=forget reason=\"it is not there any longer\"",
+				 row->id);
+		return salvage_forget(store, root, row, err);
 	}
+	r = salvage_write_manifest(root, row, err);
+	if (r < 0)
+		return r;
 	AUTO_CLOSE int dir = open_dir_of(root, row->id);
 	int fault = fault_point("sync salvage");
 	if (fault || fsync(dir) < 0 || fsync(root->salvage_fd) < 0)
@@ -279,7 +230,7 @@ static int sync_place(int dir, struct err *err)
 int salvage_restore(char **out, struct store *store, const struct tree *tree,
 		    const struct salvage_row *row, const char *to, struct err *err)
 {
-	const struct root *root = root_at(tree, row->root_at);
+	const struct root *root = salvage_root(tree, row->root_at);
 	if (!root || !root->healthy)
 		return err_set(err, -ESTALE, "the root that holds it is not there");
 	AUTO_CLOSE int from = open_dir_of(root, row->id);
@@ -297,9 +248,32 @@ int salvage_restore(char **out, struct store *store, const struct tree *tree,
 	close(g.to_dir);
 	if (r < 0)
 		return r;
-	unlinkat(root->salvage_fd, row->id, AT_REMOVEDIR);
-	r = store_salvage_forget(store, row->id, err);
+	r = salvage_forget(store, root, row, err);
 	if (r == 0)
 		*out = STEAL(place);
 	return r;
+}
+
+/* ---- removing ---------------------------------------------------------------------------------
+ */
+
+/* By a rename into stage/, which every start empties: half of a directory is never left under its
+ * name. */
+int salvage_purge(struct store *store, const struct tree *tree, const struct salvage_row *row,
+		  struct err *err)
+{
+	char temp[STAGE_NAME_MAX];
+	const struct root *root = salvage_root(tree, row->root_at);
+	if (!root || !root->healthy)
+		return err_set(err, -ESTALE, "the root that holds it is not there");
+	stage_name(temp);
+	int fault = fault_point("purge");
+	if (!fault && renameat(root->salvage_fd, row->id, root->stage_fd, temp) < 0)
+		fault = errno;
+	if (fault && fault != ENOENT)
+		return err_sys(err, fault, "remove salvage/%s", row->id);
+	if (fsync(root->salvage_fd) < 0)
+		return err_sys(err, errno, "sync the salvage");
+	int r = salvage_forget(store, root, row, err);
+	return r < 0 || fault ? r : stage_discard(root, temp, err);
 }

@@ -1,6 +1,8 @@
 /* salvage.h - local content that must make way, moved to safety:
- * `.artifact-sync/salvage/<id>/<name>` in its own root (so it is a rename), with a row in the store
- * that is written before the move and completed after it. Blocking; run on a worker. */
+ * `.artifact-sync/salvage/<id>/<name>` in its own root (so it is a rename), with a manifest beside
+ * it, `salvage/<id>.json`, that says what it is without the store, and a row in the store that is
+ * written before the move and completed after it. Nothing here is ever removed unasked: when it is
+ * full, whoever needs it is refused. Blocking; run on a worker. */
 #ifndef SYNC_SALVAGE_H
 #define SYNC_SALVAGE_H
 
@@ -12,21 +14,23 @@
 
 struct salvage_order {
 	const struct root *root;
-	const char *temp; /* what is to be saved: stage/<temp> of that root */
-	const char *path; /* where it stood, in the tree */
-	const char *why;  /* "adopt", "divergence", "drift" */
-	uint64_t epoch;	  /* of what takes its place */
+	const char *temp;   /* what is to be saved: stage/<temp> of that root */
+	const char *path;   /* where it stood, in the tree */
+	const char *why;    /* "adopt", "divergence", "drift" */
+	uint64_t epoch;	    /* of what takes its place */
+	uint64_t max_bytes; /* that the salvage may hold; 0: no limit */
 };
 
 /**
  * Moves stage/<temp> to the salvage, durably.
- * @return 0; negative errno: it is still stage/<temp>
+ * @return 0; negative errno: it is still stage/<temp>; -EDQUOT: the salvage is full
  */
 int salvage_put(struct store *store, const struct salvage_order *order, struct err *err);
 
 /**
  * After a start, before anything else in staging is looked at: intents whose move happened are
- * completed, the others forgotten. Rows of an unhealthy root wait.
+ * completed, the others forgotten, and so is what somebody removed by hand. Rows of an unhealthy
+ * root wait.
  */
 int salvage_recover(struct store *store, const struct tree *tree, struct err *err);
 
@@ -43,5 +47,10 @@ char *salvage_location(const struct tree *tree, const struct salvage_row *row);
  */
 int salvage_restore(char **out, struct store *store, const struct tree *tree,
 		    const struct salvage_row *row, const char *to, struct err *err);
+
+/* Removes an object, its manifest and its row, for good.
+ * @return 0; -ESTALE its root is unhealthy */
+int salvage_purge(struct store *store, const struct tree *tree, const struct salvage_row *row,
+		  struct err *err);
 
 #endif

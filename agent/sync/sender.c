@@ -48,6 +48,14 @@ void sender_counts(const struct sender *sd, struct sender_counts *out)
 	*out = sd->counts;
 }
 
+bool sender_waits_to_retry(const struct sender *sd, uint64_t since_ms)
+{
+	struct store_state state;
+	store_state(sd->setup.store, &state);
+	return !sd->more && !sd->refilling && sd->retry_ms != 0 && sd->covered == state.last_seq &&
+	       outbound_is_idle(sd->outbound) && sd->refused_ms != 0 && sd->refused_ms < since_ms;
+}
+
 bool sender_is_idle(const struct sender *sd)
 {
 	return !sd->more && !sd->refilling && sd->retry_ms == 0 && outbound_is_idle(sd->outbound);
@@ -118,6 +126,15 @@ void sender_retry_later(struct sender *sd)
 		sd->retry_wait_ms *= 2;
 	if (!uv_is_active((uv_handle_t *)&sd->timer))
 		uv_timer_start(&sd->timer, on_timer, sd->retry_ms - clock_mono_ms(), 0);
+}
+
+void sender_retry_now(struct sender *sd)
+{
+	sd->retry_wait_ms = RETRY_FIRST_MS; /* also for answers that are on their way */
+	if (sd->closing || sd->retry_ms == 0)
+		return;
+	sd->retry_ms = 0;
+	sender_kick(sd, true);
 }
 
 /* ---- pages of the index --------------------------------------------------------------------- */
@@ -348,7 +365,6 @@ static void send_barrier_if_drained(struct sender *sd)
 	wire_encode_barrier(&w, &barrier);
 	link_send(sd->setup.link, WIRE_BARRIER, body, wr_len(&w));
 	sd->want_barrier = false;
-	sd->retry_wait_ms = RETRY_FIRST_MS; /* nothing waits for another attempt */
 	trouble_over(READING);
 	sd->barriers[sd->n_barriers].id = barrier.id;
 	sd->barriers[sd->n_barriers].clock_ns = barrier.clock_ns;
@@ -368,6 +384,8 @@ static void on_barrier_done(struct sender *sd, const struct frame *frame)
 	uint64_t seq = sd->barriers[0].seq;
 	int64_t clock_ns = sd->barriers[0].clock_ns;
 	memmove(&sd->barriers[0], &sd->barriers[1], --sd->n_barriers * sizeof(sd->barriers[0]));
+	if (m.outcome == BARRIER_MATCHED)
+		sd->retry_wait_ms = RETRY_FIRST_MS; /* nothing waits for another attempt */
 	sd->setup.events.barrier_done(sd->setup.events.owner, seq, clock_ns, m.outcome);
 }
 
@@ -409,6 +427,7 @@ void sender_send_record(struct parcel *p)
 	bool content_follows = p->op == OP_WHOLE || p->op == OP_DELTA;
 	m.ticket = p->ticket = ++sd->last_ticket;
 	m.stream = p->streamed && content_follows ? p->ticket : 0;
+	m.flags = p->entry.flags & ENTRY_APPROVED ? RECORD_APPROVED : 0;
 	m.set = p->set;
 	m.set_n = (uint16_t)p->set_n;
 	memcpy(m.basis, p->basis, sizeof(m.basis));
@@ -507,6 +526,7 @@ static void on_ack(struct sender *sd, const struct frame *frame)
 		outbound_done(sd->outbound, p->begun);
 		sender_ack(sd, p);
 		parcel_free(p);
+		sd->refused_ms = 0;
 	}
 	sd->chain_n = m.chain_n;
 	memcpy(sd->chain, m.chain, sizeof(sd->chain));
@@ -611,6 +631,8 @@ static void on_refused(struct sender *sd, const struct frame *frame)
 	if (!p)
 		return;
 	sd->counts.refused++;
+	if (sd->refused_ms == 0)
+		sd->refused_ms = clock_mono_ms();
 	char reason[WIRE_TEXT_MAX + WIRE_NAME_MAX + 32], quoted[QUOTED_MAX];
 	quote_bytes(quoted, m.text, strlen(m.text));
 	snprintf(reason, sizeof(reason), "%s refuses it: %.*s", sd->peer,

@@ -58,6 +58,9 @@ struct sender *sender_new(const struct sender_setup *setup);
 /* The index has new records, or acknowledgements were withdrawn (`from_start`). */
 void sender_kick(struct sender *sd, bool from_start);
 
+/* What was refused is offered again at once. */
+void sender_retry_now(struct sender *sd);
+
 /* A BARRIER shall follow as soon as everything indexed has been sent. Asking again before it was
  * sent changes nothing. */
 void sender_want_barrier(struct sender *sd);
@@ -77,6 +80,9 @@ void sender_writable(struct sender *sd);
 void sender_counts(const struct sender *sd, struct sender_counts *out);
 /* Everything indexed is sent and answered, as far as this session knows. */
 bool sender_is_idle(const struct sender *sd);
+/* The same, but for what is refused again and again, since before that moment, and taken none of.
+ */
+bool sender_waits_to_retry(const struct sender *sd, uint64_t since_ms);
 
 void sender_close(struct sender *sd);
 

@@ -130,7 +130,8 @@ struct sender {
 	/* pacing */
 	uv_timer_t timer;
 	bool timer_open;
-	uint64_t retry_ms; /* when to offer again what was refused or abandoned; 0 = nothing */
+	uint64_t refused_ms; /* first refusal since it last took something; 0: none */
+	uint64_t retry_ms;   /* when to offer again what was refused or abandoned; 0 = nothing */
 	uint32_t retry_wait_ms;
 	char logged_why[WIRE_TEXT_MAX + 1]; /* of the last refusal in the log, its last words */
 	uint64_t logged_ms, unlogged;

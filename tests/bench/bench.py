@@ -9,6 +9,8 @@ usage: bench.py [--rounds N] [--files N] [--samples N] [--only CASE...] [--json 
   latency-wan  the same at 50 ms round-trip time
   delta        8 bytes changed in 256 MiB: time, and bytes on the interface (root)
   rename       a directory of 10,000 files renamed: time, and bytes on the interface (root)
+  reverse      from the command to a new active that accepts changes, the old one passive
+  reverse-wan  the same at 50 ms round-trip time
 
 Both programs work on the same machine, disk and trees; medians of the rounds are compared. --check
 exits 1 when a target of the project is missed.
@@ -267,10 +269,54 @@ def rename(bench):
                          400 * 10_000)
 
 
+# -- the roles exchanged ------------------------------------------------------------------------------
+
+def reversals(pair, rounds):
+    """Seconds that `reverse` took on an in-sync pair, from its start to its end: then the new active
+    accepts changes and the old one is passive, with equal digests."""
+    sample.write(pair.active.tree, 1)
+    pair.wait()
+    found = []
+    for number in range(rounds):
+        for node in pair.nodes:
+            node.wait_for_state("in_sync")
+        (pair.active.tree / "resources" / "last").write_text(f"written before the command {number}")
+        pair.wait()
+        began = time.monotonic()
+        answer = pair.active.cli("reverse", "--yes", "--json")
+        found.append(time.monotonic() - began)
+        assert answer.exit == harness.DONE, repr(answer)
+        pair.active, pair.passive = pair.passive, pair.active
+        assert [node.status()["role"] for node in (pair.active, pair.passive)] == ["active", "passive"]
+        pair.wait()
+        assert pair.active.status()["digest"] == pair.passive.status()["digest"]
+    trees.assert_same(pair.active.tree, pair.passive.tree)
+    return found
+
+
+def reverse_case(bench, case, delay, target):
+    pair = harness.Pair(bench.home / case, delay=delay).start()
+    try:
+        found = reversals(pair, max(10, bench.rounds))
+    finally:
+        pair.close()
+    yield Row(case, f"command to new active, median of {len(found)}", statistics.median(found), "s", target)
+    yield Row(case, "slowest", max(found), "s")
+    yield Row(case, "least", min(found), "s")
+
+
+def reverse(bench):
+    yield from reverse_case(bench, "reverse", 0.0, 1.0)
+
+
+def reverse_wan(bench):
+    yield from reverse_case(bench, "reverse-wan", WAN_RTT_MS / 2000, 10 * WAN_RTT_MS / 1000 + 1.0)
+
+
 # -- the run ------------------------------------------------------------------------------------------
 
 CASES = {"first-sync": first_sync, "latency": latency, "latency-wan": latency_wan, "delta": delta,
-         "rename": rename}
+         "rename": rename, "reverse": reverse, "reverse-wan": reverse_wan}
 NEED_NAMESPACES = {"delta", "rename"}
 
 

@@ -296,7 +296,8 @@ class Pair:
     @param net       a NetPair: each node lives in its namespace; else both on loopback
     @param proxied   loopback only: each reaches the other through a Proxy
     @param delay     of that Proxy, seconds one way
-    @param settings  written into both configurations
+    @param settings  written into both configurations; the delete brake is off unless they have
+                     max_delete (None: the program's default)
     """
 
     def __init__(self, home, profile="all", net=None, proxied=False, delay=0.0, settings=None,
@@ -309,7 +310,8 @@ class Pair:
         self.nodes = (self.active, self.passive)
         self.proxies = {}
         self.proxied, self.delay = proxied or delay > 0, delay
-        self.settings = settings or {}
+        # Random changes to a small tree are mostly what a brake is there to stop.
+        self.settings = {"max_delete": 0, **(settings or {})}
         if init:
             self.init()
 

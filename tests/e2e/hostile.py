@@ -343,7 +343,7 @@ class Liar:
             seq = 0 if op == ABSENT else self.last_seq
         ticket = self.next_ticket() if ticket is None else ticket
         stream = ticket if stream is True else stream
-        body = u8(op) + u32(ticket) + u32(stream)
+        body = u8(op) + u32(ticket) + u32(stream) + u8(0)
         body += u32(member[0]) + struct.pack(">H", member[1]) if member else u32(0)
         body += record_fields(path, seq=seq, content=content, **fields)
         if op == WHOLE and stream == 0:
@@ -374,8 +374,8 @@ class Liar:
     def take_record(self, timeout=10.0):
         """The next RECORD. @return (op, ticket, stream, path)"""
         _, body = self.expect(RECORD, timeout=timeout)
-        op, ticket, stream, member = struct.unpack(">BIII", body[:13])
-        at = 15 if member else 13
+        op, ticket, stream, _, member = struct.unpack(">BIIBI", body[:14])
+        at = 16 if member else 14
         size = struct.unpack(">H", body[at:at + 2])[0]
         return op, ticket, stream, body[at + 2:at + 2 + size]
 

@@ -466,8 +466,7 @@ class Intruder:
 
 @pytest.mark.short
 def test_a_storm_on_both_sides(guarded, seed):
-    """Both scan often: what the active's own watcher misses of the storm is not the subject here."""
-    pair = guarded(settings={"scan_interval_s": 5})
+    pair = guarded()
     chooser = random.Random(seed)
     changer = trees.Changer(pair.active.tree, seed)
     trees.make_many(pair.active.tree / "more", 200, 100, per_directory=50, seed=seed)

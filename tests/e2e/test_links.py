@@ -7,7 +7,7 @@ import ssl
 import pytest
 
 import trees
-from harness import Node, free_port
+from harness import UNREACHABLE, Node, free_port, problem_text
 from waiting import SCALE, wait_until
 
 
@@ -277,3 +277,26 @@ def test_an_idle_link_costs_little(proxied):
     pair.active.wait_for("uptime moves on", lambda s, u=pair.active.status()["uptime_s"]:
                          s["uptime_s"] > u + 5)
     assert pair.wire_bytes() - start < 20_000
+
+
+@pytest.mark.short
+def test_two_passives_stay_connected(make_pair):
+    """Nothing flows, both know of each other, and it ends when one of them is active."""
+    pair = make_pair(init=False)
+    for node in pair.nodes:
+        (node.tree / f"of-{node.name}").write_text("local")
+    pair.active.role = "passive"
+    pair.init()
+    pair.start()
+    for node in pair.nodes:
+        status = node.wait_for("the other is there", lambda status: status["peers"][0]["connected"])
+        assert status["peers"][0]["role"] == "passive" and not status["peers"][0]["in_sync"]
+        assert status["state"] == "disconnected" and "nothing flows" in problem_text(status)
+        assert node.cli("verify").exit == UNREACHABLE
+    # Longer than a peer that says nothing is borne.
+    for node in pair.nodes:
+        beats = node.status()["peers"][0]["rtt_ms"]
+        node.wait_for("heartbeats go on", lambda status: (
+            status["peers"][0]["connected"] and status["peers"][0]["rtt_ms"] != beats))
+        assert "disconnected" not in node.log()
+    assert not (pair.passive.tree / "of-a").exists() and not (pair.active.tree / "of-b").exists()

@@ -8,7 +8,7 @@ import re
 import sys
 
 PHASES = {"hello": 1, "live": 2}
-SENDERS = {"active": 1, "passive": 2, "either": 3}
+SENDERS = {"active": 1, "passive": 2, "either": 7}
 
 
 def constants(text):

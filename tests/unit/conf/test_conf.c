@@ -79,13 +79,15 @@ static char *get(void)
 		"\"all\",\n"                                                                 \
 		"\"rules\": [\"- **/*.log\"], \"ownership\": \"0:0\", \"settle_ms\": 1,\n"   \
 		"\"settle_max_ms\": 200, \"set_settle_ms\": 5, \"scan_interval_s\": 3, "     \
-		"\"max_delete\": 4, \"drift\": "                                             \
+		"\"max_delete\": 4, "                                                        \
+		"\"max_rewrite\": 9, \"peer_approvals\": false, \"drift\": "                 \
 		"\"report\",\n"                                                              \
 		"\"gates\": false, \"hooks\": {\"before_demote\": [\"/bin/true\", \"x\"], "  \
 		"\"on_drift\": []},\n"                                                       \
 		"\"http\": {\"listen\": \"127.0.0.1:0\"}, \"history\": {\"keep_days\": 5, "  \
 		"\"keep_bytes\": 6},\n"                                                      \
-		"\"limits\": {\"rate_bytes_per_s\": 7, \"window_bytes\": 1048576}, "         \
+		"\"limits\": {\"rate_bytes_per_s\": 7, \"window_bytes\": 1048576, "          \
+		"\"salvage_bytes\": 10}, "                                                   \
 		"\"tombstone_days\": 8,\n"                                                   \
 		"\"log\": \"debug\"}"
 
@@ -111,6 +113,9 @@ static void defaults_are_those_of_the_table(void **state)
 	assert_int_equal(conf->settle_max_ms, 30000);
 	assert_int_equal(conf->scan_interval_s, 600);
 	assert_true(conf->max_delete == UINT32_MAX);
+	assert_int_equal(conf->max_rewrite, 0);
+	assert_true(conf->peer_approvals);
+	assert_true(conf->salvage_bytes == UINT64_C(10) << 30);
 	assert_int_equal(conf->window_bytes, 32 << 20);
 	assert_int_equal(conf->rate_bytes_per_s, 0);
 	assert_int_equal(conf->tombstone_days, 30);
@@ -141,6 +146,9 @@ static void every_key_is_read(void **state)
 	assert_int_equal(conf->history_keep_bytes, 6);
 	assert_int_equal(conf->rate_bytes_per_s, 7);
 	assert_int_equal(conf->max_delete, 4);
+	assert_int_equal(conf->max_rewrite, 9);
+	assert_false(conf->peer_approvals);
+	assert_int_equal(conf->salvage_bytes, 10);
 	assert_int_equal(conf->tombstone_days, 8);
 	uint32_t uid = 9, gid = 9;
 	assert_int_equal(conf_owner(conf, &uid, &gid, &err), 1);

@@ -261,27 +261,26 @@ static void our_directory_is_private(void **state)
 	assert_int_equal(count_entries("tree/.artifact-sync/stage"), 0); /* probing cleans up */
 }
 
-static void who_writes_is_known(void **state)
+static void who_holds_a_file_open_for_writing_is_noticed(void **state)
 {
 	AUTO(tree) *tree = open_prepared("tree");
 	const struct root *root = &tree->roots[0];
 	(void)state;
 	put_file("tree/f", "x");
-	make_dir("tree/d");
-	assert_int_equal(root_is_written(root, "f"), 0);
-	assert_int_equal(root_is_written(root, "d"), 0);
-	assert_int_equal(root_is_written(root, "nothing"), 0);
-	int fd = open("tree/f", O_WRONLY | O_CLOEXEC);
-	assert_true(fd >= 0);
-	assert_int_equal(root_is_written(root, "f"), 1);
-	assert_int_equal(rename("tree/f", "tree/g"), 0);
-	assert_int_equal(root_is_written(root, "g"), 1);
-	close(fd);
-	assert_int_equal(root_is_written(root, "g"), 0);
-	/* A reader writes nothing, and one that comes to write does not end this process. */
-	fd = open("tree/g", O_RDONLY | O_CLOEXEC);
-	assert_int_equal(root_is_written(root, "g"), 0);
-	close(fd);
+	assert_int_equal(link("tree/f", "tree/other"), 0);
+	assert_int_equal(mkfifo("tree/fifo", 0600), 0);
+	assert_int_equal(symlink("f", "tree/link"), 0);
+	assert_false(root_may_have_writer(root, "f"));
+	int reader = open("tree/f", O_RDONLY), writer = open("tree/other", O_WRONLY);
+	assert_true(reader >= 0 && writer >= 0);
+	assert_true(root_may_have_writer(root, "f")); /* under whatever name */
+	close(writer);
+	assert_false(root_may_have_writer(root, "f"));
+	close(reader);
+	assert_false(root_may_have_writer(root, "nothing"));
+	assert_false(root_may_have_writer(root, ""));
+	assert_false(root_may_have_writer(root, "fifo"));
+	assert_false(root_may_have_writer(root, "link"));
 }
 
 int main(void)
@@ -289,7 +288,6 @@ int main(void)
 	may_mount(); /* before anything is opened: descriptors stay in the namespace they are from
 		      */
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(who_writes_is_known, enter, leave),
 		cmocka_unit_test_setup_teardown(paths_do_not_lead_out, enter, leave),
 		cmocka_unit_test_setup_teardown(the_parent_is_opened_and_the_name_found, enter,
 						leave),
@@ -305,6 +303,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_mount_in_the_tree_is_not_entered, enter, leave),
 		cmocka_unit_test_setup_teardown(a_directory_mounted_over_is_noticed, enter, leave),
 		cmocka_unit_test_setup_teardown(our_directory_is_private, enter, leave),
+		cmocka_unit_test_setup_teardown(who_holds_a_file_open_for_writing_is_noticed, enter,
+						leave),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

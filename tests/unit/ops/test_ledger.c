@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <openssl/evp.h>
 
 #include <errno.h>
 #include <stdio.h>
@@ -12,7 +13,9 @@
 #include <unistd.h>
 
 #include "agent/base/alloc.h"
+#include "agent/base/buf.h"
 #include "agent/base/fault.h"
+#include "agent/net/signing.h"
 #include "agent/net/tls.h"
 #include "agent/ops/ledger.h"
 
@@ -158,17 +161,83 @@ static void a_line_that_is_gone_is_found(void **state)
 	end(&rig);
 }
 
-static void another_key_is_found(void **state)
+static void exchange_key(struct rig *rig)
+{
+	unlink(rig->certificate);
+	unlink(rig->key);
+	assert_int_equal(tls_make_identity(rig->certificate, rig->key, "a", NULL), 0);
+}
+
+static void a_key_may_be_exchanged(void **state)
 {
 	struct rig rig;
 	(void)state;
 	begin(&rig);
-	unlink(rig.certificate);
-	unlink(rig.key);
-	assert_int_equal(tls_make_identity(rig.certificate, rig.key, "a", NULL), 0);
+	exchange_key(&rig);
+	assert_true(verify(&rig).good); /* also before the next line is written */
+	append(&rig, LINES + 1);
+	append(&rig, LINES + 2);
+	exchange_key(&rig);
+	append(&rig, LINES + 3);
+	assert_true(verify(&rig).good);
+	assert_int_equal(verify(&rig).lines, LINES + 3);
+	end(&rig);
+}
+
+/* Behind the head only a crash can have left a line, and that one is the node's own. */
+static void a_line_added_with_another_key_is_found(void **state)
+{
+	struct rig rig;
+	(void)state;
+	begin(&rig);
+	struct ledger_head before = rig.head;
+	exchange_key(&rig);
+	append(&rig, LINES + 1);
+	exchange_key(&rig);
+	rig.head = before;
 	struct ledger_report report = verify(&rig);
 	assert_false(report.good);
+	assert_int_equal(report.bad_line, LINES + 1);
 	assert_non_null(strstr(report.why, "another key"));
+	end(&rig);
+}
+
+/* Signs the last line once more, without the name of the key before it; the head follows. */
+static void hide_exchange(struct rig *rig)
+{
+	size_t len;
+	struct buf signature = {0};
+	unsigned char encoded[2048];
+	AUTO_FREE char *text = read_file(rig->file, &len);
+	char *last = text;
+	for (int i = 0; i < LINES; i++)
+		last = strchr(last, '\n') + 1;
+	json_t *entry = json_loads(last, 0, NULL);
+	assert_int_equal(json_object_del(entry, "key_before"), 0);
+	assert_int_equal(json_object_del(entry, "signature"), 0);
+	AUTO_FREE char *bare = json_dumps(entry, JSON_COMPACT | JSON_SORT_KEYS);
+	assert_int_equal(signing_sign(&signature, rig->key, bare, strlen(bare), NULL), 0);
+	EVP_EncodeBlock(encoded, signature.data, (int)signature.len);
+	json_object_set_new(entry, "signature", json_string((const char *)encoded));
+	AUTO_FREE char *line = json_dumps(entry, JSON_COMPACT | JSON_SORT_KEYS);
+	hash_bytes(rig->head.hash, line, strlen(line));
+	snprintf(last, (1u << 20) - (size_t)(last - text), "%s\n", line);
+	write_file(rig->file, text, strlen(text));
+	json_decref(entry);
+	buf_release(&signature);
+}
+
+static void an_unstated_change_of_keys_is_found(void **state)
+{
+	struct rig rig;
+	(void)state;
+	begin(&rig);
+	exchange_key(&rig);
+	append(&rig, LINES + 1);
+	hide_exchange(&rig);
+	struct ledger_report report = verify(&rig);
+	assert_false(report.good);
+	assert_non_null(strstr(report.why, "does not name"));
 	end(&rig);
 }
 
@@ -223,7 +292,9 @@ int main(void)
 		cmocka_unit_test(what_is_written_verifies),
 		cmocka_unit_test(every_changed_byte_is_found),
 		cmocka_unit_test(a_line_that_is_gone_is_found),
-		cmocka_unit_test(another_key_is_found),
+		cmocka_unit_test(a_key_may_be_exchanged),
+		cmocka_unit_test(a_line_added_with_another_key_is_found),
+		cmocka_unit_test(an_unstated_change_of_keys_is_found),
 		cmocka_unit_test(a_crash_leaves_a_line_too_many_or_half_a_line),
 		cmocka_unit_test(a_disk_that_fails_leaves_it_as_it_was),
 	};

@@ -160,7 +160,7 @@ BUILDER(set_abort)
 
 BUILDER(record_delete)
 {
-	ENCODE(record, .op = OP_DELETE, .ticket = 9, .record = gone);
+	ENCODE(record, .op = OP_DELETE, .ticket = 9, .flags = RECORD_APPROVED, .record = gone);
 }
 
 BUILDER(record_absent)

@@ -67,6 +67,8 @@ static void records_that_contradict_themselves_are_refused(void **state)
 		{{.op = 7, .ticket = 1, .record = file}, "op"},
 		{{.op = OP_WHOLE, .ticket = 0, .record = file}, "ticket"},
 		{{.op = OP_WHOLE, .ticket = 1, .stream = 2, .record = file}, "stream"},
+		{{.op = OP_WHOLE, .ticket = 1, .flags = 1, .record = file}, ""},
+		{{.op = OP_WHOLE, .ticket = 1, .flags = 2, .record = file}, "flags"},
 		{{.op = OP_META, .ticket = 1, .set = 1, .set_n = 2, .record = dir}, ""},
 		{{.op = OP_META, .ticket = 1, .set = 1, .set_n = 1, .record = dir}, "set_n"},
 		{{.op = OP_META, .ticket = 1, .set = 1, .set_n = 2001, .record = dir}, "set_n"},

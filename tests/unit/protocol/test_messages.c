@@ -210,15 +210,16 @@ static void the_bytes_are_those_of_the_specification(void **state)
 	assert_int_equal(wr_len(&w), sizeof(ack));
 	assert_memory_equal(body, ack, sizeof(ack));
 
-	static const uint8_t tombstone[] = {5, 0, 0, 0,	  9,   0,   0, 0, 0, 0, 0, 0,
-					    0, 0, 3, 'c', '/', 'd', 0, 4, 0, 0, 0, 0,
-					    0, 0, 0, 2,	  0,   0,   0, 0, 0, 0, 0, 8};
+	static const uint8_t tombstone[] = {5, 0, 0, 0,	  9,   0,   0, 0, 0, 1, 0, 0, 0,
+					    0, 0, 3, 'c', '/', 'd', 0, 4, 0, 0, 0, 0, 0,
+					    0, 0, 2, 0,	  0,   0,   0, 0, 0, 0, 8};
 	wr_init(&w, body, sizeof(body));
 	wire_encode_record(
 		&w,
 		&(struct wire_record){
 			.op = OP_DELETE,
 			.ticket = 9,
+			.flags = RECORD_APPROVED,
 			.record = {.path = "c/d", .kind = RECORD_ABSENT, .epoch = 2, .seq = 8}});
 	assert_int_equal(wr_len(&w), sizeof(tombstone));
 	assert_memory_equal(body, tombstone, sizeof(tombstone));

@@ -55,6 +55,7 @@ static void the_end_of_a_batch_is_one_step(void **state)
 	struct index_entry unknown = {.rec = {.path = "u", .kind = RECORD_ABSENT, .seq = 4}};
 	struct index_entry never = {.rec = {.path = "old", .kind = RECORD_ABSENT}};
 	struct index_entry touched = a_dir("d");
+	touched.rec.seq = 1;
 	touched.inst.mtime_ns = 1234;
 	struct installed second[] = {{&gone, false}, {&unknown, false}, {&never, true}};
 	struct journal_row row = {.op = JOURNAL_REMOVE, .entry = gone};
@@ -86,6 +87,38 @@ static void the_end_of_a_batch_is_one_step(void **state)
 	struct store_state now;
 	store_state(f->store, &now);
 	assert_int_equal(now.last_seq, 9);
+	assert_digest_holds(f);
+}
+
+/* The active publishes, too (a rewind, a rejected hold), and captures beside it. */
+static void what_was_captured_during_a_batch_is_not_lost(void **state)
+{
+	struct fixture *f = *state;
+	struct index_entry dir, file, got;
+	capture_dir(f, "d");
+	capture_file(f, "d/x", 1);
+	assert_ok(store_get(f->store, "d", &dir, &f->err), &f->err);
+	assert_ok(store_get(f->store, "d/x", &file, &f->err), &f->err);
+	dir.inst.mtime_ns = 1234;
+	struct installed done = {.entry = &file};
+	assert_ok(store_journal_end(f->store, &done, 1, &dir, 1, &f->err), &f->err);
+	assert_int_equal(seq_of(f, "d/x"), file.rec.seq);
+	assert_ok(store_get(f->store, "d", &got, &f->err), &f->err);
+	assert_int_equal(got.inst.mtime_ns, 1234);
+	index_entry_release(&got);
+
+	struct index_entry between = a_dir("d");
+	between.rec.mtime_ns = between.inst.mtime_ns = 5678;
+	capture_one(f, a_version(&between));
+	capture_file(f, "d/x", 2);
+	uint64_t newest = seq_of(f, "d/x");
+	assert_ok(store_journal_end(f->store, &done, 1, &dir, 1, &f->err), &f->err);
+	assert_int_equal(seq_of(f, "d/x"), newest + 1);
+	assert_ok(store_get(f->store, "d", &got, &f->err), &f->err);
+	assert_int_equal(got.inst.mtime_ns, 5678);
+	index_entry_release(&got);
+	index_entry_release(&dir);
+	index_entry_release(&file);
 	assert_digest_holds(f);
 }
 
@@ -196,6 +229,7 @@ int main(void)
 		PASSIVE(the_end_of_a_batch_is_one_step),
 		PASSIVE(what_was_beneath_a_displaced_directory_leaves_the_index),
 		PASSIVE(what_was_beneath_a_kept_directory_leaves_the_index),
+		ACTIVE(what_was_captured_during_a_batch_is_not_lost),
 		PASSIVE(only_stats_change_with_set_installed),
 		ACTIVE(both_ways_of_filling_an_index_agree),
 	};

@@ -237,15 +237,37 @@ static void assert_entry_stands(struct node *node, const struct index_entry *e)
 		fail_msg("%s: the as-installed stat is not the disk's", full);
 }
 
-static size_t count_entries(const char *dir)
+static size_t count_entries(const char *dir, bool dirs_only)
 {
 	size_t n = 0;
 	DIR *d = opendir(dir);
 	assert_non_null(d);
 	for (struct dirent *e; (e = readdir(d));)
-		n += e->d_name[0] != '.';
+		n += e->d_name[0] != '.' && (!dirs_only || e->d_type == DT_DIR);
 	closedir(d);
 	return n;
+}
+
+/* Each object has its manifest, and no manifest is without its object. */
+static void assert_manifests(struct node *node)
+{
+	char path[256], hex[HASH_HEX_MAX];
+	struct salvage_row *rows;
+	size_t n;
+	assert_fine(store_salvage_list(node->store, &rows, &n, &node->err), &node->err);
+	for (size_t i = 0; i < n; i++) {
+		snprintf(path, sizeof(path), "%s/.artifact-sync/salvage/%s.json", node->tree_dir,
+			 rows[i].id);
+		AUTO_FREE char *text = read_at(path);
+		AUTO_FREE char *named = x_asprintf("\"path\": \"%s\"", rows[i].path);
+		if (!text || !strstr(text, named))
+			fail_msg("no manifest names %s", rows[i].path);
+		assert_true(!rows[i].has_hash || strstr(text, hash_hex(hex, rows[i].hash)));
+		assert_true(text[strlen(text) - 1] == '}');
+	}
+	salvage_rows_free(rows, n);
+	sprintf(path, "%s/.artifact-sync/salvage", node->tree_dir);
+	assert_int_equal(count_entries(path, false), 2 * n);
 }
 
 void assert_consistent(struct node *node)
@@ -264,7 +286,8 @@ void assert_consistent(struct node *node)
 	journal_rows_free(rows, n);
 	assert_int_equal(n, 0);
 	sprintf(dir, "%s/.artifact-sync/stage", node->tree_dir);
-	assert_int_equal(count_entries(dir), 0);
+	assert_int_equal(count_entries(dir, false), 0);
+	assert_manifests(node);
 	assert_int_equal(store_salvage_count(node->store), salvage_files(node));
 }
 
@@ -275,7 +298,7 @@ size_t salvage_files(struct node *node)
 {
 	char dir[128];
 	sprintf(dir, "%s/.artifact-sync/salvage", node->tree_dir);
-	return count_entries(dir);
+	return count_entries(dir, true);
 }
 
 bool is_in_salvage(struct node *node, const char *content)

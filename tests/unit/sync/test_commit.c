@@ -820,6 +820,137 @@ static void what_was_saved_can_be_had_back(void **state)
 	salvage_rows_free(rows, n);
 }
 
+/* The only entry. Release with salvage_rows_free(row, 1). */
+static struct salvage_row *only_row(void)
+{
+	struct salvage_row *rows;
+	size_t n;
+	assert_fine(store_salvage_list(node.store, &rows, &n, &node.err), &node.err);
+	assert_int_equal(n, 1);
+	return rows;
+}
+
+static void save_one(const char *content)
+{
+	const struct line line = FILE_LINE("a", "replicated", S(5));
+	write_local(&node, "a", content);
+	capture_foreign(&node, "a");
+	commit_lines(&node, &line, 1);
+}
+
+static void what_is_saved_is_described_beside_it(void **state)
+{
+	uint8_t hash[HASH_LEN];
+	save_one("mine");
+	struct salvage_row *row = only_row();
+	hash_bytes(hash, "mine", 4);
+	assert_true(row->has_hash);
+	assert_memory_equal(row->hash, hash, HASH_LEN);
+	assert_int_equal(row->bytes, 4);
+	assert_int_equal(store_salvage_bytes(node.store), 4);
+	salvage_rows_free(row, 1);
+	assert_consistent(&node);
+}
+
+/* Any call of it fails, or the process dies there: the object is there whole, or gone with all that
+ * told of it. */
+static void purge_at(long nth, int error, bool *fired)
+{
+	node = (struct node){0};
+	node_make(&node);
+	save_one("mine");
+	struct salvage_row *row = only_row();
+	struct fault fault = {.nth = nth, .err = error};
+	if (error) {
+		fault_arm(&fault);
+		salvage_purge(node.store, node.tree, row, &node.err);
+		fault_disarm();
+		*fired = fault.fired;
+	} else {
+		pid_t child = fork();
+		if (child == 0) {
+			fault_arm(&fault);
+			salvage_purge(node.store, node.tree, row, &node.err);
+			_exit(fault.fired ? 1 : 0);
+		}
+		int status;
+		assert_int_equal(waitpid(child, &status, 0), child);
+		*fired = !WIFEXITED(status) || WEXITSTATUS(status) != 0;
+	}
+	salvage_rows_free(row, 1);
+	node_close(&node);
+	node_open(&node);
+	assert_fine(commit_recover(&node.env, &node.err), &node.err);
+	assert_consistent(&node);
+	assert_int_equal(store_salvage_bytes(node.store), 4 * salvage_files(&node));
+	assert_true(*fired || salvage_files(&node) == 0);
+	node_remove(&node);
+}
+
+static void purging_leaves_all_or_nothing(void **state)
+{
+	bool fired = true;
+	for (long nth = 1; fired; nth++)
+		purge_at(nth, EIO, &fired);
+	fired = true;
+	for (long nth = 1; fired; nth++)
+		purge_at(nth, 0, &fired);
+}
+
+static void what_was_removed_by_hand_is_forgotten(void **state)
+{
+	char command[256];
+	save_one("mine");
+	sprintf(command, "rm -r %s/.artifact-sync/salvage/2*", node.tree_dir);
+	assert_int_equal(system(command), 0);
+	assert_fine(commit_recover(&node.env, &node.err), &node.err);
+	assert_int_equal(store_salvage_count(node.store), 0);
+	assert_int_equal(store_salvage_bytes(node.store), 0);
+	assert_consistent(&node);
+}
+
+static void a_full_salvage_refuses_and_replaces_nothing(void **state)
+{
+	const uint64_t max = 7;
+	const struct line lines[] = {FILE_LINE("a", "replicated", S(5)),
+				     FILE_LINE("b", "replicated", S(5)), DELETE_LINE("c")};
+	write_local(&node, "a", "four");
+	write_local(&node, "b", "four, too");
+	write_local(&node, "c", "local");
+	capture_foreign(&node, "a");
+	capture_foreign(&node, "b");
+	capture_foreign(&node, "c");
+	node.env.salvage_max = &max;
+	struct commit_item *items = items_make(&node, lines, 3);
+	assert_fine(commit_run(&node.env, items, 3, &node.err), &node.err);
+	assert_int_equal(items[0].result, COMMIT_DONE);
+	for (int i = 1; i < 3; i++) {
+		assert_int_equal(items[i].result, COMMIT_REFUSED);
+		assert_int_equal(items[i].reason, REFUSED_SALVAGE);
+		assert_non_null(strstr(items[i].text, "purge makes room"));
+	}
+	items_free(items, 3);
+	AUTO_FREE char *b = read_local(&node, "b");
+	AUTO_FREE char *c = read_local(&node, "c");
+	assert_string_equal(b, "four, too");
+	assert_string_equal(c, "local");
+	assert_true(is_in_salvage(&node, "four"));
+	assert_int_equal(store_salvage_bytes(node.store), 4);
+	assert_int_equal(salvage_files(&node), 1);
+}
+
+static void a_directory_counts_with_all_in_it(void **state)
+{
+	char command[400];
+	const struct line line = FILE_LINE("d", "a file now", S(5));
+	sprintf(command, "mkdir -p %s/d/e && printf 12345 >%s/d/e/f && printf 123 >%s/d/g",
+		node.tree_dir, node.tree_dir, node.tree_dir);
+	assert_int_equal(system(command), 0);
+	commit_lines(&node, &line, 1);
+	assert_int_equal(store_salvage_bytes(node.store), 8);
+	assert_consistent(&node);
+}
+
 static void an_intent_without_a_move_is_forgotten(void **state)
 {
 	struct salvage_row row = {.path = "a/b", .root_at = "", .why = "drift"};
@@ -867,6 +998,11 @@ int main(void)
 		cmocka_unit_test(and_where_names_cannot_be_exchanged),
 		NODE(what_was_staged_before_a_failed_sync_is_asked_for_again),
 		NODE(what_was_saved_can_be_had_back),
+		NODE(what_is_saved_is_described_beside_it),
+		cmocka_unit_test(purging_leaves_all_or_nothing),
+		NODE(what_was_removed_by_hand_is_forgotten),
+		NODE(a_full_salvage_refuses_and_replaces_nothing),
+		NODE(a_directory_counts_with_all_in_it),
 		NODE(an_intent_without_a_move_is_forgotten),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

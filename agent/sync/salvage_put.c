@@ -1,0 +1,178 @@
+/* salvage_put.c - into the salvage: row, manifest, move, row. */
+#include "agent/sync/salvage_private.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "agent/base/clock.h"
+#include "agent/fs/beneath.h"
+#include "agent/fs/copy.h"
+#include "agent/fs/listing.h"
+#include "agent/fs/publish.h"
+#include "protocol/relpath.h"
+
+/* Sorts by time and can be typed: 20260101T000000.000000000-1a2b3c. */
+static void make_id(char out[40], int64_t now_ns)
+{
+	time_t seconds = now_ns / 1000000000;
+	struct tm tm;
+	char when[20];
+	uint8_t random[3];
+	BUG_ON(getrandom(random, sizeof(random), 0) != sizeof(random));
+	gmtime_r(&seconds, &tm);
+	strftime(when, sizeof(when), "%Y%m%dT%H%M%S", &tm);
+	snprintf(out, 40, "%s.%09" PRId64 "-%02x%02x%02x", when, now_ns % 1000000000, random[0],
+		 random[1], random[2]);
+}
+
+static int look_at_temp(struct file_stat *out, const struct root *root, const char *temp,
+			struct err *err)
+{
+	struct stat st;
+	int r = stat_name(root->stage_fd, temp, &st);
+	if (r < 0)
+		return err_sys(err, -r, "look at what is to be saved");
+	file_stat_from(out, &st);
+	return 0;
+}
+
+/* ---- how much it is --------------------------------------------------------------------------
+ */
+
+/* Directories still to be looked into, as paths beneath stage/. */
+struct places {
+	char **paths;
+	size_t n, cap;
+};
+
+static void add_place(struct places *places, char *path)
+{
+	GROW(places->paths, places->cap, places->n + 1);
+	places->paths[places->n++] = path;
+}
+
+static void measure(struct places *places, const char *dir, const struct listing *list,
+		    uint64_t *bytes)
+{
+	for (size_t i = 0; i < list->n; i++) {
+		const struct listing_entry *entry = &list->entries[i];
+		if (S_ISREG(entry->stat.mode))
+			*bytes += entry->stat.size;
+		else if (S_ISDIR(entry->stat.mode) && !entry->is_mount)
+			add_place(places, x_asprintf("%s/%s", dir, listing_name(list, i)));
+	}
+}
+
+/* What cannot be listed counts as nothing: it was moved as a whole and is safe either way. */
+static uint64_t bytes_in(const struct root *root, const char *temp)
+{
+	struct places places = {0};
+	uint64_t bytes = 0;
+	add_place(&places, x_strdup(temp));
+	while (places.n > 0) {
+		AUTO_FREE char *dir = places.paths[--places.n];
+		struct listing list = {0};
+		AUTO_CLOSE int fd =
+			open_beneath(root->stage_fd, dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+		if (fd >= 0)
+			listing_read(&list, fd, NULL);
+		measure(&places, dir, &list, &bytes);
+		listing_release(&list);
+	}
+	free(places.paths);
+	return bytes;
+}
+
+/* ---- what it is ------------------------------------------------------------------------------
+ */
+
+/* The bytes of a first pairing were read a moment ago: the index knows them by the file's stat. */
+static bool is_indexed(struct store *store, struct salvage_row *row)
+{
+	struct index_entry entry;
+	if (store_get(store, row->path, &entry, NULL) < 0)
+		return false;
+	const struct file_stat *then = &entry.inst, *now = &row->stat;
+	row->has_hash = entry.rec.kind == RECORD_FILE && !(entry.flags & ENTRY_RACY) &&
+			then->dev == now->dev && then->ino == now->ino && then->size == now->size &&
+			then->mtime_ns == now->mtime_ns;
+	memcpy(row->hash, entry.rec.hash, HASH_LEN);
+	index_entry_release(&entry);
+	return row->has_hash;
+}
+
+/* A file that cannot be read is saved all the same. */
+static void identify(struct store *store, const struct salvage_order *order,
+		     struct salvage_row *row)
+{
+	if (!S_ISREG(row->stat.mode)) {
+		row->bytes = S_ISDIR(row->stat.mode) ? bytes_in(order->root, order->temp) : 0;
+		return;
+	}
+	row->bytes = row->stat.size;
+	if (is_indexed(store, row))
+		return;
+	AUTO_CLOSE int fd = open_beneath(order->root->stage_fd, order->temp,
+					 O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
+	row->has_hash = fd >= 0 && hash_content(row->hash, fd, row->stat.size, NULL, NULL) == 0;
+}
+
+/* ---- the move --------------------------------------------------------------------------------
+ */
+
+static int has_room(struct store *store, const struct salvage_order *order,
+		    const struct salvage_row *row, struct err *err)
+{
+	uint64_t used = store_salvage_bytes(store);
+	if (order->max_bytes == 0 ||
+	    (used <= order->max_bytes && row->bytes <= order->max_bytes - used))
+		return 0;
+	return err_set(err, -EDQUOT,
+		       "the salvage is full (%" PRIu64 " of %" PRIu64 " bytes, this has %" PRIu64
+		       "): artifact-sync salvage purge makes room",
+		       used, order->max_bytes, row->bytes);
+}
+
+/* Whatever fails leaves it where it was. */
+static int move(struct store *store, const struct salvage_order *order,
+		const struct salvage_row *row, struct err *err)
+{
+	struct file_stat still;
+	int r = salvage_write_manifest(order->root, row, err);
+	if (r == 0)
+		r = stage_to_salvage(order->root, order->temp, row->id, relpath_name(row->path),
+				     err);
+	if (r < 0 && look_at_temp(&still, order->root, order->temp, NULL) == 0)
+		salvage_forget(store, order->root, row, NULL); /* else salvage_recover() does */
+	return r;
+}
+
+int salvage_put(struct store *store, const struct salvage_order *order, struct err *err)
+{
+	struct salvage_row row = {.path = (char *)order->path,
+				  .root_at = order->root->at,
+				  .why = (char *)(order->why ? order->why : "drift"),
+				  .when_ns = clock_real_ns(),
+				  .epoch = order->epoch};
+	make_id(row.id, row.when_ns);
+	int r = look_at_temp(&row.stat, order->root, order->temp, err);
+	if (r < 0)
+		return r;
+	identify(store, order, &row);
+	r = has_room(store, order, &row, err);
+	if (r == 0)
+		r = store_salvage_begin(store, &row, err);
+	if (r == 0)
+		r = move(store, order, &row, err);
+	/* A row that is not completed now is completed at the next start: the object is safe. */
+	if (r == 0)
+		store_salvage_end(store, row.id, NULL);
+	return r;
+}
