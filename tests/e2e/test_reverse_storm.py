@@ -30,7 +30,7 @@ exec find "$2" -not -type f -not -type d -not -type l -delete
 
 @pytest.fixture
 def stormy(make_pair, home):
-    pair = make_pair(proxied=True, settings={"ownership": "preserve", "settle_max_ms": 2000, "log": "debug"})
+    pair = make_pair(proxied=True, settings={"ownership": "preserve", "settle_max_ms": 2000})
     script = home / "stop"
     script.write_text(STOP)
     script.chmod(0o755)

@@ -14,7 +14,6 @@
 #include "agent/base/fault.h"
 #include "agent/fs/publish.h"
 #include "agent/fs/tree.h"
-#include "agent/fs/writers.h"
 #include "tests/unit/fs/scratch.h"
 
 static int enter(void **state)
@@ -261,28 +260,6 @@ static void our_directory_is_private(void **state)
 	assert_int_equal(count_entries("tree/.artifact-sync/stage"), 0); /* probing cleans up */
 }
 
-static void who_holds_a_file_open_for_writing_is_noticed(void **state)
-{
-	AUTO(tree) *tree = open_prepared("tree");
-	const struct root *root = &tree->roots[0];
-	(void)state;
-	put_file("tree/f", "x");
-	assert_int_equal(link("tree/f", "tree/other"), 0);
-	assert_int_equal(mkfifo("tree/fifo", 0600), 0);
-	assert_int_equal(symlink("f", "tree/link"), 0);
-	assert_false(root_may_have_writer(root, "f"));
-	int reader = open("tree/f", O_RDONLY), writer = open("tree/other", O_WRONLY);
-	assert_true(reader >= 0 && writer >= 0);
-	assert_true(root_may_have_writer(root, "f")); /* under whatever name */
-	close(writer);
-	assert_false(root_may_have_writer(root, "f"));
-	close(reader);
-	assert_false(root_may_have_writer(root, "nothing"));
-	assert_false(root_may_have_writer(root, ""));
-	assert_false(root_may_have_writer(root, "fifo"));
-	assert_false(root_may_have_writer(root, "link"));
-}
-
 int main(void)
 {
 	may_mount(); /* before anything is opened: descriptors stay in the namespace they are from
@@ -303,8 +280,6 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_mount_in_the_tree_is_not_entered, enter, leave),
 		cmocka_unit_test_setup_teardown(a_directory_mounted_over_is_noticed, enter, leave),
 		cmocka_unit_test_setup_teardown(our_directory_is_private, enter, leave),
-		cmocka_unit_test_setup_teardown(who_holds_a_file_open_for_writing_is_noticed, enter,
-						leave),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
