@@ -199,8 +199,13 @@ static bool advance_settle(struct roles *roles)
 			return false;
 		}
 		st->phase = SETTLE_PEERS;
-		for (struct session *s = node->sessions; s; s = s->next)
+		for (struct session *s = node->sessions; s; s = s->next) {
+			/* What had changed while it was read is indexed by now: it need not wait
+			 * for its next attempt, which may be a minute away. */
+			if (s->sender)
+				sender_retry_now(s->sender);
 			session_want_barrier(s);
+		}
 		return true;
 	case SETTLE_PEERS:
 		if (is_held(roles, NOTE_REFUSED, "refused"))

@@ -120,6 +120,15 @@ void sender_retry_later(struct sender *sd)
 		uv_timer_start(&sd->timer, on_timer, sd->retry_ms - clock_mono_ms(), 0);
 }
 
+void sender_retry_now(struct sender *sd)
+{
+	sd->retry_wait_ms = RETRY_FIRST_MS;
+	if (sd->retry_ms == 0)
+		return;
+	sd->retry_ms = 0;
+	sender_kick(sd, true);
+}
+
 /* ---- pages of the index --------------------------------------------------------------------- */
 
 struct refill_job {
@@ -312,8 +321,8 @@ void sender_want_barrier(struct sender *sd)
 
 uint64_t sender_barrier_starved_ms(const struct sender *sd)
 {
-	/* What was abandoned because its file has changed since waits for the intake itself: holding
-	 * that back would keep the barrier from ever going out. */
+	/* What was abandoned because its file has changed since waits for the intake itself:
+	 * holding that back would keep the barrier from ever going out. */
 	if (sd->n_streams > 0 || sd->sets_held || sd->retry_ms != 0)
 		return 0;
 	return sd->want_barrier ? clock_mono_ms() - sd->wanted_ms : 0;
