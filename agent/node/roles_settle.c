@@ -147,6 +147,8 @@ static bool peers_have_all(struct roles *roles)
 {
 	struct store_state state;
 	store_state(roles->node->store, &state);
+	if (!roles_session(roles, roles->machine.offer.node))
+		return false; /* its loss is on its way as an event */
 	for (struct session *s = roles->node->sessions; s; s = s->next) {
 		if (!s->live || !s->link || (!s->sender && !s->reconciling))
 			continue;
@@ -273,7 +275,10 @@ struct acked_job {
 static void acked_work(struct job *job)
 {
 	struct acked_job *a = container_of(job, struct acked_job, job);
-	a->result = store_ack_all(a->roles->node->store, a->peer, a->seq, &a->err);
+	struct store *store = a->roles->node->store;
+	a->result = store_ack_all(store, a->peer, a->seq, &a->err);
+	if (a->result == 0)
+		a->result = store_unnote(store, NOTE_RECONCILE, a->peer, &a->err);
 }
 
 static void acked_done(struct job *job)
