@@ -37,6 +37,7 @@ static void ask_tree(struct roles *roles)
 void roles_settle(struct roles *roles)
 {
 	roles->settle = (struct settle){.phase = SETTLE_FENCE};
+	roles_apply_hold(roles);
 	ask_tree(roles);
 	roles_set_timer(roles, 1);
 }
