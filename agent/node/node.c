@@ -316,11 +316,13 @@ static void start_peers(struct node *node)
 
 /* Changes that never stop would keep the sender from ever being through with what is indexed, and
  * the recovery point from ever moving. Then nothing is indexed for a moment, until a barrier has
- * gone out. */
+ * gone out. Not while this node hands over: its changes have come to an end, and are to be indexed.
+ */
 void node_hold_intake(struct node *node)
 {
-	intake_hold(node->intake,
-		    node->holding || !node_is_healthy(node) || roles_holds_intake(node->roles));
+	bool hands_over = roles_role(node->roles) == WIRE_ROLE_DRAINING;
+	intake_hold(node->intake, (node->holding && !hands_over) || !node_is_healthy(node) ||
+					  roles_holds_intake(node->roles));
 }
 
 static void make_room_for_barrier(struct node *node)

@@ -329,7 +329,9 @@ void sender_want_barrier(struct sender *sd)
 
 uint64_t sender_barrier_starved_ms(const struct sender *sd)
 {
-	if (sd->n_streams > 0 || sd->sets_held)
+	/* What was abandoned because its file has changed since waits for the intake itself:
+	 * holding that back would keep the barrier from ever going out. */
+	if (sd->n_streams > 0 || sd->sets_held || sd->retry_ms != 0)
 		return 0;
 	return sd->want_barrier ? clock_mono_ms() - sd->wanted_ms : 0;
 }

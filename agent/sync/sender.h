@@ -64,6 +64,8 @@ void sender_retry_now(struct sender *sd);
 /* A BARRIER shall follow as soon as everything indexed has been sent. Asking again before it was
  * sent changes nothing. */
 void sender_want_barrier(struct sender *sd);
+/* What was refused or abandoned is offered again at once: why it was may be over. */
+void sender_retry_now(struct sender *sd);
 /* For how long, in ms, small changes alone have kept a wanted barrier from being sent; 0 while none
  * is wanted or a large file is on its way. */
 uint64_t sender_barrier_starved_ms(const struct sender *sd);

@@ -272,12 +272,16 @@ def test_it_dies_again_while_it_comes_back(make_pair, seed):
 
 @pytest.fixture
 def group(request, home):
-    made = Group(home).start()
+    made = Group(home)
     request.node.agents = [made]
-    made.converge()
-    made.meet()
-    yield made
-    made.close()
+    try:
+        made.start()
+        made.converge()
+        made.meet()
+        settle(made)
+        yield made
+    finally:
+        made.close()
 
 
 def test_it_comes_back_after_several_epochs(group):

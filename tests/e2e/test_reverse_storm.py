@@ -64,7 +64,8 @@ class Turns:
             assert process_state(each.pid) == "T", "the server still ran when the roles were exchanged"
         self.writers.abandon()
         self.writers = None
-        self.report.append(f"switchover {told['seconds']:.2f} s")
+        phases = " ".join(f"{each['phase']} {each['ms']}" for each in told["timeline"])
+        self.report.append(f"switchover {told['seconds']:.2f} s: {phases}")
 
     def failover(self):
         pair = self.pair

@@ -148,14 +148,16 @@ def test_a_split_outlives_restarts(forked):
 @pytest.fixture
 def group(request, home):
     made = Group(home)
-    (made.active.tree / "both").write_text("before")
-    made.start()
     request.node.agents = [made]
-    made.converge()
-    made.meet()
-    settle(made)
-    yield made
-    made.close()
+    try:
+        (made.active.tree / "both").write_text("before")
+        made.start()
+        made.converge()
+        made.meet()
+        settle(made)
+        yield made
+    finally:
+        made.close()
 
 
 def lost(node, name):
