@@ -162,7 +162,7 @@ struct node {
 	struct request *requests;
 	struct restore_job *restores;
 	struct roles *roles;
-	bool failed; /* something that must be durable could not be made so */
+	bool failed;	       /* something that must be durable could not be made so */
 	struct rewind *rewind; /* at most one */
 	struct fingerprint *fingerprints;
 	bool fingerprints_changed;
@@ -238,9 +238,9 @@ int session_on_frame(struct node *node, struct link *link, const struct frame *f
 void session_on_writable(struct node *node, struct link *link);
 void session_on_closed(struct node *node, struct link *link, uint16_t reason, const char *why);
 void session_tick(struct session *s);
-void session_resume(struct session *s); /* a connection that waited for a new role may begin */
-void session_indexed(struct session *s);      /* the index grew */
-void session_scanned(struct session *s);      /* the index is what the tree is */
+void session_resume(struct session *s);	 /* a connection that waited for a new role may begin */
+void session_indexed(struct session *s); /* the index grew */
+void session_scanned(struct session *s); /* the index is what the tree is */
 void session_want_barrier(struct session *s); /* prove equality as soon as everything is sent */
 bool session_is_in_sync(const struct session *s);
 void session_free_all(struct node *node);
