@@ -135,7 +135,8 @@ int wire_decode_heartbeat(struct wire_heartbeat *out, struct rd *r)
 	out->echo = rd_u64(r, "echo");
 	out->echo_delay_us = rd_u32(r, "echo_delay_us");
 	out->flags = rd_u16(r, "flags");
-	rd_check(r, !(out->flags & ~(BEAT_HEALTHY | BEAT_PAUSED | BEAT_SCANNING | BEAT_ASK)), "flags");
+	rd_check(r, !(out->flags & ~(BEAT_HEALTHY | BEAT_PAUSED | BEAT_SCANNING | BEAT_ASK)),
+		 "flags");
 	out->scan_age_s = rd_u32(r, "scan_age_s");
 	out->scan_interval_s = rd_u32(r, "scan_interval_s");
 	out->last_seq = rd_counter(r, "last_seq");

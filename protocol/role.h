@@ -108,7 +108,7 @@ struct role_offer {
 	uint64_t number;
 	uint8_t id[WIRE_ID_LEN];
 	uint64_t base_seq;
-	uint8_t digest[32]; /* of the giver's index at base_seq */
+	uint8_t digest[32];	      /* of the giver's index at base_seq */
 	char node[WIRE_NAME_MAX + 1]; /* who begins it: the heir. Nobody else is asked for it */
 };
 

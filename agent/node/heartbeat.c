@@ -73,13 +73,13 @@ int heartbeat_frame(struct session *s, const struct frame *frame)
 	s->beat_seen_us = now_us;
 	s->theirs = m;
 	s->have_theirs = true;
-	readiness_heartbeat(s, m.clock_ns);
 	if (m.flags & BEAT_ASK)
 		heartbeat_send(s);
 	if (s->asked_beat != 0 && m.echo >= s->asked_beat) {
 		s->asked_beat = 0;
 		roles_advance(s->node->roles);
 	}
+	readiness_heartbeat(s, m.clock_ns);
 	if (node_is_active(s->node) && m.recovery_ns > s->recovery_ns)
 		s->recovery_ns = m.recovery_ns;
 	if (s->sender)

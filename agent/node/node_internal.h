@@ -85,12 +85,10 @@ struct session {
 	uint64_t noted_chain_n; /* what is remembered of theirs from this connection; 0 = nothing */
 	uint64_t noted_ms;
 	bool rolled_back; /* they have met a state that this node has never had */
+	unsigned offers;  /* words of this connection that may have to be refused for ever */
 	struct session_readiness readiness;
 	struct session_exposure exposure;
 	struct session_canary canary;
-	unsigned offers;   /* words of this connection that may have to be refused for ever */
-	char **unanswered; /* paths that had begun to arrive when the last connection ended */
-	size_t n_unanswered;
 };
 
 /* A compare-only path and what each side has there. */

@@ -6,6 +6,7 @@
  * loop.
  *
  * roles.c          the queue, actions, hooks, deadlines, start and stop
+ * roles_store.c    what becomes durable
  * roles_hooks.c    the operator's programs
  * roles_words.c    HANDOVER, in both directions
  * roles_settle.c   giver: everything is at the heir. Heir: the tree is what the index says

@@ -54,8 +54,6 @@ static void add_lost(struct roles *roles, json_t *losses, json_t *lost)
 			  " is the last that is here",
 			  announced, state.last_seq);
 	for (const struct session *s = node->sessions; s; s = s->next) {
-		for (size_t i = 0; i < s->n_unanswered && json_array_size(lost) < LOST_MAX; i++)
-			json_array_append_new(lost, control_path(s->unanswered[i]));
 		if (s->have_theirs && s->theirs.held > 0)
 			roles_add(losses,
 				  "held: %" PRIu32 " paths were held back on %s: their last good "

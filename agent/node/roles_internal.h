@@ -135,6 +135,9 @@ void roles_die(struct roles *roles, const char *what, const struct err *err);
 
 void roles_count_step(struct roles *roles, enum role_action action);
 
+/* roles_store.c */
+void roles_make_durable(struct roles *roles, enum role_action action);
+
 /* roles_hooks.c */
 int roles_fork_hooks(struct hooks **out, const struct conf *conf, struct err *err);
 void roles_on_hook(void *owner, unsigned index, const struct hook_result *result);

@@ -15,9 +15,11 @@
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
 #include "agent/base/quote.h"
+#include "agent/fs/writers.h"
 
 #define OPEN_GRACE_MS 3000 /* what is written to may be closed in a moment */
 #define LOOK_AGAIN_MS 20
+#define OPEN_AT_ONCE 64 /* looked at in one turn of the loop */
 
 /* ---- the giver ------------------------------------------------------------------------------ */
 
@@ -66,11 +68,29 @@ static bool is_scanned(const struct roles *roles)
 	return counts.scan_begun_ms >= roles->settle.began_ms;
 }
 
+/* What the watcher has not seen the end of, though nobody writes to it, is settled. @return one
+ * that somebody may write to: heap, or NULL */
+static char *find_open(struct roles *roles)
+{
+	struct node *node = roles->node;
+	for (int i = 0; i < OPEN_AT_ONCE; i++) {
+		char *path = intake_open_path(node->intake);
+		const char *sub;
+		const struct root *root = path ? tree_resolve(node->tree, path, &sub) : NULL;
+		if (!root || root_is_written(root, sub) != 0)
+			return path;
+		intake_changed(node->intake, path, WATCH_SETTLED);
+		intake_flush(node->intake);
+		free(path);
+	}
+	return intake_open_path(node->intake);
+}
+
 /* A file that stays open for writing is named and refused; with accept_loss it goes as it is. */
 static bool is_closed(struct roles *roles)
 {
 	struct settle *st = &roles->settle;
-	AUTO_FREE char *path = intake_open_path(roles->node->intake);
+	AUTO_FREE char *path = find_open(roles);
 	char q[QUOTED_MAX], why[ROLE_TEXT_MAX];
 	if (!path) {
 		st->open_since_ms = 0;
@@ -127,6 +147,8 @@ static bool peers_have_all(struct roles *roles)
 {
 	struct store_state state;
 	store_state(roles->node->store, &state);
+	if (!roles_session(roles, roles->machine.offer.node))
+		return false; /* its loss is on its way as an event */
 	for (struct session *s = roles->node->sessions; s; s = s->next) {
 		if (!s->live || !s->link || (!s->sender && !s->reconciling))
 			continue;
@@ -248,7 +270,10 @@ struct acked_job {
 static void acked_work(struct job *job)
 {
 	struct acked_job *a = container_of(job, struct acked_job, job);
-	a->result = store_ack_all(a->roles->node->store, a->peer, a->seq, &a->err);
+	struct store *store = a->roles->node->store;
+	a->result = store_ack_all(store, a->peer, a->seq, &a->err);
+	if (a->result == 0)
+		a->result = store_unnote(store, NOTE_RECONCILE, a->peer, &a->err);
 }
 
 static void acked_done(struct job *job)

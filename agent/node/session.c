@@ -14,7 +14,6 @@
 #include "protocol/lineage.h"
 #include "protocol/messages.h"
 
-#define UNANSWERED_MAX 1000	/* paths remembered of a connection that ended */
 #define COMPARE_IDS 0x01000000u /* room for the asks of one comparison */
 
 struct session *session_new(struct node *node, const char *peer)
@@ -403,27 +402,8 @@ static void ranges_closed(void *arg)
 	session_module_closed(arg);
 }
 
-static void session_forget_unanswered(struct session *s)
-{
-	for (size_t i = 0; i < s->n_unanswered; i++)
-		free(s->unanswered[i]);
-	free(s->unanswered);
-	s->unanswered = NULL;
-	s->n_unanswered = 0;
-}
-
-/* What had been announced by name and is not here: a failover names it. */
-static void remember_unanswered(struct session *s)
-{
-	session_forget_unanswered(s);
-	s->unanswered = x_calloc(UNANSWERED_MAX, sizeof(*s->unanswered));
-	s->n_unanswered = receiver_unanswered_paths(s->receiver, s->unanswered, UNANSWERED_MAX);
-}
-
 static void close_modules(struct session *s)
 {
-	if (s->receiver)
-		remember_unanswered(s);
 	/* Each reports in session_module_closed(), perhaps within the call: counted first. */
 	struct sender *sender = STEAL(s->sender);
 	struct receiver *receiver = STEAL(s->receiver);
@@ -542,7 +522,6 @@ void session_free_all(struct node *node)
 		exposure_session_free(s);
 		readiness_session_free(s);
 		free(s->said_lineage);
-		session_forget_unanswered(s);
 		free(s);
 	}
 	node->sessions = NULL;

@@ -109,7 +109,7 @@ extern const char store_schema[];
 			"offer_node FROM handover")                                                \
 	X(HANDOVER_SET, "INSERT OR REPLACE INTO handover(one,number,due,offered,offer_number,"     \
 			"offer_id,offer_base,offer_digest,offer_node)"                             \
-			" VALUES(1,?1,?2,?3,?4,?5,?6,?7,?8)")        \
+			" VALUES(1,?1,?2,?3,?4,?5,?6,?7,?8)")                                      \
 	X(REFUSAL_GET, "SELECT 1 FROM refusals WHERE id=?1")                                       \
 	X(REFUSAL_ADD, "INSERT OR IGNORE INTO refusals(id) VALUES(?1)")                            \
 	X(LEDGER_GET, "SELECT n,hash FROM ledger")                                                 \

@@ -43,16 +43,6 @@ const struct refusals *receiver_refusals(const struct receiver *rx)
 	return rx->refusals;
 }
 
-size_t receiver_unanswered_paths(const struct receiver *rx, char **paths, size_t max)
-{
-	size_t n = 0;
-	for (const struct slot *slot = rx->slots; slot && n < max; slot = slot->hh.next) {
-		if (slot->item.entry.rec.path)
-			paths[n++] = x_strdup(slot->item.entry.rec.path);
-	}
-	return n;
-}
-
 size_t receiver_unanswered(const struct receiver *rx)
 {
 	return inbound_unanswered(rx->inbound);

@@ -55,8 +55,6 @@ void receiver_set_salvage_why(struct receiver *rx, const char *why);
 /* What could not be taken and will be offered again. */
 const struct refusals *receiver_refusals(const struct receiver *rx);
 
-/* Their paths, heap strings, at most max. @return how many */
-size_t receiver_unanswered_paths(const struct receiver *rx, char **paths, size_t max);
 /* Records received and not yet answered. */
 size_t receiver_unanswered(const struct receiver *rx);
 

@@ -14,6 +14,7 @@
 #include "agent/base/fault.h"
 #include "agent/fs/publish.h"
 #include "agent/fs/tree.h"
+#include "agent/fs/writers.h"
 #include "tests/unit/fs/scratch.h"
 
 static int enter(void **state)
@@ -260,11 +261,35 @@ static void our_directory_is_private(void **state)
 	assert_int_equal(count_entries("tree/.artifact-sync/stage"), 0); /* probing cleans up */
 }
 
+static void who_writes_is_known(void **state)
+{
+	AUTO(tree) *tree = open_prepared("tree");
+	const struct root *root = &tree->roots[0];
+	(void)state;
+	put_file("tree/f", "x");
+	make_dir("tree/d");
+	assert_int_equal(root_is_written(root, "f"), 0);
+	assert_int_equal(root_is_written(root, "d"), 0);
+	assert_int_equal(root_is_written(root, "nothing"), 0);
+	int fd = open("tree/f", O_WRONLY | O_CLOEXEC);
+	assert_true(fd >= 0);
+	assert_int_equal(root_is_written(root, "f"), 1);
+	assert_int_equal(rename("tree/f", "tree/g"), 0);
+	assert_int_equal(root_is_written(root, "g"), 1);
+	close(fd);
+	assert_int_equal(root_is_written(root, "g"), 0);
+	/* A reader writes nothing, and one that comes to write does not end this process. */
+	fd = open("tree/g", O_RDONLY | O_CLOEXEC);
+	assert_int_equal(root_is_written(root, "g"), 0);
+	close(fd);
+}
+
 int main(void)
 {
 	may_mount(); /* before anything is opened: descriptors stay in the namespace they are from
 		      */
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(who_writes_is_known, enter, leave),
 		cmocka_unit_test_setup_teardown(paths_do_not_lead_out, enter, leave),
 		cmocka_unit_test_setup_teardown(the_parent_is_opened_and_the_name_found, enter,
 						leave),
