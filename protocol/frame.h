@@ -34,7 +34,8 @@ int frame_feed(struct frame_reader *fr, const void *data, size_t len);
  * The next whole frame. Type, phase, sender and size are judged by the header alone, before the
  * body is waited for.
  * @param phase   PHASE_HELLO or PHASE_LIVE
- * @param sender  who the peer is: FROM_ACTIVE, FROM_PASSIVE or FROM_NEITHER, or FROM_EITHER to accept any
+ * @param sender  who the peer is: FROM_ACTIVE, FROM_PASSIVE or FROM_NEITHER, or FROM_EITHER to
+ * accept any
  * @return 1 with *out set, 0 when more bytes are needed, -EBADMSG for an unknown type, -EPROTO for
  * one that is out of phase or from the wrong side, -EMSGSIZE above the type's limit; out->type and
  * out->len are set in every case but 0. A failure stays: nothing is consumed, the link is to be

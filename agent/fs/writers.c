@@ -6,23 +6,22 @@
 #include <sys/stat.h>
 
 #include "agent/base/alloc.h"
+#include "agent/fs/tree.h"
 
-/* A read lease is only given on a file that nobody has open for writing. It is given back at once;
- * who opens the file for writing between the two waits for that, and the signal by which the kernel
- * asks for it back would end the process. */
-int root_is_written(const struct root *root, const char *sub)
+bool root_may_have_writer(const struct root *root, const char *sub)
 {
 	struct stat st;
-	AUTO_CLOSE int fd = root_open(root, sub, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0);
+	AUTO_CLOSE int fd = root_open(root, sub, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_NOCTTY, 0);
 	if (fd < 0)
-		return errno_is_absence(fd) ? 0 : fd;
+		return !errno_is_absence(-fd);
 	if (fstat(fd, &st) < 0)
-		return -errno;
+		return true;
 	if (!S_ISREG(st.st_mode))
-		return 0;
-	signal(SIGIO, SIG_IGN);
-	if (fcntl(fd, F_SETLEASE, F_RDLCK) < 0)
-		return errno == EAGAIN ? 1 : -errno;
+		return false;
+	/* Who opens it for writing while the lease is held waits until it is given back, a moment
+	 * later, and the holder is sent a signal: SIGIO would end us, SIGURG is ignored. */
+	if (fcntl(fd, F_SETSIG, SIGURG) < 0 || fcntl(fd, F_SETLEASE, F_RDLCK) < 0)
+		return true;
 	fcntl(fd, F_SETLEASE, F_UNLCK);
-	return 0;
+	return false;
 }

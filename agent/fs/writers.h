@@ -1,13 +1,16 @@
-/* writers.h - does anybody have a file open for writing? Events cannot tell: a file that was cut by
- * its name was never opened, and one that was renamed is closed under its new name. Blocking for a
- * moment; thread: any. */
+/* writers.h - does anybody hold a file open for writing? inotify tells of writes and of the close
+ * under the name that was opened; who writes through one name and renames or removes it is never
+ * seen to close the other. The kernel knows: it grants no read lease on a file that is open for
+ * writing. Blocking. Thread: any. */
 #ifndef FS_WRITERS_H
 #define FS_WRITERS_H
 
-#include "agent/fs/tree.h"
+#include <stdbool.h>
 
-/* @return 1; 0: nobody has, or it is no regular file, or not there; negative errno: it cannot be
- * told (a remote file system, another owner's file without CAP_LEASE) */
-int root_is_written(const struct root *root, const char *sub);
+struct root;
+
+/* @return true also when it cannot be told: the file is another user's and we lack CAP_LEASE, or
+ * the file system has no leases. False for what is not there or no regular file. */
+bool root_may_have_writer(const struct root *root, const char *sub);
 
 #endif

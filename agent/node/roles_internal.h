@@ -3,6 +3,7 @@
 #ifndef NODE_ROLES_INTERNAL_H
 #define NODE_ROLES_INTERNAL_H
 
+#include "agent/base/hash.h"
 #include "agent/node/node_internal.h"
 #include "agent/node/roles.h"
 #include "agent/ops/hooks.h"
@@ -61,6 +62,8 @@ enum settle_phase {
 struct settle {
 	enum settle_phase phase;
 	uint64_t began_ms, nonce, fenced_ms, open_since_ms;
+	enum { WRITER_UNKNOWN, WRITER_ASKED, WRITER_THERE } writer;
+	uint8_t writer_of[HASH_LEN]; /* of the path that was looked at */
 	bool for_failover;
 };
 

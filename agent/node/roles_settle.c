@@ -68,22 +68,60 @@ static bool is_scanned(const struct roles *roles)
 	return counts.scan_begun_ms >= roles->settle.began_ms;
 }
 
-/* What the watcher has not seen the end of, though nobody writes to it, is settled. @return one
- * that somebody may write to: heap, or NULL */
-static char *find_open(struct roles *roles)
+/* ---- files that are open for writing ---------------------------------------------------------
+ */
+
+struct writer_job {
+	struct job job;
+	struct roles *roles;
+	char *path;
+	bool there;
+};
+
+static void writer_work(struct job *job)
 {
+	struct writer_job *w = container_of(job, struct writer_job, job);
+	const char *sub;
+	const struct root *root = tree_resolve(w->roles->node->tree, w->path, &sub);
+	w->there = root_may_have_writer(root, sub);
+}
+
+static void writer_done(struct job *job)
+{
+	struct writer_job *w = container_of(job, struct writer_job, job);
+	struct roles *roles = w->roles;
 	struct node *node = roles->node;
-	for (int i = 0; i < OPEN_AT_ONCE; i++) {
-		char *path = intake_open_path(node->intake);
-		const char *sub;
-		const struct root *root = path ? tree_resolve(node->tree, path, &sub) : NULL;
-		if (!root || root_is_written(root, sub) != 0)
-			return path;
-		intake_changed(node->intake, path, WATCH_SETTLED);
-		intake_flush(node->intake);
-		free(path);
+	node_closed_one(node);
+	if (roles->settle.phase == SETTLE_INDEX && !roles->stopping) {
+		roles->settle.writer = w->there ? WRITER_THERE : WRITER_UNKNOWN;
+		if (!w->there) {
+			intake_changed(node->intake, w->path, WATCH_SETTLED);
+			intake_flush(node->intake);
+		}
+		roles_set_timer(roles, 1);
 	}
-	return intake_open_path(node->intake);
+	free(w->path);
+	free(w);
+}
+
+/* The watcher has seen it opened, and may have missed that it was closed under another name.
+ * @return true when it is known that somebody writes to it */
+static bool has_writer(struct roles *roles, const char *path)
+{
+	struct settle *st = &roles->settle;
+	uint8_t hash[HASH_LEN];
+	if (st->writer == WRITER_ASKED)
+		return false;
+	hash_bytes(hash, path, strlen(path));
+	bool there = st->writer == WRITER_THERE && memcmp(hash, st->writer_of, HASH_LEN) == 0;
+	memcpy(st->writer_of, hash, HASH_LEN);
+	struct writer_job *w = x_calloc(1, sizeof(*w));
+	w->roles = roles;
+	w->path = x_strdup(path);
+	st->writer = WRITER_ASKED;
+	roles->node->closing++;
+	job_start(&roles->node->loop, &w->job, writer_work, writer_done);
+	return there;
 }
 
 /* A file that stays open for writing is named and refused; with accept_loss it goes as it is. */
@@ -103,7 +141,7 @@ static bool is_closed(struct roles *roles)
 	if (st->open_since_ms == 0)
 		st->open_since_ms = clock_mono_ms();
 	roles_set_timer(roles, LOOK_AGAIN_MS);
-	if (clock_mono_ms() - st->open_since_ms < OPEN_GRACE_MS)
+	if (!has_writer(roles, path) || clock_mono_ms() - st->open_since_ms < OPEN_GRACE_MS)
 		return false;
 	snprintf(why, sizeof(why), "%s is still open for writing: close it, or --accept-data-loss",
 		 quote_path(q, path));

@@ -303,6 +303,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_mount_in_the_tree_is_not_entered, enter, leave),
 		cmocka_unit_test_setup_teardown(a_directory_mounted_over_is_noticed, enter, leave),
 		cmocka_unit_test_setup_teardown(our_directory_is_private, enter, leave),
+		cmocka_unit_test_setup_teardown(who_holds_a_file_open_for_writing_is_noticed, enter,
+						leave),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
