@@ -35,6 +35,19 @@ def children(pid):
     return found
 
 
+def watchers(pid):
+    """Of these, the ones that watch; an agent has a child that runs hooks, too."""
+    found = []
+    for child in children(pid):
+        try:
+            command = Path(f"/proc/{child}/cmdline").read_bytes()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if os.path.basename(command.split(b"\0")[0]) == b"artifact-sync-watch":
+            found.append(child)
+    return found
+
+
 def is_running(pid):
     """False for a process that is gone or a zombie."""
     try:

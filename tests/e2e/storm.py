@@ -103,7 +103,7 @@ class Storm:
         os.kill(node.pid, signal.SIGCONT)
 
     def _watching_children(self):
-        return processes.children(self.pair.active.pid)
+        return processes.watchers(self.pair.active.pid)
 
     def kill_watcher(self):
         for child in self._watching_children():

@@ -94,7 +94,7 @@ def test_a_kill_in_the_middle_of_a_large_file(make_pair, seed):
 
 
 def test_the_watching_child_ends_with_its_agent(pair):
-    children = processes.children(pair.active.pid)
+    children = processes.watchers(pair.active.pid)
     assert children, "the agent has no watching child"
     pair.active.kill()
     for child in children:
@@ -105,12 +105,12 @@ def test_the_watching_child_ends_with_its_agent(pair):
 def test_a_watching_child_that_dies_is_started_again(pair):
     (pair.active.tree / "one").write_bytes(b"1")
     pair.converge()
-    before = processes.children(pair.active.pid)
+    before = processes.watchers(pair.active.pid)
     for child in before:
         os.kill(child, signal.SIGKILL)
     (pair.active.tree / "two").write_bytes(b"2")
     pair.converge()
-    wait_until("a new child runs", lambda: processes.children(pair.active.pid))
+    wait_until("a new child runs", lambda: processes.watchers(pair.active.pid))
     (pair.active.tree / "three").write_bytes(b"3")
     pair.passive.wait_for("it arrives without anybody asking",
                           lambda s: (pair.passive.tree / "three").exists())

@@ -531,7 +531,7 @@ def test_killed_while_it_mends(guarded, seed):
 
 def test_a_watching_child_that_dies(guarded):
     pair = guarded()
-    children = processes.children(pair.passive.pid)
+    children = processes.watchers(pair.passive.pid)
     assert children
     for child in children:
         os.kill(child, signal.SIGSTOP)
@@ -546,7 +546,7 @@ def test_a_watching_child_that_dies(guarded):
 def test_events_that_are_lost(guarded):
     """The kernel's queue overflows while the watching child stands still: a scan finds all."""
     pair = guarded()
-    children = processes.children(pair.passive.pid)
+    children = processes.watchers(pair.passive.pid)
     for child in children:
         os.kill(child, signal.SIGSTOP)
     places = [pair.passive.tree / path for path in ("conf/a.xml", "conf/b.xml")]

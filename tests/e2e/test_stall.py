@@ -11,7 +11,7 @@ def test_a_watching_child_that_stands_still_is_told_and_replaced(pair):
     (pair.active.tree / "one").write_bytes(b"1")
     pair.converge()
     pair.active.wait_for_state("in_sync")
-    (child,) = processes.children(pair.active.pid)
+    (child,) = processes.watchers(pair.active.pid)
     os.kill(child, signal.SIGSTOP)
     try:
         (pair.active.tree / "two").write_bytes(b"2")
