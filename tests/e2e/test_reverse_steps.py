@@ -77,7 +77,7 @@ def write(pair, tag):
     return {path: entry[4] for path, entry in trees.snapshot(tree).items() if entry[0] == "file"}
 
 
-def interrupt(pair, side, step, what, tag):
+def interrupt(pair, hooks, side, step, what, tag):
     """@return whether the step was reached"""
     giver = pair.active
     node = giver if side == "giver" else pair.passive
@@ -105,6 +105,7 @@ def interrupt(pair, side, step, what, tag):
         verified = node.cli("ledger", "verify")
         assert verified.exit == DONE, repr(verified)
     told_truly(answer, active, giver)
+    assert not any("on_fenced" in name for name in hooks.names()), "two had been active at some moment"
     return True
 
 
@@ -146,7 +147,7 @@ def test_interrupted_before_every_step(parted, side, what):
     counted = clean_run(pair, hooks)[side]
     reached = 0
     for step, name in counted:
-        reached += interrupt(pair, side, step, what, f"{side} {what} {step} {name}")
+        reached += interrupt(pair, hooks, side, step, what, f"{side} {what} {step} {name}")
     assert reached >= len(counted) - 2, "most of the steps were never reached"
 
 
