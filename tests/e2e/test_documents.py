@@ -30,7 +30,7 @@ def commands():
         begun = re.match(r"(reverse|role|resolve|ready|drill|init|pair|wait|verify|ledger|salvage)\b(.*)", piece)
         if begun and "--" in begun[2]:
             found.add((begun[1], frozenset(re.findall(r"(?<!\S)--[a-z-]+", begun[2]))))
-    return sorted(found, key=str)
+    return sorted(found, key=lambda each: (each[0], sorted(each[1])))
 
 
 @functools.cache
