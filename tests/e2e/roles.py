@@ -176,9 +176,9 @@ def all_salvaged(node):
         shown = node.cli("salvage", "show", str(entry["id"]), "--json")
         assert shown.exit == DONE, repr(shown)
         place = Path(told_name(shown.json["location"]))
-        within = [place] if not place.is_dir() else [path for path in place.rglob("*") if path.is_file()]
-        for path in within:
-            if path.is_file() and not path.is_symlink():
+        for path in [place] if place.is_symlink() or not place.is_dir() else place.rglob("*"):
+            # A link is not followed, not even to look what it leads to: that may be no name at all.
+            if not path.is_symlink() and path.is_file():
                 name = os.path.normpath(os.path.join(told_name(entry["path"]), os.path.relpath(path, place)))
                 found.setdefault(name, []).append(path.read_bytes())
     return found
