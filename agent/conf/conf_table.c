@@ -277,7 +277,9 @@ const struct conf_key conf_keys[] = {
 	 .max = UINT64_C(1) << 50,
 	 .def = UINT64_C(1) << 30,
 	 .unit = "bytes",
-	 .help = "Earlier versions use at most this much; the oldest go first."},
+	 .help = "Earlier versions use at most this much, and less where the disk would have less "
+		 "than 512 MiB "
+		 "(10 % of a small one) left; the oldest go first."},
 	{.name = "limits.rate_bytes_per_s",
 	 .type = CONF_U64,
 	 .off = AT(rate_bytes_per_s),

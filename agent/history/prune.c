@@ -8,23 +8,56 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
 
 #define PRUNE_ROWS 256
+#define ROOM_BYTES (512ull << 20) /* left free on a disk that holds versions, ... */
+#define ROOM_PERCENT 10		  /* ... or so much of a small one */
 #define SWEEP_NAMES \
 	4096 /* of one directory at a time; what is left over waits for the next round */
 #define NS_PER_DAY (86400ll * 1000000000)
+
+/* The present goes before the past: how much of a root's file system is kept free of versions. */
+static uint64_t room_missing(const struct root *root)
+{
+	struct statvfs fs;
+	if (!root->healthy || fstatvfs(root->own_fd, &fs) < 0)
+		return 0;
+	uint64_t spare = (uint64_t)fs.f_blocks * fs.f_frsize / 100 * ROOM_PERCENT;
+	uint64_t left = (uint64_t)fs.f_bavail * fs.f_frsize;
+	spare = spare < ROOM_BYTES ? spare : ROOM_BYTES;
+	return left < spare ? spare - left : 0;
+}
+
+/* What versions may take: as much as is configured, or as leaves the disk its room. */
+static uint64_t bytes_allowed(const struct history *h, const struct history_keep *keep,
+			      bool *give_way)
+{
+	struct history_counts now;
+	uint64_t missing = 0;
+	store_history_counts(h->store, &now);
+	for (size_t i = 0; i < h->tree->n; i++) {
+		uint64_t here = room_missing(&h->tree->roots[i]);
+		missing = here > missing ? here : missing;
+	}
+	uint64_t used = now.bytes + now.versions * HISTORY_ROW_BYTES;
+	uint64_t fits = missing == 0 ? UINT64_MAX : used > missing ? used - missing : 0;
+	*give_way = fits < keep->bytes;
+	return keep->days == 0 ? 0 : *give_way ? fits : keep->bytes;
+}
 
 bool history_exceeds(const struct history *h)
 {
 	struct history_keep keep;
 	struct history_counts now;
+	bool give_way;
 	history_read_keep(h, &keep);
 	store_history_counts(h->store, &now);
-	return now.bytes + now.versions * HISTORY_ROW_BYTES > (keep.days ? keep.bytes : 0);
+	return now.bytes + now.versions * HISTORY_ROW_BYTES > bytes_allowed(h, &keep, &give_way);
 }
 
 static int remove_freed(struct history *h, const struct kept_object *freed, size_t n,
@@ -45,19 +78,22 @@ static int prune_rows(struct history *h, struct err *err)
 	struct history_keep keep;
 	struct kept_object *freed;
 	size_t n;
-	bool more;
+	bool more, give_way = false;
 	history_read_keep(h, &keep);
 	struct history_limits limits = {.oldest_ns = INT64_MAX};
 	if (keep.days > 0) {
 		limits.oldest_ns = clock_real_ns() - keep.days * NS_PER_DAY;
-		limits.max_bytes = keep.bytes;
+		limits.max_bytes = bytes_allowed(h, &keep, &give_way);
 	}
 	int r = store_history_prune(h->store, &limits, PRUNE_ROWS, &freed, &n, &more, err);
 	if (r < 0)
 		return r;
 	r = remove_freed(h, freed, n, err);
 	kept_objects_free(freed, n);
-	if (n > 0)
+	if (n > 0 && give_way)
+		log_warn(MODULE_HISTORY, "action=prune err=\"the disk is nearly full: the oldest "
+					 "versions give way\"");
+	else if (n > 0)
 		log_debug(MODULE_HISTORY, "pruned=%zu", n);
 	return r < 0 ? r : more;
 }

@@ -175,6 +175,8 @@ static void on_scanned(void *owner, const struct scan_counts *counts)
 	/* A passive that was never part of the group knows now whether it holds anything. */
 	if (!node->peers)
 		start_peers(node);
+	if (node->stopping) /* its address is taken: the intake is closing, too */
+		return;
 	for (struct session *s = node->sessions; s; s = s->next)
 		session_scanned(s);
 	requests_tick(node);

@@ -5,6 +5,7 @@ Everything here goes through the program's commands and `status --json`, as an o
 
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -38,9 +39,18 @@ def environment():
 
 
 def free_port(host="127.0.0.1"):
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return probe.getsockname()[1]
+    """Below the range that the kernel takes for outgoing connections: between two runs of an agent
+    nobody else is to be given its port. Each worker of pytest-xdist has a thousand of its own."""
+    worker = int(re.sub(r"\D", "", os.environ.get("PYTEST_XDIST_WORKER", "")) or 20)
+    for port in random.sample(range(10_000 + 1000 * worker, 11_000 + 1000 * worker), 1000):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+                return port
+            except OSError:
+                continue
+    raise RuntimeError(f"no port is free on {host}")
 
 
 def scratch():

@@ -398,3 +398,17 @@ def test_salvage_restores_over_nothing_that_exists(pair, home):
     in_place = pair.passive.cli("salvage", "restore", str(entry["id"]))
     assert in_place.exit != DONE, "a passive's tree is written by nobody but the active"
     assert (pair.passive.tree / "file").read_bytes() == b"two"
+
+
+@pytest.mark.parametrize("side", [0, 1], ids=["active", "passive"])
+def test_an_address_that_is_taken(make_pair, side):
+    """Also a passive that has first looked at what it holds, and finds it out later, ends in order."""
+    node = make_pair().nodes[side]
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind((node.host, node.port))
+        other.listen()
+        done = subprocess.run([str(PROGRAM), "--config", str(node.config), "agent"], capture_output=True,
+                              text=True, env=environment(), timeout=60)
+    assert done.returncode in (NO, USAGE), done
+    assert "in use" in done.stderr

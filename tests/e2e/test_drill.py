@@ -176,13 +176,18 @@ def test_a_hook_that_hangs_is_ended_with_all_it_started(replicated, home):
     assert_nothing_left(pair)
 
 
+def as_in_a_terminal():
+    """What runs in the background of a shell ignores interrupts, and so does what it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=["kill", "interrupt"])
 def test_the_command_dies_while_its_hook_runs(replicated, home, how):
     pair = replicated()
     hook = script(home, f"echo $$ > {home}/pid.new && mv {home}/pid.new {home}/pid\nsleep 1000\n")
     command = subprocess.Popen([str(PROGRAM), "--config", str(pair.passive.config), "drill", "--hook", str(hook)],
                                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                               env=environment())
+                               env=environment(), preexec_fn=as_in_a_terminal)
     wait_until("the hook runs", lambda: (home / "pid").exists())
     assert pair.passive.cli("drill").exit == NO, "one at a time"
     assert len(clones(pair.passive)) == 1
@@ -200,7 +205,7 @@ def test_the_agent_dies_while_a_clone_is_there(replicated, home):
     hook = script(home, f"mkdir -p $ARTIFACT_SYNC_DRILL_TREE/x && touch {home}/runs\nsleep 1000\n")
     command = subprocess.Popen([str(PROGRAM), "--config", str(pair.passive.config), "drill", "--hook", str(hook)],
                                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                               env=environment())
+                               env=environment(), preexec_fn=as_in_a_terminal)
     wait_until("the hook runs", lambda: (home / "runs").exists())
     place = pair.passive.tree / ".artifact-sync/drill" / clones(pair.passive)[0] / "tree"
     fd = os.open(place, os.O_RDONLY)

@@ -73,6 +73,20 @@ def not_vouched_for(pair):
 # -- disks that are full ---------------------------------------------------------------------------
 
 @needs_root
+def test_earlier_versions_give_way_to_the_present(make_pair, make_disk):
+    """A disk that would be full of them: the oldest leave, and the tree goes on."""
+    pair, passive = on_disk(make_pair, 1, make_disk("small", 64))
+    pair.init().start()
+    for number in range(25):
+        trees.write_random(pair.active.tree / "replaced", 4 << 20, seed=number)
+        pair.converge(60)
+    status = passive.wait_for("they have left room", lambda s: not any("disk" in each for each in s["problems"]))
+    assert 0 < status["history"]["bytes"] < 60 << 20
+    assert "the oldest versions give way" in passive.log()
+    pair.assert_verified("--deep")
+
+
+@needs_root
 @pytest.mark.short
 def test_a_full_disk_under_the_passive_tree(make_pair, make_disk):
     disk = make_disk("tree")
