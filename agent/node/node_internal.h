@@ -1,7 +1,8 @@
 /* node_internal.h - the agent's parts, for the files of node/ only: node.c (start, stop,
- * clockwork), open.c and roots.c (what it works with), session.c, hello.c and heartbeat.c (one
- * peer), drift_guard.c (the passive's own tree), requests.c and verify.c (commands that take time),
- * status.c (what is shown). Thread: the loop. */
+ * clockwork), node_intake.c, node_peers.c and node_prune.c (what it keeps going), open.c and
+ * roots.c (what it works with), session.c, hello.c and heartbeat.c (one peer), drift_guard.c (the
+ * passive's own tree), requests.c and verify.c (commands that take time), status.c (what is shown).
+ * Thread: the loop. */
 #ifndef NODE_NODE_INTERNAL_H
 #define NODE_NODE_INTERNAL_H
 
@@ -201,18 +202,26 @@ struct node {
 bool node_is_active(const struct node *node); /* others follow it; also while it hands over */
 bool node_is_healthy(const struct node *node);
 const struct conf *node_conf(const struct node *node);
-uint64_t node_fence(struct node *node); /* @return its nonce */
 void node_stop(struct node *node);
 void node_closed_one(struct node *node);
 void node_hold_intake(struct node *node); /* or lets it go on: whatever holds now */
-int64_t node_barrier_clock(struct node *node);
 void node_barrier_sent(struct node *node);
 uint32_t node_scan_interval_s(const struct node *node);
 
-/* The key, certificate and peers of a configuration. @return 0 or negative errno */
-int node_load_identity(struct tls_identity **out, const struct conf *conf, struct err *err);
+/* node_intake.c */
+uint64_t node_fence(struct node *node); /* @return its nonce */
+int64_t node_barrier_clock(struct node *node);
 void node_start_intake(struct node *node); /* after what a crash left behind is settled */
 void node_start_watcher(struct node *node);
+
+/* node_peers.c: the key, certificate and peers of a configuration. @return 0 or negative errno */
+int node_load_identity(struct tls_identity **out, const struct conf *conf, struct err *err);
+void node_start_peers(struct node *node); /* stops the node when it cannot */
+void node_reload(struct node *node);	  /* goes on with the old one when it cannot */
+
+/* node_prune.c */
+#define PRUNE_MS 600000 /* from one to the next */
+void node_prune(struct node *node);
 
 /* open.c: fills in everything up to the first job. @return 0 or negative errno */
 int node_open(struct node *node, struct err *err);
