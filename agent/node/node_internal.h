@@ -1,8 +1,8 @@
 /* node_internal.h - the agent's parts, for the files of node/ only: node.c (start, stop,
  * clockwork), node_intake.c, node_peers.c and node_prune.c (what it keeps going), open.c and
- * roots.c (what it works with), session.c, hello.c and heartbeat.c (one peer), drift_guard.c (the
- * passive's own tree), requests.c and verify.c (commands that take time), status.c (what is shown).
- * Thread: the loop. */
+ * roots.c (what it works with), session.c, session_modules.c, hello.c and heartbeat.c (one peer),
+ * drift_guard.c (the passive's own tree), requests.c and verify.c (commands that take time),
+ * status.c (what is shown). Thread: the loop. */
 #ifndef NODE_NODE_INTERNAL_H
 #define NODE_NODE_INTERNAL_H
 
@@ -253,17 +253,19 @@ void session_on_closed(struct node *node, struct link *link, uint16_t reason, co
 void session_tick(struct session *s);
 void session_resume(struct session *s);	 /* a connection that waited for a new role may begin */
 void session_indexed(struct session *s); /* the index grew */
-void session_scanned(struct session *s); /* the index is what the tree is */
 void session_want_barrier(struct session *s); /* prove equality as soon as everything is sent */
 bool session_is_in_sync(const struct session *s);
 bool session_is_idle(const struct session *s); /* live, and nothing flows: nobody is active */
 void session_free_all(struct node *node);
 void session_close_link(struct session *s, uint16_t reason, const char *text);
-void session_start_sender(struct session *s);
-void session_start_receiver(struct session *s);
 void session_module_closed(void *owner); /* a module of the session's last connection ended */
 struct session *session_find(struct node *node, const char *peer);
 uint32_t session_compare_id(struct session *s);
+
+/* session_modules.c */
+void session_start_sender(struct session *s);
+void session_start_receiver(struct session *s);
+void session_scanned(struct session *s); /* the index is what the tree is */
 
 /* fingerprints.c: compare-only paths */
 void fingerprints_set_ours(struct node *node, const char *path, const uint8_t hash[HASH_LEN]);
