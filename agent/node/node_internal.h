@@ -2,7 +2,7 @@
  * clockwork), node_intake.c, node_peers.c and node_prune.c (what it keeps going), open.c and
  * roots.c (what it works with), session.c, session_modules.c, hello.c and heartbeat.c (one peer),
  * drift_guard.c (the passive's own tree), requests.c and verify.c (commands that take time),
- * status.c (what is shown). Thread: the loop. */
+ * status.c and status_problems.c (what is shown). Thread: the loop. */
 #ifndef NODE_NODE_INTERNAL_H
 #define NODE_NODE_INTERNAL_H
 
@@ -327,5 +327,9 @@ bool status_is_good(
 	struct node *node); /* in sync, or catching up for less than a minute without problems */
 void status_tick(struct node *node);			     /* once a second */
 void status_line(struct node *node, char *out, size_t size); /* for systemd */
+
+/* status_problems.c */
+#define WATCH_LATE_MS 10000 /* the watching process is asked each second, and answers at once */
+json_t *status_problems_json(struct node *node);
 
 #endif
