@@ -1,6 +1,6 @@
 /* intake_sets.h - consistency sets on their way to the index: a set is read when it is quiet as a
- * whole, and gets its seqs in one transaction, or waits as a whole. Used by intake.c only. Thread:
- * the loop. */
+ * whole, and gets its seqs in one transaction, or waits as a whole. Used by the intake only.
+ * Thread: the loop. */
 #ifndef NODE_INTAKE_SETS_H
 #define NODE_INTAKE_SETS_H
 

@@ -1,7 +1,8 @@
 /* node_internal.h - the agent's parts, for the files of node/ only: node.c (start, stop,
- * clockwork), open.c and roots.c (what it works with), session.c, hello.c and heartbeat.c (one
- * peer), drift_guard.c (the passive's own tree), requests.c and verify.c (commands that take time),
- * status.c (what is shown). Thread: the loop. */
+ * clockwork), node_intake.c, node_peers.c and node_prune.c (what it keeps going), open.c and
+ * roots.c (what it works with), session.c, session_modules.c, hello.c and heartbeat.c (one peer),
+ * drift_guard.c (the passive's own tree), requests.c and verify.c (commands that take time),
+ * status.c and status_problems.c (what is shown). Thread: the loop. */
 #ifndef NODE_NODE_INTERNAL_H
 #define NODE_NODE_INTERNAL_H
 
@@ -201,18 +202,26 @@ struct node {
 bool node_is_active(const struct node *node); /* others follow it; also while it hands over */
 bool node_is_healthy(const struct node *node);
 const struct conf *node_conf(const struct node *node);
-uint64_t node_fence(struct node *node); /* @return its nonce */
 void node_stop(struct node *node);
 void node_closed_one(struct node *node);
 void node_hold_intake(struct node *node); /* or lets it go on: whatever holds now */
-int64_t node_barrier_clock(struct node *node);
 void node_barrier_sent(struct node *node);
 uint32_t node_scan_interval_s(const struct node *node);
 
-/* The key, certificate and peers of a configuration. @return 0 or negative errno */
-int node_load_identity(struct tls_identity **out, const struct conf *conf, struct err *err);
+/* node_intake.c */
+uint64_t node_fence(struct node *node); /* @return its nonce */
+int64_t node_barrier_clock(struct node *node);
 void node_start_intake(struct node *node); /* after what a crash left behind is settled */
 void node_start_watcher(struct node *node);
+
+/* node_peers.c: the key, certificate and peers of a configuration. @return 0 or negative errno */
+int node_load_identity(struct tls_identity **out, const struct conf *conf, struct err *err);
+void node_start_peers(struct node *node); /* stops the node when it cannot */
+void node_reload(struct node *node);	  /* goes on with the old one when it cannot */
+
+/* node_prune.c */
+#define PRUNE_MS 600000 /* from one to the next */
+void node_prune(struct node *node);
 
 /* open.c: fills in everything up to the first job. @return 0 or negative errno */
 int node_open(struct node *node, struct err *err);
@@ -244,17 +253,19 @@ void session_on_closed(struct node *node, struct link *link, uint16_t reason, co
 void session_tick(struct session *s);
 void session_resume(struct session *s);	 /* a connection that waited for a new role may begin */
 void session_indexed(struct session *s); /* the index grew */
-void session_scanned(struct session *s); /* the index is what the tree is */
 void session_want_barrier(struct session *s); /* prove equality as soon as everything is sent */
 bool session_is_in_sync(const struct session *s);
 bool session_is_idle(const struct session *s); /* live, and nothing flows: nobody is active */
 void session_free_all(struct node *node);
 void session_close_link(struct session *s, uint16_t reason, const char *text);
-void session_start_sender(struct session *s);
-void session_start_receiver(struct session *s);
 void session_module_closed(void *owner); /* a module of the session's last connection ended */
 struct session *session_find(struct node *node, const char *peer);
 uint32_t session_compare_id(struct session *s);
+
+/* session_modules.c */
+void session_start_sender(struct session *s);
+void session_start_receiver(struct session *s);
+void session_scanned(struct session *s); /* the index is what the tree is */
 
 /* fingerprints.c: compare-only paths */
 void fingerprints_set_ours(struct node *node, const char *path, const uint8_t hash[HASH_LEN]);
@@ -316,5 +327,9 @@ bool status_is_good(
 	struct node *node); /* in sync, or catching up for less than a minute without problems */
 void status_tick(struct node *node);			     /* once a second */
 void status_line(struct node *node, char *out, size_t size); /* for systemd */
+
+/* status_problems.c */
+#define WATCH_LATE_MS 10000 /* the watching process is asked each second, and answers at once */
+json_t *status_problems_json(struct node *node);
 
 #endif

@@ -1,60 +1,19 @@
-#include "agent/node/rewind.h"
+/* rewind.c - the command, from the request to the answer, and what has to change for it. */
+#include "agent/node/rewind_private.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "agent/base/clock.h"
-#include "agent/base/log.h"
 #include "agent/base/quote.h"
 #include "agent/node/put_back.h"
-#include "agent/sync/fetch.h"
-#include "agent/sync/job.h"
 #include "protocol/messages.h"
 
 #define REWIND_MAX 100000 /* paths in one batch: some 100 MiB */
 #define LISTED_MAX 1000	  /* paths named in the answer */
 
-enum rewind_phase {
-	REWIND_LISTING,
-	REWIND_STAGING,
-	REWIND_FETCHING,
-	REWIND_COMMITTING,
-	REWIND_ENDING
-};
-
-/* A path that has to change. */
-struct rewind_path {
-	bool fetch;	  /* its content is not here */
-	const char *what; /* "create", "replace", "metadata", "delete" */
-};
-
-struct rewind {
-	struct job job;
-	struct node *node;
-	struct session *session;   /* NULL once it is lost */
-	struct control_call *call; /* NULL: the command hung up */
-	char peer[WIRE_NAME_MAX + 1];
-	enum rewind_phase phase;
-	bool dry_run, failed, committed;
-	char why[240];
-	enum exit_code code;
-	int64_t at_ns;
-	uint32_t id;
-	struct wire_history_list barrier; /* without its records */
-	struct commit_item *items;
-	struct rewind_path *paths; /* beside the items */
-	size_t n, cap, cap_paths;
-	struct fetcher *fetcher;
-	size_t fetching;
-	uint64_t fetched, fetched_bytes;
-	int result;
-	struct err err;
-};
-
-/* ---- the end ----------------------------------------------------------------------------------
- */
+/* ---- the end -------------------------------------------------------------------------------- */
 
 static json_t *changes_json(const struct rewind *r)
 {
@@ -135,7 +94,7 @@ static void clean_done(struct job *job)
 	node_closed_one(node);
 }
 
-static void finish(struct rewind *r)
+void rewind_finish(struct rewind *r)
 {
 	r->phase = REWIND_ENDING;
 	job_start(&r->node->loop, &r->job, clean_work, clean_done);
@@ -143,7 +102,7 @@ static void finish(struct rewind *r)
 
 /* Ends it as soon as nothing of it runs. Of a batch that is being committed nothing can be called
  * back. */
-static void give_up(struct rewind *r, enum exit_code code, const char *why)
+void rewind_give_up(struct rewind *r, enum exit_code code, const char *why)
 {
 	if (r->failed || r->phase >= REWIND_COMMITTING)
 		return;
@@ -151,142 +110,12 @@ static void give_up(struct rewind *r, enum exit_code code, const char *why)
 	r->code = code;
 	snprintf(r->why, sizeof(r->why), "%.239s", why);
 	if (r->phase == REWIND_LISTING)
-		finish(r);
+		rewind_finish(r);
 	else if (r->fetcher)
 		fetcher_close(STEAL(r->fetcher));
 }
 
-/* ---- the batch --------------------------------------------------------------------------------
- */
-
-static void commit_work(struct job *job)
-{
-	struct rewind *r = container_of(job, struct rewind, job);
-	struct commit_env env = r->node->commit;
-	env.salvage_why = "rewind";
-	env.peer = r->peer;
-	env.holds = NULL; /* a person asked for it, which the peers are told */
-	for (size_t i = 0; i < r->n; i++)
-		r->items[i].approved = true;
-	r->result = commit_run(&env, r->items, r->n, &r->err);
-}
-
-static void commit_done(struct job *job)
-{
-	struct rewind *r = container_of(job, struct rewind, job);
-	struct node *node = r->node;
-	r->committed = true;
-	if (r->result < 0) {
-		r->failed = true;
-		r->code = EXIT_NO;
-		snprintf(r->why, sizeof(r->why), "%.200s", r->err.msg);
-	} else {
-		/* Somebody may have written there meanwhile, and been captured before. */
-		if (node->intake && !node->stopping)
-			intake_scan(node->intake);
-		log_info("node", "rewound to seq=%" PRIu64 " changes=%zu", r->barrier.seq, r->n);
-		for (struct session *s = node->sessions; s; s = s->next)
-			session_indexed(s);
-	}
-	finish(r);
-}
-
-static void commit(struct rewind *r)
-{
-	r->phase = REWIND_COMMITTING;
-	job_start(&r->node->loop, &r->job, commit_work, commit_done);
-}
-
-/* ---- content ----------------------------------------------------------------------------------
- */
-
-static void on_fetched(void *owner, void *arg, int result, const struct staged *staged,
-		       const char *why)
-{
-	struct rewind *r = owner;
-	struct commit_item *item = arg;
-	char q[QUOTED_MAX], text[240];
-	r->fetching--;
-	if (result == 0) {
-		item->staged = *staged;
-		r->fetched++;
-		r->fetched_bytes += item->entry.rec.size;
-	} else if (!r->failed) {
-		snprintf(text, sizeof(text), "%.120s: %.100s", quote_path(q, item->entry.rec.path),
-			 why);
-		give_up(r, EXIT_NO, text);
-	}
-	if (r->fetching == 0 && r->fetcher)
-		fetcher_close(STEAL(r->fetcher));
-}
-
-static void on_fetcher_closed(void *owner)
-{
-	struct rewind *r = owner;
-	if (r->failed)
-		finish(r);
-	else
-		commit(r);
-}
-
-static void fetch_missing(struct rewind *r)
-{
-	const struct stage_env env = {.tree = r->node->tree, .policy = r->node->commit.policy};
-	const struct fetch_events events = {
-		.owner = r, .fetched = on_fetched, .closed = on_fetcher_closed};
-	r->phase = REWIND_FETCHING;
-	for (size_t i = 0; i < r->n; i++)
-		r->fetching += r->paths[i].fetch;
-	if (r->fetching == 0) {
-		commit(r);
-		return;
-	}
-	r->fetcher = fetcher_new(&r->node->loop, r->session->link, &env,
-				 session_compare_id(r->session), &events);
-	for (size_t i = 0; i < r->n; i++) {
-		if (r->paths[i].fetch)
-			fetcher_get(r->fetcher, &r->items[i].entry.rec, &r->items[i]);
-	}
-}
-
-/* What is on the peer under another name came from here: it was moved since. */
-static int stage_file(const struct rewind *r, const struct stage_env *env, struct commit_item *item)
-{
-	AUTO_FREE char *path = NULL;
-	if (store_acked_content(r->node->store, r->peer, item->entry.rec.hash, &path, NULL) < 0)
-		return -ENOENT;
-	return stage_ref(&item->staged, env, &item->entry.rec, path, NULL);
-}
-
-static void stage_work(struct job *job)
-{
-	struct rewind *r = container_of(job, struct rewind, job);
-	const struct stage_env env = {.tree = r->node->tree, .policy = r->node->commit.policy};
-	for (size_t i = 0; i < r->n && r->result == 0; i++) {
-		struct commit_item *item = &r->items[i];
-		if (item->op == OP_WHOLE)
-			r->paths[i].fetch = stage_file(r, &env, item) < 0;
-		else if (item->op == OP_META && item->entry.rec.kind == RECORD_SYMLINK)
-			r->result = stage_symlink(&item->staged, &env, &item->entry.rec, &r->err);
-	}
-}
-
-static void stage_done(struct job *job)
-{
-	struct rewind *r = container_of(job, struct rewind, job);
-	if (r->result < 0 && !r->failed) {
-		r->failed = true;
-		r->code = EXIT_NO;
-		snprintf(r->why, sizeof(r->why), "%.200s", r->err.msg);
-	}
-	if (r->failed)
-		finish(r);
-	else
-		fetch_missing(r);
-}
-
-/* ---- what has to change -----------------------------------------------------------------------
- */
+/* ---- what has to change --------------------------------------------------------------------- */
 
 /* The peer never names policy. */
 static bool is_wanted(const struct node *node, const struct record *then, const struct record *now)
@@ -358,11 +187,10 @@ static void ask(struct rewind *r, const char *after)
 static void list_ended(struct rewind *r)
 {
 	if (r->dry_run || r->n == 0) {
-		finish(r);
+		rewind_finish(r);
 		return;
 	}
-	r->phase = REWIND_STAGING;
-	job_start(&r->node->loop, &r->job, stage_work, stage_done);
+	rewind_apply(r);
 }
 
 static void take_page(struct rewind *r, const struct wire_history_list *m)
@@ -382,9 +210,9 @@ static void take_page(struct rewind *r, const struct wire_history_list *m)
 	}
 	store_end_reads(r->node->store);
 	if (r->n > REWIND_MAX)
-		give_up(r, EXIT_NO,
-			"more than 100000 paths changed since: `restore' the tree on "
-			"the passive node and copy it");
+		rewind_give_up(r, EXIT_NO,
+			       "more than 100000 paths changed since: `restore' the tree on "
+			       "the passive node and copy it");
 	else if (m->flags & HISTORY_LAST)
 		list_ended(r);
 	else
@@ -401,9 +229,9 @@ static int on_list(struct rewind *r, const struct frame *frame)
 	if (m.id != r->id || r->phase != REWIND_LISTING)
 		return 0; /* of one that was given up */
 	if (m.flags & HISTORY_NONE)
-		give_up(r, EXIT_NO,
-			r->barrier.barrier ? "the passive node pruned that state meanwhile"
-					   : "the passive node keeps nothing from then");
+		rewind_give_up(r, EXIT_NO,
+			       r->barrier.barrier ? "the passive node pruned that state meanwhile"
+						  : "the passive node keeps nothing from then");
 	else if (r->barrier.barrier != 0 && m.barrier != r->barrier.barrier)
 		return -EBADMSG;
 	else
@@ -422,8 +250,7 @@ int rewind_frame(struct session *s, const struct frame *frame)
 	return taken < 0 ? taken : 0;
 }
 
-/* ---- commands ---------------------------------------------------------------------------------
- */
+/* ---- commands ------------------------------------------------------------------------------- */
 
 static struct session *best_session(struct node *node)
 {
@@ -487,7 +314,7 @@ void rewind_session_lost(struct session *s)
 	if (!r || r->session != s)
 		return;
 	r->session = NULL;
-	give_up(r, EXIT_UNREACHABLE, "the connection was lost");
+	rewind_give_up(r, EXIT_UNREACHABLE, "the connection was lost");
 }
 
 void rewind_tick(struct node *node)
@@ -498,7 +325,7 @@ void rewind_tick(struct node *node)
 	if (!r)
 		return;
 	if (!r->call)
-		give_up(r, EXIT_NO, "the command is gone");
+		rewind_give_up(r, EXIT_NO, "the command is gone");
 	else
 		control_progress(r->call, json_pack("{s:s, s:I, s:I}", "phase", phases[r->phase],
 						    "files", (json_int_t)r->fetched, "bytes",
@@ -515,5 +342,5 @@ void rewind_stop(struct node *node)
 		control_fail(STEAL(r->call), EXIT_NOT_RUNNING, "see what is there when it runs",
 			     "the agent is stopping");
 	}
-	give_up(r, EXIT_NO, "the agent is stopping");
+	rewind_give_up(r, EXIT_NO, "the agent is stopping");
 }

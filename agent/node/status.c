@@ -2,15 +2,13 @@
 #include "agent/node/node_internal.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "agent/base/clock.h"
 #include "agent/base/quote.h"
 
 #define SYNCING_GOOD_MS 60000
-#define WATCH_LATE_MS 10000	/* the watching process is asked each second, and answers at once */
-#define SALVAGE_WARN_PERCENT 80 /* so full, there is still time to make room */
-#define STALE_SCANS 2		/* a scan older than so many intervals is a problem */
 
 static json_t *text_json(const char *bytes)
 {
@@ -22,8 +20,6 @@ static json_t *seconds_json(double seconds)
 {
 	return seconds < 0 ? json_null() : json_real(seconds);
 }
-
-static json_t *problems_json(struct node *node);
 
 /* ---- state ---------------------------------------------------------------------------------- */
 
@@ -148,153 +144,11 @@ bool status_is_good(struct node *node)
 	const char *state = status_state(node);
 	if (strcmp(state, "syncing") != 0)
 		return strcmp(state, "in_sync") == 0;
-	json_t *problems = problems_json(node);
+	json_t *problems = status_problems_json(node);
 	bool clean = json_array_size(problems) == 0;
 	json_decref(problems);
 	return clean && (node->syncing_since_ms == 0 ||
 			 clock_mono_ms() - node->syncing_since_ms < SYNCING_GOOD_MS);
-}
-
-/* ---- problems ------------------------------------------------------------------------------- */
-
-static void add_problem(json_t *problems, const char *fmt, ...)
-	__attribute__((format(printf, 2, 3)));
-static void add_problem(json_t *problems, const char *fmt, ...)
-{
-	char text[600];
-	va_list ap;
-	va_start(ap, fmt);
-	vsnprintf(text, sizeof(text), fmt, ap);
-	va_end(ap);
-	AUTO_FREE char *utf8 = quote_utf8(text);
-	json_array_append_new(problems, json_string(utf8));
-}
-
-static void add_notes(struct node *node, json_t *problems, enum note_kind kind, const char *what)
-{
-	struct note *notes = NULL;
-	size_t n = 0;
-	char q[QUOTED_MAX];
-	if (store_note_count(node->store, kind) == 0)
-		return;
-	store_notes(node->store, kind, &notes, &n, NULL);
-	for (size_t i = 0; i < n && i < 10; i++) {
-		const char *remedy = troubles_remedy(notes[i].reason);
-		add_problem(problems, "%s: %s: %s%s%s", what, quote_path(q, notes[i].path),
-			    notes[i].reason, remedy ? "; " : "", remedy ? remedy : "");
-	}
-	if (n > 10)
-		add_problem(problems, "%s: and %zu more paths", what, n - 10);
-	notes_free(notes, n);
-}
-
-static void add_session_problems(struct node *node, const struct session *s, json_t *problems)
-{
-	if (!s->live) {
-		const char *why = *s->trouble	? s->trouble
-				  : node->peers ? peers_last_error(node->peers, s->peer)
-						: "";
-		add_problem(problems, "disconnected: %s: %s", s->peer,
-			    *why ? why : "not connected yet");
-	}
-	if (session_is_idle(s))
-		add_problem(problems, "idle: %s: nothing flows: %s", s->peer, s->trouble);
-	if (s->profile_differs)
-		add_problem(problems,
-			    "profile-differs: %s replicates by other rules or ownership; make "
-			    "`profile`, `rules` and `ownership` the same on both",
-			    s->peer);
-	if (s->mismatch)
-		add_problem(problems,
-			    "mismatch: the digests of this node and %s differ; reconciling",
-			    s->peer);
-	if (s->live && s->have_theirs && s->theirs.drift > 0)
-		add_problem(problems,
-			    "peer-drift: %" PRIu32 " replicated paths were changed on %s by "
-			    "somebody else; its status names them",
-			    s->theirs.drift, s->peer);
-	if (s->live && s->have_theirs && !(s->theirs.flags & BEAT_HEALTHY))
-		add_problem(problems,
-			    "peer-unhealthy: %s says that a directory of its tree is not there",
-			    s->peer);
-}
-
-static void add_salvage_problem(struct node *node, json_t *problems)
-{
-	uint64_t used = store_salvage_bytes(node->store), max = node->salvage_max;
-	if (max != 0 && used >= max / 100 * SALVAGE_WARN_PERCENT)
-		add_problem(problems,
-			    "salvage-full: %" PRIu64 " of %" PRIu64
-			    " bytes (limits.salvage_bytes) are used; when it is full, nothing "
-			    "local is replaced any longer: artifact-sync salvage purge makes room",
-			    used, max);
-}
-
-static void add_watch_problems(struct node *node, json_t *problems)
-{
-	struct watcher_counts watch;
-	struct intake_counts counts;
-	if (node->watcher) {
-		watcher_counts(node->watcher, &watch);
-		if (watch.limit[0])
-			add_problem(problems, "watch-limit: %s", watch.limit);
-		if (watch.waiting_ms >= WATCH_LATE_MS)
-			add_problem(problems,
-				    "watch-late: artifact-sync-watch has not answered for %" PRIu64
-				    " s; after %d s it is started again (is the disk of the tree "
-				    "slow, or the process stopped?)",
-				    watch.waiting_ms / 1000, WATCHER_SILENT_MS / 1000);
-	}
-	if (!node->intake)
-		return;
-	intake_counts(node->intake, &counts);
-	if (counts.scan.unreadable > 0)
-		add_problem(problems,
-			    "unreadable: %" PRIu64
-			    " directories, first %s; let the agent's user read "
-			    "them; nothing beneath them "
-			    "is deleted",
-			    counts.scan.unreadable, counts.scan.first_unreadable);
-	if (counts.scan.foreign_mounts > 0)
-		add_problem(problems,
-			    "mount: %" PRIu64 " mounts are not entered, first %s; name them in "
-			    "`follow`",
-			    counts.scan.foreign_mounts, counts.scan.first_mount);
-	if (node_is_active(node) && counts.scanned_ms != 0 &&
-	    clock_mono_ms() - counts.scanned_ms >
-		    1000ull * STALE_SCANS * node_scan_interval_s(node))
-		add_problem(problems, "scan-late: the last whole scan ended %" PRIu64 " s ago",
-			    (clock_mono_ms() - counts.scanned_ms) / 1000);
-}
-
-static json_t *problems_json(struct node *node)
-{
-	json_t *problems = json_array();
-	char q[QUOTED_MAX];
-	for (size_t i = 0; i < node->tree->n; i++) {
-		const struct root *root = &node->tree->roots[i];
-		const char *remedy = root->healthy ? NULL : troubles_remedy(root->why);
-		if (!root->healthy)
-			add_problem(problems, "unhealthy: %s: %s%s%s",
-				    quote_path(q, root->location), root->why, remedy ? "; " : "",
-				    remedy ? remedy : "");
-	}
-	if (!node->sessions)
-		add_problem(problems, "no-peer: artifact-sync pair adds one");
-	for (const struct session *s = node->sessions; s; s = s->next)
-		add_session_problems(node, s, problems);
-	add_notes(node, problems, NOTE_HELD, "held");
-	holds_add_problems(node, problems);
-	add_notes(node, problems, NOTE_UNREADABLE, "unreadable");
-	add_notes(node, problems, NOTE_REFUSED, "refused");
-	add_notes(node, problems, NOTE_DRIFT, "drift");
-	add_notes(node, problems, NOTE_SET, "set-too-large");
-	add_salvage_problem(node, problems);
-	add_watch_problems(node, problems);
-	roles_add_problems(node->roles, problems);
-	troubles_add_problems(node, problems);
-	fingerprints_add_problems(node, problems);
-	return problems;
 }
 
 /* ---- the parts ------------------------------------------------------------------------------ */
@@ -467,7 +321,7 @@ json_t *status_json(struct node *node)
 			store_pending_summary(node->store, s->peer, &s->pending, NULL);
 		json_array_append_new(peers, session_json(node, s));
 	}
-	json_t *problems = problems_json(node);
+	json_t *problems = status_problems_json(node);
 	json_t *out = json_pack(
 		"{s:s, s:s, s:s, s:I, s:o, s:s, s:I, s:s, s:I, s:I, s:o}", "node", conf->node,
 		"group", conf->group, "role", roles_name(roles_role(node->roles)), "epoch",

@@ -1,6 +1,6 @@
-/* receiver_internal.h - shared by receiver.c (frames, answers, batches) and receiver_stage.c (slots
- * on their way to a staged object). Nobody else includes it. Thread: the loop, except where marked.
- */
+/* receiver_internal.h - shared by receiver_frames.c (what comes), receiver_stage.c (slots on their
+ * way to a staged object), receiver_commit.c and receiver_barrier.c (what is done with those), and
+ * receiver.c (answers). Nobody else includes it. Thread: the loop, except where marked. */
 #ifndef SYNC_RECEIVER_INTERNAL_H
 #define SYNC_RECEIVER_INTERNAL_H
 
@@ -97,6 +97,21 @@ void receiver_slot_finished(struct slot *slot);
 /* Called when a group of results is in: answers go out, the next commit may start. */
 void receiver_advance(struct receiver *rx);
 void receiver_unqueue(struct receiver *rx, uint64_t bytes);
+
+/* receiver.c: acknowledgements are collected, everything else goes out at once. */
+void receiver_answer_ack(struct receiver *rx, uint32_t ticket);
+void receiver_answer_need(struct receiver *rx, uint32_t ticket, uint8_t reason);
+void receiver_answer_refused(struct receiver *rx, uint32_t ticket, const char *path, uint8_t reason,
+			     int error, const char *text);
+void receiver_flush_acks(struct receiver *rx);
+void receiver_drop_slot(struct receiver *rx, struct slot *slot, bool acknowledged);
+
+/* receiver_commit.c: when something is ready. Not while another commit is under way. */
+void receiver_start_commit(struct receiver *rx);
+
+/* receiver_barrier.c
+ * @param clean  see inbound_reached_barrier() */
+void receiver_judge_barrier(struct receiver *rx, uint64_t id, bool clean);
 
 /* receiver_sets.c */
 void receiver_on_set_abort(struct receiver *rx, const struct wire_set_abort *m);

@@ -1,6 +1,7 @@
-/* sender_internal.h - shared by sender.c (order, answers, barriers), sender_prepare.c (small
- * records), sender_stream.c (large ones) and sender_acks.c (what is durable about
- * acknowledgements). Nobody else includes it. Thread: the loop, except where marked. */
+/* sender_internal.h - shared by sender.c (order, barriers), sender_pages.c (what is pending),
+ * sender_prepare.c (small records), sender_stream.c (large ones), sender_answers.c and
+ * sender_acks.c (what is durable about acknowledgements). Nobody else includes it. Thread: the
+ * loop, except where marked. */
 #ifndef SYNC_SENDER_INTERNAL_H
 #define SYNC_SENDER_INTERNAL_H
 
@@ -165,8 +166,12 @@ void set_pages_free(struct set_page *pages);
 void sender_break_set(struct sender *sd, uint32_t set);
 /* A worker brought it back after its set had been given up. */
 bool parcel_is_orphan(const struct parcel *p);
+
+/* sender_pages.c */
 int sender_offer(struct sender *sd, const struct pending *p);
 unsigned sender_offer_flags(const struct pending *p);
+void sender_refill(struct sender *sd);
+void sender_refill_wanted(struct sender *sd);
 
 struct parcel *parcel_new(struct sender *sd, const struct outbound_item *item);
 void parcel_free(struct parcel *p);
@@ -189,6 +194,10 @@ void sender_prepare_group(struct sender *sd);
 void sender_start_stream(struct parcel *p);
 void sender_step_streams(struct sender *sd);
 int sender_on_signature(struct sender *sd, const struct wire_signature *m);
+
+/* The peer breaks the rules: said once. */
+void sender_violated(struct sender *sd, uint16_t reason, const char *text);
+void sender_on_barrier_done(struct sender *sd, const struct frame *frame);
 
 void sender_ack(struct sender *sd, struct parcel *p);
 /* @param reason  copied */
