@@ -29,23 +29,43 @@ enum lineage_relation lineage_compare(const struct epoch_entry *ours, size_t n_o
 	return n == n_theirs ? LINEAGE_OURS_LONGER : LINEAGE_FORK;
 }
 
-static bool ends_one_of(const struct epoch_entry *a, size_t n_a, const struct epoch_entry *b,
-			size_t n_b, size_t common)
+static bool ends_one_of(const struct epoch_entry *entry, const struct epoch_entry *of, size_t from,
+			size_t n)
 {
-	for (size_t i = common; i < n_a; i++) {
-		for (size_t k = common; k < n_b; k++) {
-			if (memcmp(a[i].ends, b[k].id, WIRE_ID_LEN) == 0)
-				return true;
-		}
+	for (size_t i = from; i < n; i++) {
+		if (memcmp(entry->ends, of[i].id, WIRE_ID_LEN) == 0)
+			return true;
 	}
 	return false;
+}
+
+static bool ended_by(const struct epoch_entry *entry, const struct epoch_entry *by, size_t from,
+		     size_t n)
+{
+	for (size_t i = from; i < n; i++) {
+		if (memcmp(by[i].ends, entry->id, WIRE_ID_LEN) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Is b's fork ended by a, and by a decision that b's own decisions against a do not come after? Who
+ * ends an epoch knows all that is before it. */
+static bool ends(const struct epoch_entry *a, size_t n_a, const struct epoch_entry *b, size_t n_b,
+		 size_t common)
+{
+	size_t known = n_b;
+	while (known > common && !ends_one_of(&b[known - 1], a, common, n_a) &&
+	       !ended_by(&b[known - 1], a, common, n_a))
+		known--;
+	return known > common && ended_by(&b[known - 1], a, common, n_a);
 }
 
 int lineage_ended(const struct epoch_entry *ours, size_t n_ours, const struct epoch_entry *theirs,
 		  size_t n_theirs, size_t common)
 {
-	return ends_one_of(ours, n_ours, theirs, n_theirs, common) -
-	       ends_one_of(theirs, n_theirs, ours, n_ours, common);
+	return ends(ours, n_ours, theirs, n_theirs, common) -
+	       ends(theirs, n_theirs, ours, n_ours, common);
 }
 
 int lineage_check(const struct epoch_entry *entries, size_t n)

@@ -96,6 +96,11 @@ static const struct role_rule rules[] = {
 		DO(A(STORE), A(ON_FENCED))},
 	{R(ACTIVE) | R(DRAINING) | R(PASSIVE) | R(SPLIT), ANY_PHASE, ROLE_EVENT_FORK_LOST,
 		WIRE_ROLE_FENCED, ROLE_FENCING, DO(A(STORE), A(ON_FENCED))},
+	/* It follows another active by now: what a person wanted of it is overtaken. */
+	{R(PASSIVE), P(FORCING), ROLE_EVENT_SUPERSEDED, 0, ROLE_RESTING, DO(A(FAILED))},
+	{R(PASSIVE), ANY_PHASE, ROLE_EVENT_SUPERSEDED, 0, STAY, DO(A(NONE))},
+	/* fenced on behalf of one that has lost a split since: its lineage is cut all the same */
+	{R(FENCED), ANY_PHASE, ROLE_EVENT_FORK_LOST, 0, STAY, DO(A(STORE))},
 	{R(FENCED), P(FENCING), ROLE_EVENT_HOOK_DONE, 0, ROLE_REJOINING, DO(A(SWITCH), A(COMPARE))},
 	{R(FENCED), P(FENCING), ROLE_EVENT_HOOK_FAILED, 0, ROLE_FENCING, DO(A(NONE))},
 	{R(FENCED), P(REJOINING), ROLE_EVENT_RECONCILED, WIRE_ROLE_PASSIVE, ROLE_RESTING,
