@@ -1,4 +1,5 @@
-/* check.c - what must hold at every step, at the begin of every epoch, and when faults have ended. */
+/* check.c - what must hold at every step, at the begin of every epoch, and when faults have ended.
+ */
 #include "roles.h"
 
 #include <inttypes.h>
@@ -118,8 +119,7 @@ static bool follows(const struct world *w, const struct node *n, const struct no
 	const struct session *theirs = &active->sessions[n->at_index];
 	return w->nodes[n->at_index].up && n->machine.role == WIRE_ROLE_PASSIVE && s->live &&
 	       s->receiver && theirs->live && theirs->sender && theirs->matched &&
-	       !theirs->mismatch && !theirs->reconciling &&
-	       data_digest(n) == data_digest(active) &&
+	       !theirs->mismatch && !theirs->reconciling && data_digest(n) == data_digest(active) &&
 	       n->disk.n_lineage == active->disk.n_lineage &&
 	       memcmp(last_epoch(n)->id, last_epoch(active)->id, WIRE_ID_LEN) == 0;
 }
@@ -161,11 +161,13 @@ void check_calm(struct world *w)
 
 void check_dump(const struct world *w)
 {
-	static const char *const roles[] = {"?", "active", "passive", "draining", "fenced", "split"};
+	static const char *const roles[] = {"?",	"active", "passive",
+					    "draining", "fenced", "split"};
 	for (unsigned i = 0; i < w->n_nodes; i++) {
 		const struct node *n = &w->nodes[i];
 		const struct durable *d = &n->disk;
-		printf("  %s %s %s/%s stored %s due %u last seq %" PRIu64 " queue %zu%s%s%s, lineage",
+		printf("  %s %s %s/%s stored %s due %u last seq %" PRIu64
+		       " queue %zu%s%s%s, lineage",
 		       n->name, n->up ? "up" : "down", roles[n->machine.role],
 		       role_phase_name(n->machine.phase), roles[d->machine.role], n->machine.due,
 		       d->last_seq, n->n_queue, n->carrying ? " stores" : "",

@@ -107,9 +107,8 @@ void data_pump(struct world *w, struct node *n, unsigned peer)
 	s->want_barrier = false;
 	s->barrier_out = true;
 	links_send(w, n, peer,
-		   &(struct message){.kind = M_BARRIER,
-				     .seq = n->disk.last_seq,
-				     .digest = data_digest(n)});
+		   &(struct message){
+			   .kind = M_BARRIER, .seq = n->disk.last_seq, .digest = data_digest(n)});
 }
 
 void data_pump_all(struct world *w, struct node *n)
@@ -183,8 +182,7 @@ static void on_record(struct world *w, struct node *n, unsigned peer, const stru
 static void on_barrier(struct world *w, struct node *n, unsigned peer, const struct message *m)
 {
 	bool match = data_digest(n) == m->digest;
-	links_send(w, n, peer,
-		   &(struct message){.kind = M_MATCH, .seq = m->seq, .match = match});
+	links_send(w, n, peer, &(struct message){.kind = M_MATCH, .seq = m->seq, .match = match});
 	if (match)
 		engine_matched(w, n, peer);
 }

@@ -14,16 +14,14 @@ void durable_set_machine(struct node *n, const struct role_machine *m)
 
 static bool begins(const struct node *n)
 {
-	return n->storing == ROLE_ACTION_STORE_EPOCH &&
-	       strcmp(n->store_epoch.node, n->name) == 0;
+	return n->storing == ROLE_ACTION_STORE_EPOCH && strcmp(n->store_epoch.node, n->name) == 0;
 }
 
 static void fill_epoch(struct world *w, struct node *n)
 {
 	const struct role_offer *offer = &n->machine.offer;
 	const struct durable *d = &n->disk;
-	n->store_epoch =
-		(struct epoch_entry){.number = offer->number, .base_seq = offer->base_seq};
+	n->store_epoch = (struct epoch_entry){.number = offer->number, .base_seq = offer->base_seq};
 	memcpy(n->store_epoch.id, offer->id, WIRE_ID_LEN);
 	memcpy(n->store_epoch.parent, d->lineage[d->n_lineage - 1].id, WIRE_ID_LEN);
 	strcpy(n->store_epoch.node, offer->node);

@@ -35,9 +35,9 @@ void engine_boot(struct world *w, struct node *n)
 		durable_set_machine(n, &n->machine);
 		n->next_action = 1;
 	}
-	n->frozen = (n->machine.phase == ROLE_OFFERING &&
-		     w->mutation != MUTATE_THAWED_BY_RESTART) ||
-		    n->machine.role == WIRE_ROLE_FENCED || n->machine.role == WIRE_ROLE_SPLIT;
+	n->frozen =
+		(n->machine.phase == ROLE_OFFERING && w->mutation != MUTATE_THAWED_BY_RESTART) ||
+		n->machine.role == WIRE_ROLE_FENCED || n->machine.role == WIRE_ROLE_SPLIT;
 	tell(w, "%s starts: %u %s", n->name, n->machine.role, role_phase_name(n->machine.phase));
 	world_at(w, below(w, 500 * MS), H_TICK, n, 0, 0);
 	for (unsigned peer = 0; peer < w->n_nodes; peer++) {

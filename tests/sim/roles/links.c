@@ -246,7 +246,8 @@ void links_power_off(struct world *w, struct node *n)
 {
 	for (unsigned i = 0; i < CONNECTIONS_MAX; i++) {
 		struct connection *c = &w->connections[i];
-		if (c->id == 0 || (c->ends[0].node != n->at_index && c->ends[1].node != n->at_index))
+		if (c->id == 0 ||
+		    (c->ends[0].node != n->at_index && c->ends[1].node != n->at_index))
 			continue;
 		if (!c->broken)
 			links_cut(w, c);

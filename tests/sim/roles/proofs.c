@@ -129,7 +129,8 @@ void proofs_advance(struct world *w, struct node *n)
 	engine_push(w, n, &in, -1);
 }
 
-/* ---- hooks: one after the other, each to its end or its deadline ------------------------------ */
+/* ---- hooks: one after the other, each to its end or its deadline ------------------------------
+ */
 
 static uint64_t time_left(const struct world *w, const struct node *n)
 {
@@ -145,7 +146,7 @@ void hooks_run(struct world *w, struct node *n, enum role_action action)
 	bool before = action == ROLE_ACTION_BEFORE_DEMOTE || action == ROLE_ACTION_BEFORE_PROMOTE;
 	bool hangs = fate(w, w->weather.hook_hangs);
 	bool done = !hangs && !fate(w, w->weather.hook_fails);
-	uint64_t takes = hangs	? before ? time_left(w, n) : HOOK_DEADLINE
+	uint64_t takes = hangs	   ? before ? time_left(w, n) : HOOK_DEADLINE
 			 : w->calm ? 20 * MS
 				   : late(w, 100 * MS);
 	n->hook = action;

@@ -34,22 +34,22 @@
 #define SECOND (1000u * MS)
 
 /* What is broken on purpose in the engine that carries the table out. */
-#define MUTATION_LIST(X)                                                                           \
-	X(NOTHING, "nothing")                                                                      \
-	X(SEND_BEFORE_STORE, "send-before-store")                                                  \
-	X(TAKEN_NOT_DURABLE, "taken-not-durable")                                                  \
-	X(REFUSED_FORGOTTEN, "refused-forgotten")                                                  \
-	X(OFFER_FORGOTTEN, "offer-forgotten")                                                      \
-	X(SETTLED_EARLY, "settled-early")                                                          \
-	X(NO_LOOK, "no-look")                                                                      \
-	X(NOT_FROZEN, "not-frozen")                                                                \
-	X(THAWED_BY_RESTART, "thawed-by-restart")                                                  \
-	X(HOOK_FORGOTTEN, "hook-forgotten")                                                        \
-	X(LOSS_IGNORED, "loss-ignored")                                                            \
-	X(NEVER_ASKED, "never-asked")                                                              \
-	X(FORK_NOT_CUT, "fork-not-cut")                                                            \
-	X(NOT_COMPARED, "not-compared")                                                            \
-	X(POSITIONS_KEPT, "positions-kept")                                                        \
+#define MUTATION_LIST(X)                          \
+	X(NOTHING, "nothing")                     \
+	X(SEND_BEFORE_STORE, "send-before-store") \
+	X(TAKEN_NOT_DURABLE, "taken-not-durable") \
+	X(REFUSED_FORGOTTEN, "refused-forgotten") \
+	X(OFFER_FORGOTTEN, "offer-forgotten")     \
+	X(SETTLED_EARLY, "settled-early")         \
+	X(NO_LOOK, "no-look")                     \
+	X(NOT_FROZEN, "not-frozen")               \
+	X(THAWED_BY_RESTART, "thawed-by-restart") \
+	X(HOOK_FORGOTTEN, "hook-forgotten")       \
+	X(LOSS_IGNORED, "loss-ignored")           \
+	X(NEVER_ASKED, "never-asked")             \
+	X(FORK_NOT_CUT, "fork-not-cut")           \
+	X(NOT_COMPARED, "not-compared")           \
+	X(POSITIONS_KEPT, "positions-kept")       \
 	X(NUMBER_FORGOTTEN, "number-forgotten")
 enum mutation {
 #define X(name, text) MUTATE_##name,
@@ -60,8 +60,9 @@ enum mutation {
 extern const char *const mutation_names[MUTATIONS];
 
 struct version {
-	uint64_t seq, token; /* tokens grow over the whole world: a later change has a greater one */
-	bool foreign;	     /* nobody else's: not in the digest, displaced by the active's */
+	uint64_t seq,
+		token; /* tokens grow over the whole world: a later change has a greater one */
+	bool foreign;  /* nobody else's: not in the digest, displaced by the active's */
 };
 
 /* What a power failure leaves. */
@@ -81,7 +82,17 @@ struct hello {
 	struct epoch_entry lineage[LINEAGE_SIM_MAX];
 };
 
-enum message_kind { M_HELLO, M_END, M_WORD, M_RECORD, M_ACK, M_BARRIER, M_MATCH, M_COMPARE, M_HAVE };
+enum message_kind {
+	M_HELLO,
+	M_END,
+	M_WORD,
+	M_RECORD,
+	M_ACK,
+	M_BARRIER,
+	M_MATCH,
+	M_COMPARE,
+	M_HAVE
+};
 
 struct message {
 	struct message *next;
@@ -133,7 +144,15 @@ struct attempt {
 	uint64_t deadline;
 };
 
-enum proof { PROOF_NONE, SETTLE_FENCE, SETTLE_PEERS, FORCE_LOOK, LOOK, COMPARE_SCAN, COMPARE_REJOIN };
+enum proof {
+	PROOF_NONE,
+	SETTLE_FENCE,
+	SETTLE_PEERS,
+	FORCE_LOOK,
+	LOOK,
+	COMPARE_SCAN,
+	COMPARE_REJOIN
+};
 
 struct node {
 	unsigned at_index;

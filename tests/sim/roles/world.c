@@ -79,7 +79,8 @@ void set_bit(uint8_t *bits, uint64_t n)
 	bits[n / 8] = (uint8_t)(bits[n / 8] | 1u << n % 8);
 }
 
-/* As roles_new_offer(): a number above all that this node has recorded, promised, refused or seen. */
+/* As roles_new_offer(): a number above all that this node has recorded, promised, refused or seen.
+ */
 void new_offer(struct world *w, const struct node *n, struct role_offer *out, unsigned heir)
 {
 	*out = (struct role_offer){.number = n->machine.number + 1};
