@@ -68,6 +68,7 @@ void node_start_peers(struct node *node)
 			  "err=\"%s\" remedy=\"another program may use the address: see `listen`\"",
 			  err.msg);
 		node->peers = NULL;
+		node->failed = true;
 		node_stop(node);
 	}
 }
