@@ -98,7 +98,7 @@ static const struct role_rule rules[] = {
 		WIRE_ROLE_FENCED, ROLE_FENCING, DO(A(STORE), A(ON_FENCED))},
 	/* It follows another active by now: what a person wanted of it is overtaken. */
 	{R(PASSIVE), P(FORCING), ROLE_EVENT_SUPERSEDED, 0, ROLE_RESTING, DO(A(FAILED))},
-	{R(PASSIVE), ANY_PHASE, ROLE_EVENT_SUPERSEDED, 0, STAY, DO(A(NONE))},
+	{R(PASSIVE) | R(FENCED) | R(SPLIT), ANY_PHASE, ROLE_EVENT_SUPERSEDED, 0, STAY, DO(A(NONE))},
 	/* fenced on behalf of one that has lost a split since: its lineage is cut all the same */
 	{R(FENCED), ANY_PHASE, ROLE_EVENT_FORK_LOST, 0, STAY, DO(A(STORE))},
 	{R(FENCED), P(FENCING), ROLE_EVENT_HOOK_DONE, 0, ROLE_REJOINING, DO(A(SWITCH), A(COMPARE))},
@@ -132,6 +132,8 @@ static const struct role_rule rules[] = {
 	{ANY_ROLE, ANY_PHASE, ROLE_EVENT_CHECKED, 0, STAY, DO(A(NONE))},
 	{ANY_ROLE, ANY_PHASE, ROLE_EVENT_UNCHECKED, 0, STAY, DO(A(NONE))},
 	{ANY_ROLE, ANY_PHASE, ROLE_EVENT_REFUSED, 0, STAY, DO(A(NONE))},
+	{ANY_ROLE, ANY_PHASE, ROLE_EVENT_INHERITED, 0, STAY, DO(A(NONE))},
+	{ANY_ROLE, ANY_PHASE, ROLE_EVENT_TAKEN, 0, STAY, DO(A(NONE))},
 };
 /* clang-format on */
 

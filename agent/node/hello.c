@@ -95,8 +95,10 @@ static int take_lineage(struct session *s, const struct wire_hello *theirs)
 {
 	struct err err = {0};
 	if (roles_before_lineage(s, theirs, &err) == 0 &&
-	    store_set_lineage(s->node->store, theirs->lineage, theirs->n_lineage, &err) == 0)
+	    store_set_lineage(s->node->store, theirs->lineage, theirs->n_lineage, &err) == 0) {
+		roles_after_lineage(s, theirs);
 		return 0;
+	}
 	session_close_link(s, BYE_INTERNAL, err.msg);
 	return -EIO;
 }

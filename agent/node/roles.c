@@ -217,6 +217,10 @@ static void follow(struct roles *roles, const struct role_machine *before)
 {
 	const struct role_machine *m = &roles->machine;
 	roles->switching = asks_for(&roles->output, ROLE_ACTION_SWITCH);
+	if (m->phase != before->phase) {
+		roles->hook = ROLE_ACTION_NONE;
+		roles->hook_n++;
+	}
 	if (before->role != m->role || before->phase != m->phase) {
 		log_info(MODULE_ROLE, "event=%s %s/%s -> %s/%s epoch=%" PRIu64,
 			 role_event_name(roles->event), roles_name(before->role),
@@ -224,7 +228,9 @@ static void follow(struct roles *roles, const struct role_machine *before)
 			 role_phase_name(m->phase), m->offer.number);
 		roles_note_phase(roles);
 	}
-	if (m->phase != before->phase && roles->settle.phase < COMPARE_SCAN)
+	/* A comparison goes on while it is fenced: not when a split ends that. */
+	if (m->phase != before->phase &&
+	    (roles->settle.phase < COMPARE_SCAN || m->role != WIRE_ROLE_FENCED))
 		roles->settle.phase = SETTLE_NOT;
 	if (is_looking(before) && !is_looking(m) && m->role == WIRE_ROLE_PASSIVE)
 		roles_looked(roles);
@@ -286,6 +292,15 @@ static void tell_overtaken(struct roles *roles)
 	roles_tell(roles, EXIT_REFUSED, NULL);
 }
 
+/* The end of a hook that the machine has left behind says nothing of the one that it asks for now.
+ */
+static bool is_of_former_hook(const struct roles *roles, const struct role_event_item *item)
+{
+	bool of_hook =
+		item->in.event == ROLE_EVENT_HOOK_DONE || item->in.event == ROLE_EVENT_HOOK_FAILED;
+	return of_hook && item->hook_n != roles->hook_n;
+}
+
 static void take_event(struct roles *roles)
 {
 	struct role_event_item *item = roles->events;
@@ -295,6 +310,10 @@ static void take_event(struct roles *roles)
 	roles->n_events--;
 	if (!roles->events)
 		roles->last_event = &roles->events;
+	if (is_of_former_hook(roles, item)) {
+		free(item);
+		return;
+	}
 	roles->event = item->in.event;
 	memcpy(roles->peer, item->peer, sizeof(roles->peer));
 	doubt_checked(roles, &item->in);
@@ -340,6 +359,7 @@ void roles_push(struct roles *roles, const struct role_input *in, const char *pe
 {
 	struct role_event_item *item = x_calloc(1, sizeof(*item));
 	item->in = *in;
+	item->hook_n = roles->hook_n;
 	snprintf(item->peer, sizeof(item->peer), "%s", peer);
 	roles->n_events++;
 	*roles->last_event = item;

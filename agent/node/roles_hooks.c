@@ -114,6 +114,7 @@ void roles_run_hook(struct roles *roles, enum role_action action)
 		x_asprintf("ARTIFACT_SYNC_EPOCH=%" PRIu64, roles->machine.offer.number);
 	const char *facts[] = {why, name, self, peer, tree, role, epoch, NULL};
 	roles->hook = action;
+	roles->hook_n++;
 	roles->hook_failed = false;
 	if (roles->hooks_waiting >= HOOKS_WAITING_MAX || !roles->hooks) {
 		roles->hook = ROLE_ACTION_NONE;

@@ -21,6 +21,7 @@ struct role_event_item {
 	struct role_event_item *next;
 	struct role_input in;
 	char peer[WIRE_NAME_MAX + 1]; /* who said it; "" when nobody did */
+	uint64_t hook_n;	      /* which hook's end it may be */
 };
 
 /* The attempt under way on this node, typed here or at the other side; also what the ledger and
@@ -101,6 +102,7 @@ struct roles {
 	uint8_t word_flags;
 	/* hooks */
 	enum role_action hook; /* the last one asked for; NONE: it was answered */
+	uint64_t hook_n;       /* grows with each hook, and when the machine leaves one behind */
 	unsigned hooks_waiting;
 	bool hook_failed;
 	char hook_text[320];

@@ -228,6 +228,13 @@ void roles_forked(struct session *s, const struct wire_hello *theirs)
 	enum lineage_relation relation;
 	common_epochs(s, theirs, &relation);
 	note_number(roles, theirs);
+	/* Its side has given the fork up: a person can decide, and there is nothing to end. */
+	if (relation == LINEAGE_OURS_LONGER && roles->machine.role == WIRE_ROLE_SPLIT &&
+	    !roles->have_fork) {
+		roles->have_fork = true;
+		roles->fork_seq = theirs->last_seq;
+		snprintf(roles->fork_node, sizeof(roles->fork_node), "%s", s->peer);
+	}
 	if (relation != LINEAGE_FORK)
 		return;
 	const struct epoch_entry *last = &theirs->lineage[theirs->n_lineage - 1];
@@ -284,6 +291,10 @@ int roles_before_lineage(struct session *s, const struct wire_hello *theirs, str
 	enum lineage_relation relation;
 	size_t changed = 0, common = common_epochs(s, theirs, &relation);
 	note_number(roles, theirs);
+	bool takes =
+		roles->machine.role == WIRE_ROLE_PASSIVE || roles->machine.role == WIRE_ROLE_FENCED;
+	if (!takes || (roles->carrying && relation == LINEAGE_THEIRS_LONGER))
+		return err_set(err, -EBUSY, "this node changes its role in this moment");
 	if (relation != LINEAGE_THEIRS_LONGER)
 		return 0;
 	roles->ledger_due = true;
@@ -304,6 +315,24 @@ int roles_before_lineage(struct session *s, const struct wire_hello *theirs, str
 			 "action=\"to the salvage where it has something else\"",
 			 s->peer, base_seq, changed);
 	return r;
+}
+
+/* Whoever else was met as the active, or with the lineage of before, is met anew; and what was
+ * under way here with it, or by a person, is overtaken. */
+void roles_after_lineage(struct session *s, const struct wire_hello *theirs)
+{
+	struct roles *roles = s->node->roles;
+	const struct role_input in = {.event = ROLE_EVENT_SUPERSEDED};
+	enum lineage_relation relation;
+	common_epochs(s, theirs, &relation);
+	if (relation != LINEAGE_THEIRS_LONGER)
+		return;
+	for (struct session *other = s->node->sessions; other; other = other->next) {
+		if (other != s && other->link)
+			link_close(other->link, BYE_ROLE, "this node follows a new epoch");
+	}
+	if (roles->machine.role == WIRE_ROLE_PASSIVE)
+		roles_push(roles, &in, s->peer);
 }
 
 static bool is_noted(struct store *store, const char *peer)

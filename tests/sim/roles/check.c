@@ -159,6 +159,19 @@ void check_calm(struct world *w)
 		     (double)(w->now - w->calm_since) / SECOND, w->steps - w->calm_steps);
 }
 
+static void dump_session(const struct world *w, const struct node *n, unsigned peer)
+{
+	const struct session *s = &n->sessions[peer];
+	if (!s->live)
+		return;
+	printf("; %s: %s%s%s%s%s%s", w->nodes[peer].name, handshake_name(s->outcome),
+	       s->sender ? " sends" : "", s->reconciling ? " compares" : "",
+	       s->want_barrier ? " wants a barrier" : "", s->barrier_out ? " barrier out" : "",
+	       s->matched ? " matched" : "");
+	for (unsigned k = 0; s->sender && k < KEYS; k++)
+		printf(" %" PRIu64 "/%" PRIu64, n->disk.acked[peer][k], n->disk.index[k].seq);
+}
+
 void check_dump(const struct world *w)
 {
 	static const char *const roles[] = {"?",	"active", "passive",
@@ -171,13 +184,18 @@ void check_dump(const struct world *w)
 		       n->name, n->up ? "up" : "down", roles[n->machine.role],
 		       role_phase_name(n->machine.phase), roles[d->machine.role], n->machine.due,
 		       d->last_seq, n->n_queue, n->carrying ? " stores" : "",
-		       n->frozen ? " frozen" : "", n->have_fork ? " knows a fork" : "");
+		       n->frozen ? " frozen" : "",
+		       n->proof	      ? " proves"
+		       : n->have_fork ? " knows a fork"
+				      : "");
 		for (size_t e = d->n_lineage > 6 ? d->n_lineage - 6 : 0; e < d->n_lineage; e++)
 			printf(" %" PRIu64 "%s(%" PRIu64 ")", d->lineage[e].number,
 			       d->lineage[e].node, id_number(d->lineage[e].id));
 		printf(", index");
 		for (unsigned k = 0; k < KEYS; k++)
 			printf(" %" PRIu64 "%s", d->index[k].token, d->index[k].foreign ? "f" : "");
+		for (unsigned p = 0; p < w->n_nodes; p++)
+			dump_session(w, n, p);
 		putchar('\n');
 	}
 }

@@ -132,7 +132,11 @@ static void follow(struct world *w, struct node *n, const struct role_machine *w
 {
 	const struct role_machine *m = &n->machine;
 	n->switching = asks_for(&n->output, ROLE_ACTION_SWITCH);
-	if (m->phase != was->phase && n->proof < COMPARE_SCAN)
+	if (m->phase != was->phase && w->mutation != MUTATE_STALE_HOOK) {
+		n->hook = ROLE_ACTION_NONE;
+		n->hook_n++;
+	}
+	if (m->phase != was->phase && (n->proof < COMPARE_SCAN || m->role != WIRE_ROLE_FENCED))
 		n->proof = PROOF_NONE;
 	bool waited = role_may_cancel(was) && was->role == WIRE_ROLE_PASSIVE &&
 		      was->phase != ROLE_FORCING;
@@ -186,6 +190,9 @@ static void take_event(struct world *w, struct node *n)
 	struct queued q = n->queue[0];
 	struct role_machine was = n->machine;
 	memmove(n->queue, n->queue + 1, --n->n_queue * sizeof(n->queue[0]));
+	bool of_hook = q.in.event == ROLE_EVENT_HOOK_DONE || q.in.event == ROLE_EVENT_HOOK_FAILED;
+	if (of_hook && q.hook_n != n->hook_n && w->mutation != MUTATE_STALE_HOOK)
+		return;
 	doubt_checked(n, &q.in);
 	complete_input(n, &q.in);
 	n->event = q.in.event;
@@ -230,7 +237,7 @@ void engine_push(struct world *w, struct node *n, const struct role_input *in, i
 {
 	if (n->n_queue == QUEUE_MAX)
 		fail(w, "%s: %d events wait", n->name, QUEUE_MAX);
-	n->queue[n->n_queue++] = (struct queued){*in, peer};
+	n->queue[n->n_queue++] = (struct queued){*in, peer, n->hook_n};
 	engine_run(w, n);
 }
 

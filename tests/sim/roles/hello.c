@@ -83,7 +83,12 @@ static void forked(struct world *w, struct node *n, unsigned peer, const struct 
 {
 	size_t common;
 	note_number(n, theirs);
-	if (relation(&n->sessions[peer], theirs, &common) != LINEAGE_FORK)
+	enum lineage_relation how = relation(&n->sessions[peer], theirs, &common);
+	if (how == LINEAGE_OURS_LONGER && n->machine.role == WIRE_ROLE_SPLIT && !n->have_fork) {
+		n->have_fork = true; /* its side has been given up: there is nothing to end */
+		n->fork_seq = theirs->last_seq;
+	}
+	if (how != LINEAGE_FORK)
 		return;
 	n->have_fork = true;
 	n->fork_seq = theirs->last_seq;
@@ -130,18 +135,17 @@ static bool take_lineage(struct world *w, struct node *n, unsigned peer,
 	if (d->n_lineage && d->lineage[d->n_lineage - 1].base_seq > d->last_seq)
 		d->last_seq = d->lineage[d->n_lineage - 1].base_seq;
 	s->receiver = true;
-	if (longer)
+	if (longer && w->mutation != MUTATE_TWO_GIVERS)
 		leave_the_others(w, n, peer);
 	return true;
 }
 
-static bool must_compare(struct world *w, struct node *n, unsigned peer,
-			 const struct wire_hello *theirs)
+static bool must_compare(struct node *n, unsigned peer, const struct wire_hello *theirs)
 {
 	uint8_t digest[32];
 	const struct wire_hello *said = &n->sessions[peer].said.wire;
 	note_number(n, theirs);
-	if (!n->disk.unknown[peer] || w->mutation == MUTATE_POSITIONS_KEPT)
+	if (!n->disk.unknown[peer])
 		return false;
 	data_put_digest(digest, data_digest(n));
 	bool equal = memcmp(digest, theirs->digest, sizeof(digest)) == 0 &&
@@ -158,8 +162,8 @@ static void begin_sending(struct world *w, struct node *n, unsigned peer,
 	const struct role_input live = {.event = ROLE_EVENT_LINK_LIVE};
 	if (theirs->last_seq > n->disk.last_seq)
 		n->disk.last_seq = theirs->last_seq;
-	bool compare = must_compare(w, n, peer, theirs) || s->outcome != HANDSHAKE_SEND;
-	if (compare && w->mutation != MUTATE_NOT_COMPARED) {
+	bool compare = must_compare(n, peer, theirs) || s->outcome != HANDSHAKE_SEND;
+	if (compare) {
 		s->reconciling = true;
 		data_compare(w, n, peer);
 	} else {

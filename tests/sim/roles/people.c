@@ -125,15 +125,21 @@ static bool resolve(struct world *w, struct node *n)
 /* In a calm one person decides, and goes on to decide for the same node while that is possible. */
 static void resolve_calmly(struct world *w)
 {
-	if (w->now - w->calm_since < 5 * SECOND || resolve(w, &w->nodes[w->keep]))
+	if (w->now - w->calm_since < 5 * SECOND)
 		return;
+	if (resolve(w, &w->nodes[w->keep])) {
+		w->decided = true;
+		return;
+	}
 	for (unsigned i = 0; i < w->n_nodes; i++) {
-		if (w->nodes[i].up && engine_role(&w->nodes[i]) == WIRE_ROLE_ACTIVE)
-			return; /* it is still deciding the other forks */
+		if (w->decided && (int)i == w->keep &&
+		    engine_role(&w->nodes[i]) == WIRE_ROLE_ACTIVE)
+			return; /* it has not met every other side yet */
 	}
 	for (unsigned i = 0; i < w->n_nodes; i++) {
 		if (resolve(w, &w->nodes[i])) {
 			w->keep = (int)i;
+			w->decided = true;
 			return;
 		}
 	}

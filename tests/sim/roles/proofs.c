@@ -58,9 +58,7 @@ static void looked(struct world *w, struct node *n)
 	bool equal = memcmp(in.offer.digest, asked, sizeof(in.offer.digest)) == 0 &&
 		     n->disk.last_seq <= in.offer.base_seq;
 	n->proof = PROOF_NONE;
-	if (w->mutation == MUTATE_NO_LOOK)
-		memcpy(in.offer.digest, asked, sizeof(in.offer.digest));
-	else if (!equal || fate(w, w->weather.dirty))
+	if (!equal || fate(w, w->weather.dirty))
 		in.event = ROLE_EVENT_DIRTY;
 	if (in.event == ROLE_EVENT_CLEAN && n->partner >= 0) {
 		data_ack_all(n, (unsigned)n->partner, in.offer.base_seq);
@@ -113,7 +111,7 @@ static bool peers_have_all(struct world *w, const struct node *n)
 		heir |= strcmp(w->nodes[peer].name, n->machine.offer.node) == 0;
 		bool proven = s->matched && s->matched_seq == n->disk.last_seq && !s->mismatch &&
 			      !s->reconciling;
-		if (!proven && w->mutation != MUTATE_SETTLED_EARLY)
+		if (!proven)
 			return false;
 	}
 	return heir;
@@ -150,6 +148,7 @@ void hooks_run(struct world *w, struct node *n, enum role_action action)
 			 : w->calm ? 20 * MS
 				   : late(w, 100 * MS);
 	n->hook = action;
+	n->hook_n++;
 	n->hook_failed = false;
 	if (n->hooks_waiting >= HOOKS_WAITING) {
 		n->hook = ROLE_ACTION_NONE;

@@ -40,16 +40,14 @@
 	X(TAKEN_NOT_DURABLE, "taken-not-durable") \
 	X(REFUSED_FORGOTTEN, "refused-forgotten") \
 	X(OFFER_FORGOTTEN, "offer-forgotten")     \
-	X(SETTLED_EARLY, "settled-early")         \
-	X(NO_LOOK, "no-look")                     \
 	X(NOT_FROZEN, "not-frozen")               \
 	X(THAWED_BY_RESTART, "thawed-by-restart") \
 	X(HOOK_FORGOTTEN, "hook-forgotten")       \
 	X(LOSS_IGNORED, "loss-ignored")           \
 	X(NEVER_ASKED, "never-asked")             \
 	X(FORK_NOT_CUT, "fork-not-cut")           \
-	X(NOT_COMPARED, "not-compared")           \
-	X(POSITIONS_KEPT, "positions-kept")       \
+	X(STALE_HOOK, "stale-hook")               \
+	X(TWO_GIVERS, "two-givers")               \
 	X(NUMBER_FORGOTTEN, "number-forgotten")
 enum mutation {
 #define X(name, text) MUTATE_##name,
@@ -136,7 +134,8 @@ struct session {
 
 struct queued {
 	struct role_input in;
-	int peer; /* -1: nobody said it */
+	int peer;	 /* -1: nobody said it */
+	uint64_t hook_n; /* which hook's end it may be */
 };
 
 struct attempt {
@@ -186,6 +185,7 @@ struct node {
 	enum role_action hook;
 	unsigned hooks_waiting;
 	bool hook_failed;
+	uint64_t hook_n; /* grows with each hook, and when the phase leaves one behind */
 	uint64_t hook_again, hook_wait, hook_free;
 	/* a split */
 	bool have_fork;
@@ -235,6 +235,7 @@ struct world {
 	enum mutation mutation;
 	bool trace, calm;
 	uint64_t calm_since, calm_steps;
+	bool decided;
 	int keep; /* whom the person of this calm decides for, while that is possible */
 	struct weather weather;
 	unsigned n_nodes;
@@ -250,8 +251,6 @@ struct world {
 	uint64_t acknowledged[KEYS]; /* tokens */
 	bool forced;		     /* a person has begun an epoch alone since the last rest */
 	uint8_t begun[IDS_MAX / 8], refused[IDS_MAX / 8];
-	/* what the step is about, for the invariants */
-	char why[256];
 };
 
 /* world.c */

@@ -219,6 +219,7 @@ static void group_new(struct world *w)
 static void begin_calm(struct world *w)
 {
 	w->calm = true;
+	w->decided = false;
 	w->calm_since = w->now;
 	w->calm_steps = w->steps;
 	w->keep = (int)below(w, w->n_nodes);
