@@ -29,6 +29,21 @@ static struct epoch_entry *line(struct epoch_entry out[8], const char *letters)
 	return out;
 }
 
+/* Both sides decided during a cut; the decision that knows of the other's is the one that counts.
+ */
+static void the_later_decision_about_a_split_counts(void **state)
+{
+	struct epoch_entry ours[8], theirs[8];
+	line(ours, "abcd");
+	line(theirs, "aBC");
+	memset(ours[2].ends, 'B', WIRE_ID_LEN);
+	memset(theirs[2].ends, 'b', WIRE_ID_LEN);
+	assert_int_equal(lineage_ended(ours, 3, theirs, 3, 1), 0);
+	memset(ours[3].ends, 'C', WIRE_ID_LEN);
+	assert_true(lineage_ended(ours, 4, theirs, 3, 1) > 0);
+	assert_true(lineage_ended(theirs, 3, ours, 4, 1) < 0);
+}
+
 static void lineages_are_compared_at_the_first_difference(void **state)
 {
 	const struct {
@@ -316,6 +331,7 @@ static void every_pair_agrees_and_is_safe(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(the_later_decision_about_a_split_counts),
 		cmocka_unit_test(lineages_are_compared_at_the_first_difference),
 		cmocka_unit_test(lineages_that_contradict_themselves_are_found),
 		cmocka_unit_test(handshakes_come_to_what_the_table_says),
