@@ -3,6 +3,7 @@
 Everything here goes through the program's commands and `status --json`, as an operator would.
 """
 
+import itertools
 import json
 import os
 import random
@@ -38,11 +39,20 @@ def environment():
     return values
 
 
+def _ports():
+    worker = int(re.sub(r"\D", "", os.environ.get("PYTEST_XDIST_WORKER", "")) or 20)
+    first, start = 10_000 + 1000 * worker, random.randrange(1000)
+    return itertools.cycle(first + (start + number) % 1000 for number in range(1000))
+
+
+_next_ports = _ports()
+
+
 def free_port(host="127.0.0.1"):
     """Below the range that the kernel takes for outgoing connections: between two runs of an agent
-    nobody else is to be given its port. Each worker of pytest-xdist has a thousand of its own."""
-    worker = int(re.sub(r"\D", "", os.environ.get("PYTEST_XDIST_WORKER", "")) or 20)
-    for port in random.sample(range(10_000 + 1000 * worker, 11_000 + 1000 * worker), 1000):
+    nobody else is to be given its port. Each worker of pytest-xdist has a thousand of its own, and
+    gives none again before all were given."""
+    for port in itertools.islice(_next_ports, 1000):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
