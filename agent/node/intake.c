@@ -250,7 +250,7 @@ void intake_run(struct intake *in)
 	if (!in->held) {
 		if (in->rescan_ms != 0 && clock_mono_ms() >= in->rescan_ms) {
 			in->rescan_ms = 0;
-			intake_queue_scan(in, x_strdup(""), in->lost_after_ns, clock_mono_ms());
+			intake_queue_scan(in, x_strdup(""), in->lost_after_ns, in->rescan_since_ms);
 		}
 		while (clock_mono_ms() >= in->resume_ms && in->captures < CAPTURE_JOBS &&
 		       intake_start_capture(in))
@@ -276,6 +276,7 @@ uint64_t intake_oldest(const struct intake *in)
 		in->scan || in->stepping ? in->scan_since_ms : UINT64_MAX,
 		in->n_backlog > in->backlog_at ? in->backlog_since_ms : UINT64_MAX,
 		in->n_tops > 0 ? in->tops_since_ms : UINT64_MAX,
+		in->rescan_ms != 0 ? in->rescan_since_ms : UINT64_MAX,
 		in->sweeping ? in->sweep_since_ms : UINT64_MAX,
 		in->sweep_ms != 0 ? in->sweep_ms : UINT64_MAX,
 	};

@@ -63,6 +63,7 @@ struct intake {
 	bool whole_ended;   /* a whole scan has walked the tree; its findings are being captured */
 	int scan_captures;  /* workers capturing what a scan found */
 	uint64_t rescan_ms; /* when to scan again after one that failed; 0: none has */
+	uint64_t rescan_since_ms; /* what had happened by then is still to be seen */
 	uint64_t whole_since_ms;
 	int64_t whole_since_real_ns;
 	uint64_t scan_since_ms;

@@ -99,11 +99,24 @@ static void scan_work(struct job *job)
 	s->result = scan_step(s->scan, SCAN_PATHS, &s->paths, &s->n, &s->err);
 }
 
-static void end_scan(struct intake *in, int result, const struct err *err)
+/* What could not be opened for want of descriptors may be anything: the scan has to be made again.
+ */
+static int judge_scan(const struct intake *in, int result, struct err *err)
 {
+	const struct scan_counts *counts = in->scan ? scan_counts(in->scan) : NULL;
+	if (result < 0 || !counts || counts->starved == 0)
+		return result;
+	return err_set(err, -EMFILE, "%.190s", counts->first_unreadable);
+}
+
+static void end_scan(struct intake *in, int result, struct err *err)
+{
+	result = judge_scan(in, result, err);
 	if (result < 0) {
 		log_warn("scan", "action=retry err=\"%s\"", err->msg);
 		trouble_is("scanning", err);
+		if (in->rescan_ms == 0)
+			in->rescan_since_ms = in->scan_since_ms;
 		in->rescan_ms = clock_mono_ms() + UNREADABLE_MS;
 		in->lost_after_ns = less_vouched(in->lost_after_ns, in->scan_vouched_ns);
 	}

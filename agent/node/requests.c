@@ -19,17 +19,24 @@
 
 /* ---- answers -------------------------------------------------------------------------------- */
 
-static json_t *held_paths(struct node *node)
+static void add_noted(json_t *list, struct node *node, enum note_kind kind)
 {
 	struct note *notes = NULL;
 	size_t n = 0;
-	json_t *list = json_array();
-	store_notes(node->store, NOTE_HELD, &notes, &n, NULL);
+	store_notes(node->store, kind, &notes, &n, NULL);
 	for (size_t i = 0; i < n; i++) {
 		AUTO_FREE char *path = quote_utf8(notes[i].path);
 		json_array_append_new(list, json_string(path));
 	}
 	notes_free(notes, n);
+}
+
+/* What is in the tree and no peer has, although nothing is under way. */
+static json_t *held_paths(struct node *node)
+{
+	json_t *list = json_array();
+	add_noted(list, node, NOTE_HELD);
+	add_noted(list, node, NOTE_UNREADABLE);
 	holds_add_paths(node, list);
 	return list;
 }

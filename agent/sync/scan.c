@@ -142,14 +142,22 @@ static void report_vanished(struct scan *s, const char *path)
 	s->missed = true;
 }
 
+/* The process lacks something: that says nothing about the directory. */
+static bool is_starvation(int error)
+{
+	return error == -EMFILE || error == -ENFILE || error == -ENOMEM;
+}
+
 static void list_level(struct scan *s, const char *path, int fd, bool is_owed)
 {
 	struct err err = {0};
 	struct level *level = level_push(s, path);
 	level->is_owed = is_owed;
 	s->counts.directories++;
-	if (listing_read(&level->list, fd, &err) < 0)
+	int r = listing_read(&level->list, fd, &err);
+	if (r < 0)
 		scan_unreadable(s, path, err.msg);
+	s->counts.starved += is_starvation(r);
 	level_put_roots(s, level);
 	level_sort(level);
 }
@@ -169,6 +177,7 @@ static void enter(struct scan *s, bool is_owed)
 		scan_foreign_mount(s, path);
 	else
 		scan_unreadable(s, path, strerror_r(-fd, why, sizeof(why)));
+	s->counts.starved += is_starvation(fd);
 }
 
 /* ---- the merge ------------------------------------------------------------------------------ */
