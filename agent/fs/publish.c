@@ -168,39 +168,63 @@ int publish_name(enum displaced *out, const struct root *root, const char *temp,
 	return r < 0 ? err_sys(err, -r, "publish %s", quote_path(q, sub)) : 0;
 }
 
+static int set_mode(int parent, const char *name, mode_t mode)
+{
+	AUTO_CLOSE int fd = open_beneath(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+	if (fd < 0)
+		return fd;
+	int hit = fault_point("give a directory its mode");
+	if (hit)
+		return -hit;
+	return fchmod(fd, mode) < 0 ? -errno : 0;
+}
+
+/* Whoever lists the tree finds it with the mode it is to have, and not closed to him until the
+ * batch ends: only our own right to write in it is on top until then. */
+static int make_with_mode(int parent, const char *name, mode_t mode)
+{
+	mode = (mode & 0777) | S_IRWXU;
+	if (mkdirat(parent, name, 0700) < 0)
+		return -errno;
+	int r = mode == 0700 ? 0 : set_mode(parent, name, mode);
+	if (r < 0)
+		unlinkat(parent, name, AT_REMOVEDIR);
+	return r;
+}
+
 /* A directory takes the place of a non-directory. */
 static int displace_by_dir(enum displaced *out, const struct root *root, const char *temp,
-			   int parent, const char *name, const struct file_stat *expected)
+			   int parent, const char *name, const struct new_dir *dir)
 {
 	int hit = fault_point("make the directory that takes a place");
-	if (hit || mkdirat(root->stage_fd, temp, 0700) < 0)
-		return hit ? -hit : -errno;
-	int r = put_name(out, root, temp, parent, name, expected);
+	int r = hit ? -hit : make_with_mode(root->stage_fd, temp, dir->mode);
+	if (r < 0)
+		return r;
+	r = put_name(out, root, temp, parent, name, dir->expected);
 	if (r < 0)
 		unlinkat(root->stage_fd, temp, AT_REMOVEDIR);
 	return r;
 }
 
 static int put_dir(enum displaced *out, const struct root *root, const char *temp, int parent,
-		   const char *name, const struct file_stat *expected)
+		   const char *name, const struct new_dir *dir)
 {
 	struct sighting seen;
 	int hit = fault_point("make directory");
 	if (hit)
 		return -hit;
 	*out = DISPLACED_NOTHING;
-	if (mkdirat(parent, name, 0700) == 0)
-		return 0;
-	if (errno != EEXIST)
-		return -errno;
-	int r = look_at(&seen, parent, name);
+	int r = make_with_mode(parent, name, dir->mode);
+	if (r != -EEXIST)
+		return r;
+	r = look_at(&seen, parent, name);
 	if (r < 0 || (seen.present && S_ISDIR(seen.stat.mode)))
 		return r;
-	return displace_by_dir(out, root, temp, parent, name, expected);
+	return displace_by_dir(out, root, temp, parent, name, dir);
 }
 
 int publish_dir(enum displaced *out, const struct root *root, const char *temp, const char *sub,
-		const struct file_stat *expected, struct err *err)
+		const struct new_dir *dir, struct err *err)
 {
 	char q[QUOTED_MAX];
 	const char *name;
@@ -210,7 +234,7 @@ int publish_dir(enum displaced *out, const struct root *root, const char *temp, 
 	AUTO_CLOSE int parent = open_parent(root, sub, &name);
 	if (parent < 0)
 		return err_sys(err, -parent, "open the directory of %s", quote_path(q, sub));
-	int r = put_dir(out, root, temp, parent, name, expected);
+	int r = put_dir(out, root, temp, parent, name, dir);
 	return r < 0 ? err_sys(err, -r, "make directory %s", quote_path(q, sub)) : 0;
 }
 

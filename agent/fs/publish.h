@@ -31,11 +31,16 @@ enum displaced {
 int publish_name(enum displaced *out, const struct root *root, const char *temp, const char *sub,
 		 const struct file_stat *expected, struct err *err);
 
-/* Makes sure `sub` is a directory: made new (0700) where nothing stands; a non-directory there is
- * displaced to stage/<temp>. One that is a directory already stays: DISPLACED_NOTHING.
- * @return 0 with *out, -ENOENT without its parent */
+struct new_dir {
+	mode_t mode;			  /* permission bits; u+rwx comes on top */
+	const struct file_stat *expected; /* as for publish_name() */
+};
+
+/* Makes sure `sub` is a directory: made new where nothing stands; a non-directory there is
+ * displaced to stage/<temp>. One that is a directory already stays as it is: DISPLACED_NOTHING.
+ * @return 0 with *out, -ENOENT without its parent; other errno: nothing changed */
 int publish_dir(enum displaced *out, const struct root *root, const char *temp, const char *sub,
-		const struct file_stat *expected, struct err *err);
+		const struct new_dir *dir, struct err *err);
 
 /* Moves `sub` away to stage/<temp>, a name that is free. A directory is EXPECTED only when it is
  * empty.

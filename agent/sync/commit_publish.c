@@ -189,7 +189,8 @@ static int publish(struct batch *b, struct commit_op *op, struct err *err)
 static int make_dir(struct batch *b, struct commit_op *op, struct err *err)
 {
 	enum displaced displaced;
-	int r = publish_dir(&displaced, op->root, op->row.temp, op->sub, op_expects(op), err);
+	const struct new_dir dir = {.mode = op->row.entry.rec.mode, .expected = op_expects(op)};
+	int r = publish_dir(&displaced, op->root, op->row.temp, op->sub, &dir, err);
 	if (r == 0)
 		settle_displaced(b, op, displaced);
 	return r;

@@ -213,22 +213,23 @@ static void directories_are_made(void **state)
 	char temp[STAGE_NAME_MAX];
 	enum displaced what;
 	struct err err = {0};
+	const struct new_dir dir = {.mode = 06055}; /* as it is to be, but open to us */
 	stage_name(temp);
-	assert_int_equal(publish_dir(&what, at.root, temp, "d", NULL, &err), 0);
+	assert_int_equal(publish_dir(&what, at.root, temp, "d", &dir, &err), 0);
 	assert_int_equal(what, DISPLACED_NOTHING);
-	assert_int_equal(stat_of("tree/d").mode, S_IFDIR | 0700);
+	assert_int_equal(stat_of("tree/d").mode, S_IFDIR | 0755);
 	struct file_stat before = stat_of("tree/d");
-	assert_int_equal(publish_dir(&what, at.root, temp, "d", NULL, &err), 0);
+	assert_int_equal(publish_dir(&what, at.root, temp, "d", &dir, &err), 0);
 	assert_int_equal(what, DISPLACED_NOTHING);
 	struct file_stat after = stat_of("tree/d");
 	assert_true(file_stat_equal(&before, &after));
 	assert_true(stage_is_empty());
-	assert_int_equal(publish_dir(&what, at.root, temp, "no/d", NULL, &err), -ENOENT);
-	assert_int_equal(publish_dir(&what, at.root, temp, "", NULL, &err), 0);
+	assert_int_equal(publish_dir(&what, at.root, temp, "no/d", &dir, &err), -ENOENT);
+	assert_int_equal(publish_dir(&what, at.root, temp, "", &dir, &err), 0);
 	put_file("tree/f", "local");
-	assert_int_equal(publish_dir(&what, at.root, temp, "f", NULL, &err), 0);
+	assert_int_equal(publish_dir(&what, at.root, temp, "f", &dir, &err), 0);
 	assert_int_equal(what, DISPLACED_UNKNOWN);
-	assert_true(S_ISDIR(stat_of("tree/f").mode));
+	assert_int_equal(stat_of("tree/f").mode, S_IFDIR | 0755);
 	assert_true(file_is(staged(temp), "local"));
 }
 
