@@ -103,6 +103,7 @@ int history_take(struct history *h, const struct root *root, const struct keep_o
 	if (r == -ENOENT && objects_have(root, order->hash) > 0)
 		r = 0;
 	h->taken++;
+	h->left |= r < 0;
 	return r;
 }
 
@@ -117,8 +118,12 @@ static int settle_one(struct history *h, const struct kept_object *object, struc
 	if (!root || !root->healthy)
 		return -EAGAIN;
 	int have = objects_have(root, object->hash);
-	if (have != 0)
-		return have < 0 ? err_sys(err, -have, "look into history/") : 1;
+	if (have < 0)
+		return err_sys(err, -have, "look into history/");
+	if (have > 0) {
+		stage_discard_or_later(root, object->temp, NULL);
+		return 1;
+	}
 	int r = objects_put(root, object->temp, object->hash, object->size, err);
 	if (r != -ENOENT)
 		return r < 0 ? r : 1;
@@ -171,11 +176,13 @@ static int settle(struct history *h, struct err *err)
 	struct kept_object *objects;
 	size_t n;
 	h->taken = 0;
+	h->left = true;
 	int r = store_kept_unsettled(h->store, &objects, &n, err);
-	if (r < 0 || n == 0)
-		return r;
-	r = settle_objects(h, objects, n, err);
-	kept_objects_free(objects, n);
+	if (r == 0 && n > 0) {
+		r = settle_objects(h, objects, n, err);
+		kept_objects_free(objects, n);
+	}
+	h->left = r < 0;
 	return r;
 }
 
@@ -185,6 +192,16 @@ int history_settle(struct history *h, struct err *err)
 		return 0;
 	pthread_mutex_lock(&h->lock);
 	int r = settle(h, err);
+	pthread_mutex_unlock(&h->lock);
+	return r;
+}
+
+int history_settle_left(struct history *h, struct err *err)
+{
+	if (!h)
+		return 0;
+	pthread_mutex_lock(&h->lock);
+	int r = h->left ? settle(h, err) : 0;
 	pthread_mutex_unlock(&h->lock);
 	return r;
 }

@@ -44,7 +44,7 @@ void history_end(struct history *history);
 /**
  * Moves stage/<temp> to its place, or discards it when these bytes are there.
  * @param order  promised by store_journal_end(), between history_begin() and history_end()
- * @return 0; negative errno: it stays in stage/, and history_settle() tries again
+ * @return 0; negative errno: it stays in stage/, and history_settle_left() tries again
  */
 int history_take(struct history *history, const struct root *root, const struct keep_order *order,
 		 struct err *err);
@@ -54,6 +54,8 @@ int history_take(struct history *history, const struct root *root, const struct 
  * @return 0; negative errno: some are still in stage/; history_claims() knows them
  */
 int history_settle(struct history *history, struct err *err);
+/* The same, only if something could not be taken since: quick when nothing waits. */
+int history_settle_left(struct history *history, struct err *err);
 bool history_claims(const char *temp, void *history); /* for stage_clean() */
 
 /* ---- reading ----------------------------------------------------------------------------------

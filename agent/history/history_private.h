@@ -17,6 +17,7 @@ struct history {
 	pthread_mutex_t keep_lock;
 	struct history_keep keep;
 	size_t taken;	   /* objects since the last settling */
+	bool left;	   /* some could not be taken: they wait in stage/ */
 	unsigned sweep_at; /* the next directory that is looked through for orphans */
 	size_t sweep_root;
 };

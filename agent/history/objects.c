@@ -62,7 +62,7 @@ static int copy_away(char copy[STAGE_NAME_MAX], const struct root *root, const c
 	if (r == 0 && memcmp(found, hash, HASH_LEN) != 0)
 		r = err_set(err, -ENOENT, "its other name has changed it");
 	if (r < 0)
-		stage_discard(root, copy, NULL);
+		stage_discard_or_later(root, copy, NULL);
 	return r;
 }
 
@@ -87,8 +87,10 @@ static int move_in(const struct root *root, const char *temp, int dir, const cha
 		else if (renameat(root->stage_fd, temp, dir, name) == 0)
 			return 0;
 	}
-	return errno == EEXIST ? stage_discard(root, temp, err)
-			       : err_sys(err, errno, "move to history/");
+	if (errno != EEXIST)
+		return err_sys(err, errno, "move to history/");
+	stage_discard_or_later(root, temp, NULL); /* the bytes are kept already */
+	return 0;
 }
 
 int objects_put(const struct root *root, const char *temp, const uint8_t hash[HASH_LEN],
@@ -104,13 +106,14 @@ int objects_put(const struct root *root, const char *temp, const uint8_t hash[HA
 	AUTO_CLOSE int dir = objects_open_dir(root, hash[0], true);
 	if (dir < 0)
 		return err_sys(err, -dir, "open history/");
-	if (st.st_nlink > 1) {
-		r = copy_away(copy, root, temp, hash, size, err);
-		if (r == 0)
-			r = move_in(root, copy, dir, hash_hex(hex, hash), err);
-		return r < 0 ? r : stage_discard(root, temp, err);
-	}
-	return move_in(root, temp, dir, hash_hex(hex, hash), err);
+	if (st.st_nlink <= 1)
+		return move_in(root, temp, dir, hash_hex(hex, hash), err);
+	r = copy_away(copy, root, temp, hash, size, err);
+	if (r < 0)
+		return r;
+	r = move_in(root, copy, dir, hash_hex(hex, hash), err);
+	stage_discard_or_later(root, r < 0 ? copy : temp, NULL);
+	return r;
 }
 
 int objects_open(const struct root *root, const uint8_t hash[HASH_LEN])

@@ -23,6 +23,8 @@ static void tree_work(struct job *job)
 	t->changed = tree_check(node->tree);
 	for (size_t i = 0; i < node->tree->n; i++)
 		stage_discard_leftovers(&node->tree->roots[i]);
+	/* Who could not take it has said why; the disk may have room by now. */
+	history_settle_left(node->history, NULL);
 	t->recovered = 0;
 	if (!node->recovered)
 		t->recovered = commit_recover(&node->commit, &t->err);
