@@ -283,6 +283,16 @@ struct acked {
  */
 int store_ack(struct store *store, const char *peer, const struct acked *acks, size_t n,
 	      struct err *err);
+/* What a session's acknowledgements say at once: versions, and how far the peer's chain is. */
+struct ack_set {
+	const struct acked *acks; /* borrowed */
+	size_t n;
+	uint64_t chain_n;
+	const uint8_t *chain; /* HASH_LEN bytes, borrowed */
+};
+/* The same with the chain, in one transaction. */
+int store_ack_chained(struct store *store, const char *peer, const struct ack_set *set,
+		      struct err *err);
 /* The peer's tree was proven equal, by digest, to ours with every record up to this seq: it has
  * them all, deletions too. After a reverse or a reconciliation. */
 int store_ack_all(struct store *store, const char *peer, uint64_t up_to_seq, struct err *err);

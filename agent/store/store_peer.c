@@ -102,6 +102,35 @@ int store_ack(struct store *store, const char *peer, const struct acked *acks, s
 	return txn_end(&t, ack_all(&t, peer, acks, n, err), err);
 }
 
+static int write_peer_chain(struct txn *t, const char *name, uint64_t n,
+			    const uint8_t chain[HASH_LEN], struct err *err)
+{
+	struct peer *peer;
+	int r = txn_peer(&peer, t, name, err);
+	if (r < 0)
+		return r;
+	AUTO(sqlite3_stmt) *s = conn_statement(t->conn, SQL_PEER_SET_CHAIN, err);
+	if (!s)
+		return err_wrap(err, "the peer's chain");
+	bind_int(s, 1, peer->id);
+	bind_int(s, 2, (int64_t)n);
+	bind_hash(s, 3, chain);
+	return statement_run(s, err);
+}
+
+int store_ack_chained(struct store *store, const char *peer, const struct ack_set *set,
+		      struct err *err)
+{
+	struct txn t;
+	int r = txn_begin(&t, store, "ack", err);
+	if (r < 0)
+		return r;
+	r = ack_all(&t, peer, set->acks, set->n, err);
+	if (r == 0)
+		r = write_peer_chain(&t, peer, set->chain_n, set->chain, err);
+	return txn_end(&t, r, err);
+}
+
 static int ack_everything(struct txn *t, const char *name, uint64_t up_to, struct err *err)
 {
 	struct peer *peer;
@@ -244,22 +273,6 @@ int store_peer_chain(struct store *store, const char *peer, uint64_t *n, uint8_t
 	int r = read_peer_chain(store, known->id, n, chain, err);
 	pthread_mutex_unlock(&store->read_lock);
 	return r;
-}
-
-static int write_peer_chain(struct txn *t, const char *name, uint64_t n,
-			    const uint8_t chain[HASH_LEN], struct err *err)
-{
-	struct peer *peer;
-	int r = txn_peer(&peer, t, name, err);
-	if (r < 0)
-		return r;
-	AUTO(sqlite3_stmt) *s = conn_statement(t->conn, SQL_PEER_SET_CHAIN, err);
-	if (!s)
-		return err_wrap(err, "the peer's chain");
-	bind_int(s, 1, peer->id);
-	bind_int(s, 2, (int64_t)n);
-	bind_hash(s, 3, chain);
-	return statement_run(s, err);
 }
 
 int store_set_peer_chain(struct store *store, const char *peer, uint64_t n,

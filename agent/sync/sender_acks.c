@@ -67,10 +67,8 @@ static void ack_work(struct job *job)
 		if (item->kind == RECORD_FILE)
 			memcpy(rows[i].hash, item->hash, HASH_LEN);
 	}
-	ack->result = store_ack(store, ack->sd->peer, rows, ack->n, &ack->err);
-	if (ack->result == 0)
-		ack->result = store_set_peer_chain(store, ack->sd->peer, ack->chain_n, ack->chain,
-						   &ack->err);
+	const struct ack_set set = {rows, ack->n, ack->chain_n, ack->chain};
+	ack->result = store_ack_chained(store, ack->sd->peer, &set, &ack->err);
 }
 
 static void remember_unsigned(struct sender *sd, struct ack_item *item)

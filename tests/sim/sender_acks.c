@@ -15,15 +15,6 @@ static void ack_done(struct session *s, uint32_t arg)
 	sender_pump(s);
 }
 
-static void ack_chain(struct session *s, uint32_t arg)
-{
-	struct sender *sd = &s->sender;
-	(void)arg;
-	store_set_peer_chain(&s->node->store, s->peer, sd->storing_chain_n, sd->storing_chain);
-	s->noted_chain_n = UINT64_MAX;
-	session_job(s, MS, "ack-done", ack_done, 0);
-}
-
 static void ack_work(struct session *s, uint32_t arg)
 {
 	struct sender *sd = &s->sender;
@@ -35,8 +26,10 @@ static void ack_work(struct session *s, uint32_t arg)
 		rows[i] = sd->storing[i].row;
 	}
 	store_ack(&s->node->store, s->peer, paths, rows, sd->n_storing);
+	store_set_peer_chain(&s->node->store, s->peer, sd->storing_chain_n, sd->storing_chain);
+	s->noted_chain_n = UINT64_MAX;
 	s->w->stats.acks += sd->n_storing;
-	session_job(s, MS, "ack-chain", ack_chain, 0);
+	session_job(s, MS, "ack-done", ack_done, 0);
 }
 
 void sender_store_acks(struct session *s)
