@@ -17,9 +17,9 @@ struct fault {
 void fault_arm(struct fault *fault); /* borrowed until fault_disarm() */
 void fault_disarm(void);
 
-/* With -Dfaults=true: ARTIFACT_SYNC_FAULT=<nth>:<errno|kill>[:<times>] is armed now, and the same
- * text in the file that ARTIFACT_SYNC_FAULT_FILE names whenever that file is another one. Each hit
- * is a line on standard error. Without: nothing. */
+/* With -Dfaults=true: what the file that ARTIFACT_SYNC_FAULT_FILE names says, <nth>:<errno|kill>
+ * [:<times>], is armed whenever another file has that name. Each hit is a line on standard error.
+ * Without: nothing. */
 void fault_arm_from_environment(void);
 
 /* @return 0 to go on, or a positive errno with which the caller must fail without acting */

@@ -19,12 +19,9 @@ def are_built_in():
     return any(each["name"] == "faults" and each["value"] for each in json.loads(options.read_text()))
 
 
-def environment(nth, what, times=1):
-    return {"ARTIFACT_SYNC_FAULT": f"{nth}:{what}:{times}"}
-
-
 class Order:
-    """Faults for an agent that runs: it looks at this file at each durable call."""
+    """Faults for an agent, before it starts or while it runs: it looks at this file at each durable
+    call. What is withdrawn hits no call that begins later."""
 
     def __init__(self, node):
         self.path = node.home / "fault"
