@@ -159,9 +159,10 @@ const struct conf_key conf_keys[] = {
 	 .def = UINT32_MAX,
 	 .without = "20 in profile wso2is, 50 in all",
 	 .unit = "per cent",
-	 .help = "Delete brake: when more than this share of the files (and more than ten) are "
-		 "deleted or emptied "
-		 "within a minute, they are held until artifact-sync approve. Moves do not count. "
+	 .help = "Delete brake: when more than this share of the files (and more than ten), or all "
+		 "of a tree that had three or more, are deleted, emptied or replaced by links or "
+		 "directories within a minute, they are held until artifact-sync approve. Moves do "
+		 "not count. "
 		 "Each node judges for itself. 0 turns it off."},
 	{.name = "max_rewrite",
 	 .type = CONF_U32,

@@ -63,6 +63,12 @@ bool brake_holds(const struct brake *brake, uint64_t now_ms, uint64_t files, uin
 	       counted * 100 > brake_base(brake, now_ms, files) * brake->percent;
 }
 
+bool brake_empties(const struct brake *brake, uint64_t now_ms, uint64_t files, uint64_t more)
+{
+	return brake->percent != 0 && more > 0 && more >= files &&
+	       brake_base(brake, now_ms, files) >= BRAKE_EMPTY_FLOOR;
+}
+
 void brake_count(struct brake *brake, uint64_t now_ms, uint64_t n)
 {
 	slot(brake, now_ms)->count += n;

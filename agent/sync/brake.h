@@ -9,6 +9,7 @@
 
 #define BRAKE_WINDOW_S 60
 #define BRAKE_FLOOR 10 /* files; so many may always go, or a tree of five could never lose two */
+#define BRAKE_EMPTY_FLOOR 3 /* files; a tree that had so many is not emptied without a question */
 
 /* One second in which something changed. */
 struct brake_second {
@@ -39,6 +40,9 @@ uint64_t brake_seq(const struct brake *brake, uint64_t now_ms, uint64_t seq);
 uint64_t brake_counted(const struct brake *brake, uint64_t now_ms);
 /* Would `more` make it too much? */
 bool brake_holds(const struct brake *brake, uint64_t now_ms, uint64_t files, uint64_t more);
+/* Would nothing be left after `more` are lost, of a tree that had something within the minute?
+ * However few they were: a tree that somebody emptied looks like one that is not there. */
+bool brake_empties(const struct brake *brake, uint64_t now_ms, uint64_t files, uint64_t more);
 void brake_count(struct brake *brake, uint64_t now_ms, uint64_t n);
 /* A person has approved what went: it counts no longer. */
 void brake_forgive(struct brake *brake);

@@ -83,7 +83,8 @@ static void keep_source_values(struct look *look)
 		rec->mtime_ns = old->mtime_ns;
 }
 
-/* For the brakes: what a new version costs. */
+/* For the brakes: what a new version costs. A file that gives way to a link or a directory is as
+ * lost as one that is deleted. */
 static void weigh(struct look *look)
 {
 	const struct record *old = &look->old.rec, *rec = &look->item->entry.rec;
@@ -91,9 +92,9 @@ static void weigh(struct look *look)
 		return;
 	bool was_file = old->kind == RECORD_FILE, is_file = rec->kind == RECORD_FILE;
 	look->item->loses = (old->kind == RECORD_DIR && rec->kind != RECORD_DIR) ||
-			    (was_file && is_file && rec->size == 0 && old->size > 0);
-	look->item->rewrites = was_file && !look->item->loses &&
-			       (!is_file || memcmp(old->hash, rec->hash, HASH_LEN) != 0);
+			    (was_file && !is_file) || (was_file && rec->size == 0 && old->size > 0);
+	look->item->rewrites =
+		was_file && !look->item->loses && memcmp(old->hash, rec->hash, HASH_LEN) != 0;
 }
 
 /* What was read against what is indexed. */

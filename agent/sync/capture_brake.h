@@ -1,5 +1,5 @@
 /* capture_brake.h - what of a group of captures must wait for the brakes. Losses (a path is gone, a
- * file was emptied, a directory gave way) are judged all together, when it is quiet
+ * file was emptied, a file or a directory gave way) are judged all together, when it is quiet
  * (holds_judge_losses()); rewrites at once, group by group. Blocking; run on a worker. */
 #ifndef SYNC_CAPTURE_BRAKE_H
 #define SYNC_CAPTURE_BRAKE_H

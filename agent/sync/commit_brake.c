@@ -12,7 +12,7 @@
 #include "agent/sync/brake.h"
 #include "agent/sync/holds.h"
 
-/* A path that the batch removes or empties. */
+/* A path that the batch removes, or of which it takes the content. */
 struct lost_path {
 	UT_hash_handle hh;
 	const char *path;
@@ -39,15 +39,15 @@ static bool loses_file(const struct commit_op *op)
 	const struct record *rec = &op->row.entry.rec;
 	if (op->was.kind != RECORD_FILE || op->was.foreign)
 		return false;
-	return removes(op) || (rec->kind == RECORD_FILE && rec->size == 0 && op->was.size > 0);
+	return rec->kind != RECORD_FILE || (rec->size == 0 && op->was.size > 0);
 }
 
 static bool rewrites(const struct commit_op *op)
 {
 	const struct record *rec = &op->row.entry.rec;
-	if (op->was.kind != RECORD_FILE || op->was.foreign || removes(op) || loses_file(op))
+	if (op->was.kind != RECORD_FILE || op->was.foreign || loses_file(op))
 		return false;
-	return rec->kind != RECORD_FILE || memcmp(rec->hash, op->was.hash, HASH_LEN) != 0;
+	return memcmp(rec->hash, op->was.hash, HASH_LEN) != 0;
 }
 
 /* A directory goes, or gives way. */

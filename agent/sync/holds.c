@@ -93,9 +93,12 @@ void holds_view(struct holds *holds, enum hold_cause cause, struct brake_view *o
 bool holds_too_much(struct holds *holds, enum hold_cause cause, uint64_t more)
 {
 	struct store_state state;
+	uint64_t now = clock_mono_ms();
 	store_state(holds->store, &state);
 	pthread_mutex_lock(&holds->lock);
-	bool too_much = brake_holds(brake_of(holds, cause), clock_mono_ms(), state.files, more);
+	const struct brake *brake = brake_of(holds, cause);
+	bool too_much = brake_holds(brake, now, state.files, more) ||
+			(cause == HOLD_LOSS && brake_empties(brake, now, state.files, more));
 	pthread_mutex_unlock(&holds->lock);
 	return too_much;
 }

@@ -332,6 +332,42 @@ def test_few_deletions_are_never_held(filled):
     assert not (pair.passive.tree / "many").exists()
 
 
+def test_a_small_tree_that_is_emptied_is_not_a_deletion(make_pair):
+    pair = make_pair(settings={"max_delete": None})
+    fill(pair.active.tree, "few", 5)
+    pair.start()
+    pair.converge()
+    os.rename(pair.active.tree / "few", pair.active.home / "taken")
+    hold = wait_for_hold(pair.active)
+    assert "5 of 5 files" in hold["reason"], hold
+    assert len(os.listdir(pair.passive.tree / "few")) == 5
+    put_back(pair, "few")
+    wait_for_no_hold(pair.active)
+    pair.converge()
+
+
+@pytest.mark.parametrize("kind", ["directory", "link"])
+def test_files_that_give_way_to_something_else_are_lost(filled, kind):
+    """Also for a passive: it counts for itself."""
+    pair = filled()
+
+    def turn(path):
+        path.unlink()
+        if kind == "link":
+            path.symlink_to("/dev/null")
+        else:
+            path.mkdir()
+    for path in (pair.active.tree / "many").iterdir():
+        turn(path)
+    hold = wait_for_hold(pair.active)
+    assert hold["cause"] == "delete" and "of 65 files" in hold["reason"], hold
+    assert_flows(pair, "beside")
+    assert sum(path.is_file() and not path.is_symlink()
+               for path in (pair.passive.tree / "many").iterdir()) >= FILES // 2 - 5
+    assert pair.active.cli("approve").exit == DONE
+    pair.converge()
+
+
 def test_deletions_below_the_share_flow(filled):
     pair = filled(count=100, max_delete=30)
     for number in range(28):

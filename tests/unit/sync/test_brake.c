@@ -33,6 +33,20 @@ static void without_a_share_there_is_no_brake(void **state)
 {
 	struct brake brake = {0};
 	assert_false(brake_holds(&brake, AT(0), 100, 100));
+	assert_false(brake_empties(&brake, AT(0), 100, 100));
+}
+
+static void a_small_tree_is_not_emptied_either(void **state)
+{
+	struct brake brake = {.percent = 50};
+	assert_true(brake_empties(&brake, AT(0), 3, 3));
+	assert_false(brake_empties(&brake, AT(0), 3, 2));
+	assert_false(brake_empties(&brake, AT(0), 2, 2));
+	/* The last one of several that went within the minute. */
+	brake_see(&brake, AT(0), 8, 0);
+	assert_true(brake_empties(&brake, AT(1), 1, 1));
+	assert_false(brake_empties(&brake, AT(61), 1, 1));
+	assert_false(brake_empties(&brake, AT(1), 0, 0));
 }
 
 static void what_is_spread_over_more_than_a_minute_flows(void **state)
@@ -110,6 +124,7 @@ int main(void)
 		cmocka_unit_test(more_than_the_share_is_too_much),
 		cmocka_unit_test(ten_files_may_always_go),
 		cmocka_unit_test(without_a_share_there_is_no_brake),
+		cmocka_unit_test(a_small_tree_is_not_emptied_either),
 		cmocka_unit_test(what_is_spread_over_more_than_a_minute_flows),
 		cmocka_unit_test(the_minute_slides),
 		cmocka_unit_test(the_share_is_of_the_most_the_tree_had),

@@ -209,7 +209,7 @@ static void an_approval_lets_all_of_it_go(void **state)
 	assert_ok(store_hold_release(f->store, &path, 1, &f->err), &f->err);
 	assert_int_equal(store_note_count(f->store, NOTE_BRAKE), 0);
 	/* It counts for nothing, and its number is not given again. */
-	assert_int_equal(judge(f, "few", last_seq(f), true, NULL), LOSS_FREE);
+	assert_int_equal(judge(f, "few/00001", last_seq(f), true, NULL), LOSS_FREE);
 	fill(f, "more", 60, 5000);
 	judge(f, "more", last_seq(f), true, NULL);
 	assert_true(only_hold(f).id > hold.id);
