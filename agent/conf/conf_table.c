@@ -269,8 +269,8 @@ const struct conf_key conf_keys[] = {
 	 .max = 3650,
 	 .def = 7,
 	 .unit = "days",
-	 .help = "How long earlier versions are kept. They hold the same secrets as the files. 0 "
-		 "keeps none."},
+	 .help = "How long earlier versions are kept, while a peer confirms the clock. They hold "
+		 "the same secrets as the files. 0 keeps none."},
 	{.name = "history.keep_bytes",
 	 .type = CONF_U64,
 	 .off = AT(history_keep_bytes),

@@ -81,8 +81,9 @@ bool history_exceeds(const struct history *history); /* (quick) more bytes than 
 /**
  * One bounded step: forgets what is too old or too much, removes its content, and looks for objects
  * that the catalogue does not know.
+ * @param by_age  the clock is trusted: one that jumped days ahead would take all there is
  * @return 1 there is more to do at once, 0, negative errno
  */
-int history_prune(struct history *history, struct err *err);
+int history_prune(struct history *history, bool by_age, struct err *err);
 
 #endif

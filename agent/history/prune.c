@@ -73,7 +73,7 @@ static int remove_freed(struct history *h, const struct kept_object *freed, size
 }
 
 /* @return 1 there is more, 0, negative errno */
-static int prune_rows(struct history *h, struct err *err)
+static int prune_rows(struct history *h, bool by_age, struct err *err)
 {
 	struct history_keep keep;
 	struct kept_object *freed;
@@ -82,7 +82,7 @@ static int prune_rows(struct history *h, struct err *err)
 	history_read_keep(h, &keep);
 	struct history_limits limits = {.oldest_ns = INT64_MAX};
 	if (keep.days > 0) {
-		limits.oldest_ns = clock_real_ns() - keep.days * NS_PER_DAY;
+		limits.oldest_ns = by_age ? clock_real_ns() - keep.days * NS_PER_DAY : INT64_MIN;
 		limits.max_bytes = bytes_allowed(h, &keep, &give_way);
 	}
 	int r = store_history_prune(h->store, &limits, PRUNE_ROWS, &freed, &n, &more, err);
@@ -148,11 +148,11 @@ static int sweep(struct history *h, struct err *err)
 	return r < 0 ? r : h->sweep_at != 0 || h->sweep_root != 0;
 }
 
-int history_prune(struct history *h, struct err *err)
+int history_prune(struct history *h, bool by_age, struct err *err)
 {
 	pthread_mutex_lock(&h->lock);
 	/* Rows at the beginning of a round, which may be many steps; then the directories. */
-	int r = h->sweep_at == 0 && h->sweep_root == 0 ? prune_rows(h, err) : 0;
+	int r = h->sweep_at == 0 && h->sweep_root == 0 ? prune_rows(h, by_age, err) : 0;
 	if (r == 0)
 		r = sweep(h, err);
 	pthread_mutex_unlock(&h->lock);

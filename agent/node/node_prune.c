@@ -14,14 +14,15 @@ struct prune_job {
 	const char *peers[CONF_PEERS_MAX];
 	size_t n;
 	uint64_t max_age_s;
+	bool by_age;
 };
 
 /* In steps, so that no commit waits long for its turn. */
-static int prune_history(struct node *node, struct err *err)
+static int prune_history(struct node *node, bool by_age, struct err *err)
 {
 	int r = 1;
 	for (int steps = 0; r > 0 && steps < PRUNE_STEPS; steps++)
-		r = history_prune(node->history, err);
+		r = history_prune(node->history, by_age, err);
 	return r < 0 ? r : history_settle(node->history, err);
 }
 
@@ -32,7 +33,8 @@ static void prune_work(struct job *job)
 	size_t pruned;
 	if (store_prune_tombstones(p->node->store, p->peers, p->n, p->max_age_s, &pruned, &err) <
 		    0 ||
-	    store_prune_signatures(p->node->store, &err) < 0 || prune_history(p->node, &err) < 0)
+	    store_prune_signatures(p->node->store, &err) < 0 ||
+	    prune_history(p->node, p->by_age, &err) < 0)
 		log_warn("node", "action=prune-later err=\"%s\"", err.msg);
 }
 
@@ -51,6 +53,7 @@ void node_prune(struct node *node)
 	p->node = node;
 	for (struct session *s = node->sessions; s && p->n < CONF_PEERS_MAX; s = s->next)
 		p->peers[p->n++] = s->peer;
+	p->by_age = readiness_clock_is_shared(node);
 	p->max_age_s = 86400ull * node_conf(node)->tombstone_days;
 	node->prune_due_ms = clock_mono_ms() + PRUNE_MS;
 	node->pruning = true;

@@ -72,6 +72,7 @@ void readiness_heartbeat(struct session *s, int64_t their_clock_ns)
 {
 	s->readiness.skews_ns[s->readiness.n_skews % READINESS_SKEWS] =
 		their_clock_ns - clock_real_ns();
+	s->readiness.real_minus_boot_ns = clock_real_ns() - (int64_t)clock_boot_ns();
 	if (++s->readiness.n_skews == 2 * READINESS_SKEWS)
 		s->readiness.n_skews = READINESS_SKEWS;
 }

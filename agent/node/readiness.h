@@ -25,11 +25,16 @@ struct session_readiness {
 	char *sent; /* as a text; NULL: nothing in this connection */
 	int64_t skews_ns[READINESS_SKEWS];
 	unsigned n_skews;
+	int64_t real_minus_boot_ns; /* at the last of them: our clock has not jumped since */
 };
 
 void readiness_start(struct node *node);
 void readiness_tick(struct node *node);
 void readiness_free(struct node *node);
+
+/* Do all peers that are connected, and there is one, agree with this node about what day it is?
+ * Only then what is kept for days may be given up for its age. */
+bool readiness_clock_is_shared(const struct node *node);
 
 void readiness_live(struct session *s);
 void readiness_heartbeat(struct session *s, int64_t their_clock_ns);

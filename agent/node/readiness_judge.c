@@ -11,7 +11,8 @@
 #include "agent/node/node_internal.h"
 #include "agent/node/readiness_internal.h"
 
-#define SKEW_MAX_NS 5000000000ll /* clocks that differ by more make recovery points misleading */
+#define SAME_DAY_NS 3600000000000ll /* what is kept for days does not mind an hour */
+#define SKEW_MAX_NS 5000000000ll    /* clocks that differ by more make recovery points misleading */
 #define CERTIFICATE_SOON_S (7 * 86400ll) /* time to renew it before it is needed */
 #define NAMED_MAX 64			 /* reasons; more are counted as one */
 
@@ -214,10 +215,39 @@ int64_t readiness_skew_ns(const struct session *s)
 	return skew == INT64_MIN ? 0 : skew;
 }
 
+static bool is_within(int64_t ns, int64_t limit_ns)
+{
+	return ns <= limit_ns && ns >= -limit_ns;
+}
+
+static bool shares_clock(const struct session *s)
+{
+	const struct session_readiness *r = &s->readiness;
+	int64_t now = clock_real_ns() - (int64_t)clock_boot_ns();
+	if (r->n_skews == 0 || !is_within(now - r->real_minus_boot_ns, SAME_DAY_NS))
+		return false;
+	for (unsigned i = 0; i < r->n_skews && i < READINESS_SKEWS; i++) {
+		if (!is_within(r->skews_ns[i], SAME_DAY_NS))
+			return false;
+	}
+	return true;
+}
+
+bool readiness_clock_is_shared(const struct node *node)
+{
+	bool any = false;
+	for (const struct session *s = node->sessions; s; s = s->next) {
+		if (s->live && !shares_clock(s))
+			return false;
+		any |= s->live;
+	}
+	return any;
+}
+
 static void judge_clock(struct judgement *j, const struct session *s)
 {
 	int64_t skew = readiness_skew_ns(s);
-	if (skew <= SKEW_MAX_NS && skew >= -SKEW_MAX_NS)
+	if (is_within(skew, SKEW_MAX_NS))
 		return;
 	add(j, false,
 	    "clock: that of %s is %.1f s %s this node's, so that times of changes cannot be "

@@ -336,18 +336,24 @@ def test_fewer_watches_than_directories(make_pair):
 # -- clocks ------------------------------------------------------------------------------------------
 
 FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1"
+needs_faketime = pytest.mark.skipif(not os.path.exists(FAKETIME), reason="libfaketime is not installed")
 
 
-@pytest.mark.skipif(not os.path.exists(FAKETIME), reason="libfaketime is not installed")
+def faked_clock(path):
+    """The environment of an agent whose clock stands as far off as the file says."""
+    return {"LD_PRELOAD": FAKETIME, "FAKETIME_TIMESTAMP_FILE": str(path), "FAKETIME_NO_CACHE": "1",
+            "NO_FAKE_STAT": "1", "FAKE_UTIME": "0", "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            "DONT_FAKE_MONOTONIC": "1"}
+
+
+@needs_faketime
 @pytest.mark.parametrize("side", [0, 1], ids=["active", "passive"])
 def test_a_clock_that_jumps(make_pair, home, side):
     """Days forward and back while the tree changes. The file system's own stamps do not jump."""
     pair = make_pair()
     clock = home / "clock"
     clock.write_text("+0\n")
-    environment = {"LD_PRELOAD": FAKETIME, "FAKETIME_TIMESTAMP_FILE": str(clock), "FAKETIME_NO_CACHE": "1",
-                   "NO_FAKE_STAT": "1", "FAKE_UTIME": "0", "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-                   "DONT_FAKE_MONOTONIC": "1"}
+    environment = faked_clock(clock)
     for number, node in enumerate(pair.nodes):
         node.start(extra_environment=environment if number == side else None)
     (pair.active.tree / "file").write_bytes(b"0")
@@ -364,6 +370,32 @@ def test_a_clock_that_jumps(make_pair, home, side):
         assert lag is not None and 0 <= lag < 60, f"a jump of {jump} makes a lag of {lag}"
         # What was said just before the jump is put right by the next heartbeat and barrier.
         pair.passive.wait_for("its age is right", lambda s: 0 <= s["rpo_seconds"] < 60)
+
+
+@needs_faketime
+def test_a_clock_that_jumps_takes_no_earlier_version(make_pair, home):
+    """What is kept for days is given up for the room it takes, and not because it suddenly looks old."""
+    pair = make_pair(settings={"history": {"keep_days": 7, "keep_bytes": 40_000}})
+    clock = home / "clock"
+    clock.write_text("+0\n")
+    pair.active.start()
+    pair.passive.start(extra_environment=faked_clock(clock))
+
+    def versions():
+        return len(pair.passive.cli("history", "file", "--json").json["versions"])
+    for number in range(8):
+        (pair.active.tree / "file").write_bytes(b"%04d" % number * 500)
+        pair.converge()
+    kept = versions()
+    clock.write_text("+30d\n")
+    pair.passive.wait_for("the jump is seen", lambda s: any("clock" in each for each in s["not_ready"]))
+    for number in range(20):
+        (pair.active.tree / "other").write_bytes(b"%04d" % number * 500)
+        pair.converge()
+    wait_until("some were given up for their room", lambda: versions() < kept)
+    # The oldest go first, 2,000 bytes and a row of each; the rest fits into 40,000.
+    others = pair.passive.cli("history", "other", "--json").json["versions"]
+    assert versions() + len(others) >= 12
 
 
 def test_two_time_zones(make_pair):

@@ -151,7 +151,7 @@ static void prune_all(void)
 {
 	int r;
 	do {
-		r = history_prune(history, &node.err);
+		r = history_prune(history, true, &node.err);
 		assert_fine(r, &node.err);
 	} while (r > 0);
 }
@@ -645,7 +645,7 @@ static void commit_and_prune(void)
 	const struct history_keep none = {.days = 7, .bytes = 0};
 	commit_after();
 	history_configure(history, &none);
-	while (history_prune(history, &node.err) > 0)
+	while (history_prune(history, true, &node.err) > 0)
 		;
 }
 
