@@ -375,7 +375,7 @@ def test_a_clock_that_jumps(make_pair, home, side):
 @needs_faketime
 def test_a_clock_that_jumps_takes_no_earlier_version(make_pair, home):
     """What is kept for days is given up for the room it takes, and not because it suddenly looks old."""
-    pair = make_pair(settings={"history": {"keep_days": 7, "keep_bytes": 40_000}})
+    pair = make_pair(settings={"history": {"keep_days": 7, "keep_bytes": 120_000}})
     clock = home / "clock"
     clock.write_text("+0\n")
     pair.active.start()
@@ -383,19 +383,20 @@ def test_a_clock_that_jumps_takes_no_earlier_version(make_pair, home):
 
     def versions():
         return len(pair.passive.cli("history", "file", "--json").json["versions"])
-    for number in range(8):
+    for number in range(30):
         (pair.active.tree / "file").write_bytes(b"%04d" % number * 500)
         pair.converge()
     kept = versions()
     clock.write_text("+30d\n")
     pair.passive.wait_for("the jump is seen", lambda s: any("clock" in each for each in s["not_ready"]))
-    for number in range(20):
+    for number in range(50):
+        if versions() < kept:
+            break
         (pair.active.tree / "other").write_bytes(b"%04d" % number * 500)
         pair.converge()
-    wait_until("some were given up for their room", lambda: versions() < kept)
-    # The oldest go first, 2,000 bytes and a row of each; the rest fits into 40,000.
-    others = pair.passive.cli("history", "other", "--json").json["versions"]
-    assert versions() + len(others) >= 12
+    wait_until("something was given up for its room", lambda: versions() < kept)
+    # Pruning comes by once a second: a few changes too many by then, and as many versions too few.
+    assert versions() >= kept // 3, "what went is more than what was too much"
 
 
 def test_two_time_zones(make_pair):
