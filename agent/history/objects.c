@@ -66,9 +66,32 @@ static int copy_away(char copy[STAGE_NAME_MAX], const struct root *root, const c
 	return r;
 }
 
-static int move_in(const struct root *root, const char *temp, int dir, const char *name,
+#define VERIFY_MAX (16u << 20) /* bytes; of a larger one only the size is compared */
+
+/* Is history/<name> what it says, or has something damaged it since? */
+static bool is_sound(int dir, const char *name, const uint8_t hash[HASH_LEN], uint64_t size)
+{
+	uint8_t found[HASH_LEN];
+	struct stat st;
+	AUTO_CLOSE int fd = open_beneath(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
+	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || (uint64_t)st.st_size != size)
+		return false;
+	return size > VERIFY_MAX || (hash_content(found, fd, size, NULL, NULL) == 0 &&
+				     memcmp(found, hash, HASH_LEN) == 0);
+}
+
+struct object {
+	int dir;
+	const uint8_t *hash;
+	uint64_t size;
+};
+
+static int move_in(const struct root *root, const char *temp, const struct object *to,
 		   struct err *err)
 {
+	char name[HASH_HEX_MAX];
+	int dir = to->dir;
+	hash_hex(name, to->hash);
 	int hit = fault_point("close history");
 	/* 0600 whatever it was: readers of the tree are not readers of its past. On a file server
 	 * that maps owners it may not be ours to change; its directory is closed to others. */
@@ -89,6 +112,10 @@ static int move_in(const struct root *root, const char *temp, int dir, const cha
 	}
 	if (errno != EEXIST)
 		return err_sys(err, errno, "move to history/");
+	if (!is_sound(dir, name, to->hash, to->size))
+		return renameat(root->stage_fd, temp, dir, name) < 0
+			       ? err_sys(err, errno, "replace a damaged version in history/")
+			       : 0;
 	stage_discard_or_later(root, temp, NULL); /* the bytes are kept already */
 	return 0;
 }
@@ -97,7 +124,7 @@ int objects_put(const struct root *root, const char *temp, const uint8_t hash[HA
 		uint64_t size, struct err *err)
 {
 	struct stat st;
-	char hex[HASH_HEX_MAX], copy[STAGE_NAME_MAX] = "";
+	char copy[STAGE_NAME_MAX] = "";
 	int r = stat_name(root->stage_fd, temp, &st);
 	if (r < 0)
 		return err_sys(err, -r, "look at a displaced file");
@@ -106,12 +133,13 @@ int objects_put(const struct root *root, const char *temp, const uint8_t hash[HA
 	AUTO_CLOSE int dir = objects_open_dir(root, hash[0], true);
 	if (dir < 0)
 		return err_sys(err, -dir, "open history/");
+	const struct object to = {dir, hash, size};
 	if (st.st_nlink <= 1)
-		return move_in(root, temp, dir, hash_hex(hex, hash), err);
+		return move_in(root, temp, &to, err);
 	r = copy_away(copy, root, temp, hash, size, err);
 	if (r < 0)
 		return r;
-	r = move_in(root, copy, dir, hash_hex(hex, hash), err);
+	r = move_in(root, copy, &to, err);
 	stage_discard_or_later(root, r < 0 ? copy : temp, NULL);
 	return r;
 }

@@ -123,12 +123,12 @@ json_t *readiness_json(struct node *node)
 			 reasons, "peers", peers);
 }
 
-void readiness_salvage_shown(struct node *node, const char *id)
+void readiness_salvage_shown(struct node *node, const struct salvage_row *rows, size_t n)
 {
 	struct err err = {0};
 	uint64_t unseen = 0;
 	store_salvage_unseen(node->store, &unseen, NULL);
-	if (unseen > 0 && store_salvage_see(node->store, id, &err) < 0)
+	if (unseen > 0 && store_salvage_see(node->store, rows, n, &err) < 0)
 		log_warn("node", "err=\"%s\" action=\"the salvage counts as not looked at\"",
 			 err.msg);
 }

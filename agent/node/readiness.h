@@ -15,6 +15,7 @@ struct node;
 struct session;
 struct frame;
 struct readiness;
+struct salvage_row;
 
 #define READINESS_SKEWS 8 /* heartbeats whose clock is remembered */
 
@@ -40,8 +41,8 @@ void readiness_live(struct session *s);
 void readiness_heartbeat(struct session *s, int64_t their_clock_ns);
 int readiness_frame(struct session *s, const struct frame *frame); /* 0 or -EBADMSG */
 void readiness_session_free(struct session *s);
-/* A person was shown the salvage up to this entry. */
-void readiness_salvage_shown(struct node *node, const char *id);
+/* A person was shown these of the salvage. */
+void readiness_salvage_shown(struct node *node, const struct salvage_row *rows, size_t n);
 
 /* Why not, newly judged: sentences, none when it is possible. A new reference. */
 json_t *readiness_reasons(struct node *node);

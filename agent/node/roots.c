@@ -25,6 +25,7 @@ static void tree_work(struct job *job)
 		stage_discard_leftovers(&node->tree->roots[i]);
 	/* Who could not take it has said why; the disk may have room by now. */
 	history_settle_left(node->history, NULL);
+	store_salvage_end_left(node->store, NULL);
 	t->recovered = 0;
 	if (!node->recovered)
 		t->recovered = commit_recover(&node->commit, &t->err);

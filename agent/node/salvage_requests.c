@@ -254,8 +254,7 @@ void salvage_request(struct node *node, struct control_call *call, const json_t 
 	bool is_restore = action && strcmp(action, "restore") == 0;
 	if (is_list) {
 		answer_list(node, call, rows, n);
-		if (n > 0)
-			readiness_salvage_shown(node, rows[n - 1].id);
+		readiness_salvage_shown(node, rows, n);
 	} else if (action && strcmp(action, "purge") == 0)
 		purge(node, call, args, STEAL(rows), n);
 	else if (!id || at == n)

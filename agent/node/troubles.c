@@ -17,6 +17,9 @@ static const struct {
 } remedies[] = {
 	{ENOSPC, "disk-full", "free space or inodes there (df, df -i)"},
 	{EDQUOT, "quota", "raise the quota of the agent's user, group or project there"},
+	{ENOBUFS, "salvage-full",
+	 "raise limits.salvage_bytes, or look at what is there and make room: `artifact-sync "
+	 "salvage list', `artifact-sync salvage purge'"},
 	{EROFS, "read-only",
 	 "it is mounted read-only: mount -o remount,rw, and look for its reason in the kernel's "
 	 "log"},
@@ -60,7 +63,7 @@ static void add(json_t *problems, const char *what, int error, const char *why, 
 	char system[80];
 	/* A library may have words of its own for it; the system's are what people look for. */
 	const char *words = strerror_r(error, system, sizeof(system));
-	bool said = error == 0 || strstr(why, words);
+	bool said = error == 0 || error == ENOBUFS || strstr(why, words);
 	AUTO_FREE char *text = x_asprintf("%s: %s: %s%s%s; %s (%s); it is tried again", name, what,
 					  why, said ? "" : ": ", said ? "" : words,
 					  remedy ? remedy : "see the agent's log", where);

@@ -471,11 +471,13 @@ int store_canary(struct store *store, uint64_t nonce, struct err *err);
 
 /* ---- salvage catalogue ---------------------------------------------------------------------- */
 
+#define SALVAGE_ID_MAX 40 /* with its NUL */
+
 struct salvage_row {
-	char id[40];   /* sorts by time */
-	char *path;    /* where it was */
-	char *root_at; /* which root's salvage holds it */
-	char *why;     /* "adopt", "drift", "divergence", ... */
+	char id[SALVAGE_ID_MAX]; /* sorts by time */
+	char *path;		 /* where it was */
+	char *root_at;		 /* which root's salvage holds it */
+	char *why;		 /* "adopt", "drift", "divergence", ... */
 	int64_t when_ns;
 	uint64_t epoch;
 	struct file_stat stat;
@@ -483,15 +485,20 @@ struct salvage_row {
 	bool has_hash;	/* a file that could be read */
 	uint8_t hash[HASH_LEN];
 	bool complete; /* false: intended, perhaps not moved */
+	bool seen;     /* a person has been shown it */
 };
 int store_salvage_begin(struct store *store, const struct salvage_row *row, struct err *err);
+/* The object is in its place. What cannot be recorded now is remembered. */
 int store_salvage_end(struct store *store, const char *id, struct err *err);
+/* Records the ends that were remembered. @return 0; else some are left (a start finds them, too) */
+int store_salvage_end_left(struct store *store, struct err *err);
 int store_salvage_forget(struct store *store, const char *id, struct err *err);
 int store_salvage_list(struct store *store, struct salvage_row **out, size_t *n, struct err *err);
 uint64_t store_salvage_count(struct store *store); /* (quick) of complete ones */
 uint64_t store_salvage_bytes(struct store *store); /* (quick) of all, intended ones too */
-/* A person has been shown the entries up to this one: ids sort by time. */
-int store_salvage_see(struct store *store, const char *id, struct err *err);
+/* A person has been shown those of these rows that are complete. */
+int store_salvage_see(struct store *store, const struct salvage_row *rows, size_t n,
+		      struct err *err);
 /* (quick) Complete entries that nobody has been shown. */
 int store_salvage_unseen(struct store *store, uint64_t *out, struct err *err);
 void salvage_rows_free(struct salvage_row *rows, size_t n);

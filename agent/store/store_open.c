@@ -404,6 +404,7 @@ void store_close(struct store *store)
 		free(store->peers[i]);
 	}
 	free(store->peers);
+	salvage_forget_unfinished(store);
 	pthread_mutex_destroy(&store->write_lock);
 	pthread_mutex_destroy(&store->read_lock);
 	pthread_mutex_destroy(&store->pool_lock);

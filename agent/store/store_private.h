@@ -14,7 +14,7 @@
 #include "agent/store/store.h"
 #include "agent/store/store_history.h"
 
-#define STORE_SCHEMA_VERSION 1
+#define STORE_SCHEMA_VERSION 2
 #define STORE_APPLICATION_ID 0x4153594e /* "ASYN": `file state.db` tells whose it is */
 #define STORE_DB_NAME "state.db"
 #define STORE_NEW_NAME "state.db.new"
@@ -223,17 +223,16 @@ extern const char store_schema[];
 		       " FROM journal ORDER BY position")                                          \
 	X(JOURNAL_CLEAR, "DELETE FROM journal")                                                    \
 	X(SALVAGE_ADD, "INSERT INTO salvage(id,path,root_at,why,when_ns,epoch,dev,ino,size,"       \
-		       "mtime_ns,ctime_ns,mode,uid,gid,nlink,complete,bytes,hash)"                 \
-		       " VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,0,?16,?17)")    \
+		       "mtime_ns,ctime_ns,mode,uid,gid,nlink,complete,seen,bytes,hash)"            \
+		       " VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,0,0,?16,?17)")  \
 	X(SALVAGE_COMPLETE, "UPDATE salvage SET complete=1 WHERE id=?1 AND complete=0")            \
 	X(SALVAGE_FORGET, "DELETE FROM salvage WHERE id=?1 RETURNING complete,bytes")              \
 	X(SALVAGE_COUNT, "SELECT coalesce(sum(complete),0),coalesce(sum(bytes),0) FROM salvage")   \
-	X(SALVAGE_SEEN, "INSERT OR REPLACE INTO salvage_seen(one,id) VALUES(1,?1)")                \
-	X(SALVAGE_UNSEEN, "SELECT count(*) FROM salvage WHERE complete=1 AND"                      \
-			  " id>coalesce((SELECT id FROM salvage_seen),'')")                        \
+	X(SALVAGE_SEEN, "UPDATE salvage SET seen=1 WHERE id=?1")                                   \
+	X(SALVAGE_UNSEEN, "SELECT count(*) FROM salvage WHERE complete=1 AND seen=0")              \
 	X(CANARY_SET, "INSERT OR REPLACE INTO canary(one,nonce) VALUES(1,?1)")                     \
 	X(SALVAGE_ALL, "SELECT id,path,root_at,why,when_ns,epoch,dev,ino,size,mtime_ns,ctime_ns,"  \
-		       "mode,uid,gid,nlink,complete,bytes,hash FROM salvage ORDER BY id")          \
+		       "mode,uid,gid,nlink,complete,seen,bytes,hash FROM salvage ORDER BY id")     \
 	STORE_HISTORY_STATEMENTS(X)                                                                \
 	X(SET_CLEAN, "UPDATE state SET clean=?1")                                                  \
 	X(GET_CLEAN, "SELECT clean FROM state")
@@ -325,6 +324,11 @@ struct peer {
 	size_t content_loaded; /* entries it was made of */
 };
 
+struct unfinished {
+	struct unfinished *next;
+	char id[SALVAGE_ID_MAX];
+};
+
 struct store {
 	char *dir;
 	char *db_path;
@@ -344,6 +348,7 @@ struct store {
 	uint64_t epoch; /* number of the last lineage entry; 0 without one */
 	uint64_t notes[STORE_NOTE_KINDS];
 	uint64_t salvaged, salvaged_bytes;
+	struct unfinished *unfinished; /* moves into the salvage whose end is not recorded yet */
 	const struct profile *profile; /* says which paths are members of sets; NULL: none is */
 	bool recording;		       /* store_history_record() */
 	struct history_counts history;
@@ -360,6 +365,8 @@ struct peer *store_find_peer(struct store *store, const char *name);
  * come at once, and then made anew. Notes of a transaction that fails do no harm. */
 void content_note(struct store *store, struct peer *peer, const struct acked *ack);
 void content_forget(struct store *store, struct peer *peer);
+
+void salvage_forget_unfinished(struct store *store); /* store_salvage.c */
 
 /* ---- transactions (store_txn.c) ----------------------------------------------------------------
  */

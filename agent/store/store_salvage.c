@@ -44,13 +44,55 @@ static int complete_row(struct txn *t, const char *id, struct err *err)
 	return r;
 }
 
-int store_salvage_end(struct store *store, const char *id, struct err *err)
+static int record_end(struct store *store, const char *id, struct err *err)
 {
 	struct txn t;
 	int r = txn_begin(&t, store, NULL, err);
 	if (r < 0)
 		return r;
 	return txn_end(&t, complete_row(&t, id, err), err);
+}
+
+int store_salvage_end(struct store *store, const char *id, struct err *err)
+{
+	int r = record_end(store, id, err);
+	if (r == 0)
+		return 0;
+	struct unfinished *left = x_calloc(1, sizeof(*left));
+	snprintf(left->id, sizeof(left->id), "%s", id);
+	pthread_mutex_lock(&store->state_lock);
+	left->next = store->unfinished;
+	store->unfinished = left;
+	pthread_mutex_unlock(&store->state_lock);
+	return r;
+}
+
+static struct unfinished *take_unfinished(struct store *store)
+{
+	pthread_mutex_lock(&store->state_lock);
+	struct unfinished *left = store->unfinished;
+	if (left)
+		store->unfinished = left->next;
+	pthread_mutex_unlock(&store->state_lock);
+	return left;
+}
+
+int store_salvage_end_left(struct store *store, struct err *err)
+{
+	struct unfinished *left;
+	int r = 0;
+	while (r == 0 && (left = take_unfinished(store))) {
+		r = store_salvage_end(store, left->id, err);
+		free(left);
+	}
+	return r;
+}
+
+void salvage_forget_unfinished(struct store *store)
+{
+	struct unfinished *left;
+	while ((left = take_unfinished(store)))
+		free(left);
 }
 
 static int forget_row(struct txn *t, const char *id, struct err *err)
@@ -87,8 +129,9 @@ static void read_row(struct salvage_row *row, sqlite3_stmt *s)
 	row->epoch = (uint64_t)sqlite3_column_int64(s, 5);
 	file_stat_column(&row->stat, s, 6);
 	row->complete = sqlite3_column_int(s, 15);
-	row->bytes = (uint64_t)sqlite3_column_int64(s, 16);
-	row->has_hash = column_fixed(s, 17, row->hash, HASH_LEN);
+	row->seen = sqlite3_column_int(s, 16);
+	row->bytes = (uint64_t)sqlite3_column_int64(s, 17);
+	row->has_hash = column_fixed(s, 18, row->hash, HASH_LEN);
 }
 
 static int read_rows(struct store *store, struct salvage_row **out, size_t *n, struct err *err)

@@ -10,13 +10,24 @@ static int see(struct txn *t, const char *id, struct err *err)
 	return statement_run(s, err);
 }
 
-int store_salvage_see(struct store *store, const char *id, struct err *err)
+static int see_all(struct txn *t, const struct salvage_row *rows, size_t n, struct err *err)
+{
+	int r = 0;
+	for (size_t i = 0; r == 0 && i < n; i++) {
+		if (rows[i].complete && !rows[i].seen)
+			r = see(t, rows[i].id, err);
+	}
+	return r;
+}
+
+int store_salvage_see(struct store *store, const struct salvage_row *rows, size_t n,
+		      struct err *err)
 {
 	struct txn t;
 	int r = txn_begin(&t, store, NULL, err);
 	if (r < 0)
 		return r;
-	return txn_end(&t, see(&t, id, err), err);
+	return txn_end(&t, see_all(&t, rows, n, err), err);
 }
 
 static int count_unseen(struct store *store, uint64_t *out, struct err *err)

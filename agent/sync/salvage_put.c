@@ -19,7 +19,7 @@
 #include "protocol/relpath.h"
 
 /* Sorts by time and can be typed: 20260101T000000.000000000-1a2b3c. */
-static void make_id(char out[40], int64_t now_ns)
+static void make_id(char out[SALVAGE_ID_MAX], int64_t now_ns)
 {
 	time_t seconds = now_ns / 1000000000;
 	struct tm tm;
@@ -28,8 +28,8 @@ static void make_id(char out[40], int64_t now_ns)
 	BUG_ON(getrandom(random, sizeof(random), 0) != sizeof(random));
 	gmtime_r(&seconds, &tm);
 	strftime(when, sizeof(when), "%Y%m%dT%H%M%S", &tm);
-	snprintf(out, 40, "%s.%09" PRId64 "-%02x%02x%02x", when, now_ns % 1000000000, random[0],
-		 random[1], random[2]);
+	snprintf(out, SALVAGE_ID_MAX, "%s.%09" PRId64 "-%02x%02x%02x", when, now_ns % 1000000000,
+		 random[0], random[1], random[2]);
 }
 
 static int look_at_temp(struct file_stat *out, const struct root *root, const char *temp,
@@ -93,32 +93,16 @@ static uint64_t bytes_in(const struct root *root, const char *temp)
 /* ---- what it is ------------------------------------------------------------------------------
  */
 
-/* The bytes of a first pairing were read a moment ago: the index knows them by the file's stat. */
-static bool is_indexed(struct store *store, struct salvage_row *row)
-{
-	struct index_entry entry;
-	if (store_get(store, row->path, &entry, NULL) < 0)
-		return false;
-	const struct file_stat *then = &entry.inst, *now = &row->stat;
-	row->has_hash = entry.rec.kind == RECORD_FILE && !(entry.flags & ENTRY_RACY) &&
-			then->dev == now->dev && then->ino == now->ino && then->size == now->size &&
-			then->mtime_ns == now->mtime_ns;
-	memcpy(row->hash, entry.rec.hash, HASH_LEN);
-	index_entry_release(&entry);
-	return row->has_hash;
-}
-
-/* A file that cannot be read is saved all the same. */
-static void identify(struct store *store, const struct salvage_order *order,
-		     struct salvage_row *row)
+/* A file that cannot be read is saved all the same. The bytes are read also where the index could
+ * name a hash: it may be of others with the same stat, and who compares it with what is replicated
+ * would throw the only copy away. */
+static void identify(const struct salvage_order *order, struct salvage_row *row)
 {
 	if (!S_ISREG(row->stat.mode)) {
 		row->bytes = S_ISDIR(row->stat.mode) ? bytes_in(order->root, order->temp) : 0;
 		return;
 	}
 	row->bytes = row->stat.size;
-	if (is_indexed(store, row))
-		return;
 	AUTO_CLOSE int fd = open_beneath(order->root->stage_fd, order->temp,
 					 O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
 	row->has_hash = fd >= 0 && hash_content(row->hash, fd, row->stat.size, NULL, NULL) == 0;
@@ -134,10 +118,11 @@ static int has_room(struct store *store, const struct salvage_order *order,
 	if (order->max_bytes == 0 ||
 	    (used <= order->max_bytes && row->bytes <= order->max_bytes - used))
 		return 0;
-	return err_set(err, -EDQUOT,
+	return err_set(err, -ENOBUFS,
 		       "the salvage is full (%" PRIu64 " of %" PRIu64 " bytes, this has %" PRIu64
-		       "): artifact-sync salvage purge makes room",
-		       used, order->max_bytes, row->bytes);
+		       "): %sraise limits.salvage_bytes",
+		       used, order->max_bytes, row->bytes,
+		       used > 0 ? "salvage purge makes room, or " : "");
 }
 
 /* Whatever fails leaves it where it was. */
@@ -165,14 +150,13 @@ int salvage_put(struct store *store, const struct salvage_order *order, struct e
 	int r = look_at_temp(&row.stat, order->root, order->temp, err);
 	if (r < 0)
 		return r;
-	identify(store, order, &row);
+	identify(order, &row);
 	r = has_room(store, order, &row, err);
 	if (r == 0)
 		r = store_salvage_begin(store, &row, err);
 	if (r == 0)
 		r = move(store, order, &row, err);
-	/* A row that is not completed now is completed at the next start: the object is safe. */
-	if (r == 0)
+	if (r == 0) /* what is not recorded now is later: the object is safe */
 		store_salvage_end(store, row.id, NULL);
 	return r;
 }

@@ -1,5 +1,6 @@
 """What had to make way: listed, compared, given back, removed, and never lost when there is no room."""
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -39,8 +40,23 @@ def test_a_manifest_beside_it_says_what_it_is(adopted):
     assert manifest["path"] == "conf/a.xml" and manifest["why"] == "adopt"
     assert (salvage / entry["id"] / manifest["name"]).read_bytes() == b"<theirs/>"
     shown = pair.passive.cli("salvage", "show", entry["id"], "--json").json
-    assert shown["sha256"] == manifest["sha256"]
+    assert shown["sha256"] == manifest["sha256"] == hashlib.sha256(b"<theirs/>").hexdigest()
     assert Path(shown["location"]).read_bytes() == b"<theirs/>"
+
+
+def test_the_hash_is_that_of_the_bytes(pair):
+    """Also where the stat is that of the replicated version: who trusts it may purge the only copy."""
+    name = "file"
+    (pair.active.tree / name).write_bytes(b"what was replicated")
+    pair.converge()
+    path = pair.passive.tree / name
+    before = path.stat()
+    with open(path, "r+b") as file:
+        file.write(b"WHAT somebody wrote")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    pair.passive.wait_for("it was saved", lambda status: status["salvage"] == 1)
+    shown = pair.passive.cli("salvage", "show", entry_of(pair.passive, name)["id"], "--json").json
+    assert shown["sha256"] == hashlib.sha256(b"WHAT somebody wrote").hexdigest()
 
 
 def test_diff_of_texts_is_unified(adopted):

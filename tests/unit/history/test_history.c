@@ -307,6 +307,12 @@ static void a_damaged_object_is_not_given(void **state)
 	fd = history_open_content(history, versions[0].entry.rec.hash, 3, "f", &node.err);
 	assert_true(fd >= 0);
 	close(fd);
+	/* And the bytes that come by once more take its place. */
+	put("f", "four", S(4));
+	char *content = content_of(&versions[0].entry.rec);
+	assert_non_null(content);
+	assert_string_equal(content, "one");
+	free(content);
 	release_versions(versions, n);
 }
 

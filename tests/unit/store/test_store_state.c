@@ -274,6 +274,7 @@ static void the_salvage_counts_what_has_arrived(void **state)
 	struct fixture *f = *state;
 	struct salvage_row row = {.path = "a/b", .root_at = "r", .why = "drift", .when_ns = 9};
 	struct salvage_row *rows;
+	uint64_t unseen;
 	size_t n;
 	strcpy(row.id, "0002");
 	row.epoch = 3;
@@ -296,7 +297,21 @@ static void the_salvage_counts_what_has_arrived(void **state)
 	assert_string_equal(rows[1].root_at, "r");
 	assert_string_equal(rows[1].why, "drift");
 	assert_int_equal(rows[1].stat.ino, 77);
+	/* What a person is shown is what is complete, whatever its id sorts like. */
+	assert_ok(store_salvage_see(f->store, rows, n, &f->err), &f->err);
 	salvage_rows_free(rows, n);
+	assert_ok(store_salvage_unseen(f->store, &unseen, &f->err), &f->err);
+	assert_int_equal(unseen, 0);
+	struct fault fault = {.nth = 1, .err = EIO};
+	fault_arm(&fault);
+	assert_int_equal(store_salvage_end(f->store, "0001", &f->err), -EIO);
+	fault_disarm();
+	assert_int_equal(store_salvage_count(f->store), 1);
+	assert_ok(store_salvage_end_left(f->store, &f->err), &f->err);
+	assert_int_equal(store_salvage_count(f->store), 2);
+	assert_ok(store_salvage_unseen(f->store, &unseen, &f->err), &f->err);
+	assert_int_equal(unseen, 1);
+	assert_ok(store_salvage_end_left(f->store, &f->err), &f->err);
 	assert_ok(store_salvage_forget(f->store, "0001", &f->err), &f->err);
 	assert_int_equal(store_salvage_count(f->store), 1);
 	assert_ok(store_salvage_forget(f->store, "0002", &f->err), &f->err);
