@@ -100,7 +100,7 @@ void roles_start(struct roles *roles)
 void roles_intake_started(struct roles *roles)
 {
 	roles_apply_hold(roles);
-	roles_ledger_write(roles);
+	roles_ledger_start(roles);
 	roles_advance(roles);
 }
 

@@ -59,6 +59,8 @@ void roles_forked(struct session *s, const struct wire_hello *theirs);
 /* This node takes the giver's lineage over: what it has above is nobody else's. @return 0 or
  * negative errno */
 int roles_before_lineage(struct session *s, const struct wire_hello *theirs, struct err *err);
+/* Stores it, with what the ledger is to say of it. @return 0 or negative errno */
+int roles_take_lineage(struct session *s, const struct wire_hello *theirs, struct err *err);
 /* And when that is stored. */
 void roles_after_lineage(struct session *s, const struct wire_hello *theirs);
 /* As a giver: must the peer be compared before anything is sent? What is known of it is brought up

@@ -81,6 +81,8 @@ struct role_store_job {
 	size_t cut_to;
 	const char *peers[CONF_PEERS_MAX]; /* whose positions are not known any more; borrowed */
 	size_t n_peers;
+	char *entry; /* of the ledger; NULL: this is no change of roles */
+	uint64_t entry_n;
 	int result;
 	struct err err;
 };
@@ -125,8 +127,13 @@ struct roles {
 	char fork_node[WIRE_NAME_MAX + 1];
 	bool cut;
 	size_t cut_to;
+	/* the ledger */
+	uint64_t entry_open; /* number of the entry that may still be completed; 0: none */
 	bool ledger_running, ledger_again;
-	bool ledger_due; /* an epoch was taken over from an active */
+	uint64_t ledger_again_ms;
+	char ledger_bad[300];	  /* what the last look found wrong with it; "": nothing */
+	char ledger_failing[256]; /* why entries wait; "": they do not */
+	bool followed;		  /* an epoch was taken over from an active, and not yet proven */
 };
 
 /* roles.c */
@@ -202,7 +209,19 @@ void roles_report_advance(struct roles *roles);
 void roles_attempt_release(struct roles *roles);
 
 /* roles_ledger.c */
-void roles_ledger_write(struct roles *roles);
+/**
+ * What the ledger is to say of a change of roles, before it is durable.
+ * @param begins  the epoch that it begins, or takes note of; NULL: the lineage's last, which this
+ * node follows
+ * @return heap; NULL when there is nothing to say
+ */
+char *roles_ledger_entry(struct roles *roles, const struct epoch_entry *begins);
+void roles_ledger_write(struct roles *roles);	 /* all but the open one */
+void roles_ledger_complete(struct roles *roles); /* what the attempt knows by now; it is written */
+void roles_ledger_proven(struct roles *roles);	 /* the tree is the active's; it is written */
+void roles_ledger_start(struct roles *roles); /* what the run before has left, and a look at it */
+void roles_ledger_advance(struct roles *roles);
+void roles_ledger_add_problems(const struct roles *roles, json_t *problems);
 bool roles_ledger_request(struct roles *roles, struct control_call *call, const json_t *args,
 			  const char *verb);
 

@@ -190,7 +190,7 @@ static void finish(struct roles *roles)
 			drift_set_salvage_why(node->drift, "drift");
 	}
 	name_who_may_follow(roles);
-	roles_ledger_write(roles);
+	roles_ledger_complete(roles);
 	roles_tell(roles, EXIT_DONE, "done");
 }
 
@@ -241,6 +241,7 @@ static void advance_done(struct roles *roles)
 void roles_report_advance(struct roles *roles)
 {
 	struct attempt *a = &roles->attempt;
+	roles_ledger_advance(roles);
 	if (a->over)
 		return;
 	if (a->waits_for_scan || a->waits_for_partner) {
@@ -260,7 +261,7 @@ void roles_report_advance(struct roles *roles)
 		roles_reason(roles, EXIT_DONE, "the hook %s has not ended yet",
 			     roles->machine.role == WIRE_ROLE_ACTIVE ? "after_promote"
 								     : "after_demote");
-		roles_ledger_write(roles);
+		roles_ledger_complete(roles);
 		roles_tell(roles, EXIT_DONE, "done");
 		break;
 	case ROLE_RETURNING:
@@ -325,6 +326,7 @@ void roles_add_problems(const struct roles *roles, json_t *problems)
 	if (m->due != ROLE_ACTION_NONE && roles->hook_failed)
 		roles_add(problems, "hook: %s; it is run again until it ends well",
 			  roles->hook_text);
+	roles_ledger_add_problems(roles, problems);
 }
 
 void roles_role_request(struct roles *roles, struct control_call *call)

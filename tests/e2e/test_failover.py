@@ -2,12 +2,13 @@
 said before, and is true; what the old one had alone is in its salvage when it comes back."""
 
 import random
+import subprocess
 import threading
 
 import pytest
 
 import trees
-from harness import DONE, NO, REFUSED
+from harness import DONE, NO, PROGRAM, REFUSED, environment
 from roles import (Group, Hooks, all_salvaged, assert_all_salvaged, contents, differing, done, failover, files_of,
                    lineage_of, refused, reverse, settle)
 from waiting import let_pass, wait_until
@@ -119,6 +120,27 @@ def test_the_list_of_lost_paths_is_true(lost_in_a_stream):
     give = sum(len(content) for content in contents(b.tree, really).values())
     assert crossed < 1.3 * give + 600 * len(really) + 300_000, (crossed, give)
     assert "a on_fenced" in hooks.names()
+
+
+def test_the_ledger_tells_of_it_whatever_comes_after(lost_in_a_stream):
+    """What was lost, who wanted it and why is durable with the epoch: not only when its hook has ended."""
+    pair, hooks = lost_in_a_stream
+    b = pair.nodes[1]
+    shown = failover(b, "--dry-run").json
+    hooks.hold(b, "after_promote")
+    with subprocess.Popen([str(PROGRAM), "--config", str(b.config), "reverse", "--failover", "--yes",
+                           "--accept-data-loss", "--reason", "region a burns"], env=environment(),
+                          stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
+        hooks.wait_for("b after_promote")
+        b.kill()
+    hooks.let_go(b, "after_promote")
+    b.start()
+    told, = wait_until("it is booked", lambda: b.cli("ledger", "--json").json["entries"])
+    assert (told["kind"], told["epoch"], told["active"], told["from"]) == ("failover", 2, "b", "a"), told
+    assert told["reason"] == "region a burns" and told["operator"], told
+    assert shown["lost"] and sorted(told["lost"]) == sorted(shown["lost"])
+    assert told["recovery_point"] == shown["recovery_point"] and told["seconds_at_risk"] > 0, told
+    assert b.cli("ledger", "verify").exit == DONE
 
 
 def test_nothing_is_lost_when_all_was_acknowledged(make_pair):
@@ -307,6 +329,16 @@ def test_it_comes_back_after_several_epochs(group):
     assert settle(group, 90) is b
     group.converge()
     assert_all_salvaged(a, {"alone": b"while its agent was down"})
+    for node in group.nodes:
+        booked = [(e["epoch"], e["active"]) for e in node.cli("ledger", "--json").json["entries"]]
+        assert {(2, "b"), (3, "c"), (4, "b")} <= set(booked), booked
+        assert node.cli("ledger", "verify").exit == DONE
+    wait_until("its return is booked", lambda: booked_last(a) == (4, "rejoin"))
+
+
+def booked_last(node):
+    last = node.cli("ledger", "--json").json["entries"][-1]
+    return last["epoch"], last["kind"]
 
 
 def test_a_node_that_is_ahead_goes_first(group):
