@@ -246,6 +246,34 @@ def test_a_ledger_that_was_tampered_with_is_told_and_stops_nobody(booked):
     assert pair.nodes[0].cli("ledger", "verify").exit == DONE
 
 
+def test_a_changed_line_is_shown_as_such_and_hides_none(booked):
+    """Also in status, and the entries of what comes after are kept until they can be written."""
+    pair = booked
+    node = pair.active
+    path = node.state / "ledger.jsonl"
+    original = path.read_text()
+    lines = original.splitlines()
+    path.write_text("".join(line + "\n" for line in [lines[0].replace('"files":1', '"files":2'), *lines[1:]]))
+    shown = node.cli("ledger")
+    assert shown.exit == NO and "turn 2" in shown.out and "1!" in shown.out, repr(shown)
+    assert re.search("changed, line 1: its signature", shown.text), repr(shown)
+    told = node.cli("ledger", "--json")
+    assert told.exit == NO and [bool(e.get("bad")) for e in told.json["entries"]] == [True, True, False]
+    node.wait_for("status says so", lambda s: any(re.search("ledger.*line 1", p) for p in s["problems"]))
+    assert node.cli("status").exit == NO
+
+    path.write_text("".join(line + "\n" for line in [*lines[:-1], lines[-1].replace("turn", "torn")]))
+    done(reverse(node, "--reason", "turn 3"), pair.passive)
+    settle(pair)
+    node.wait_for("status says so", lambda s: any(re.search("ledger.*wait", p) for p in s["problems"]))
+    path.write_text(original)
+    node.stop()
+    node.start()
+    wait_until("what waited is written", lambda: entries(node)[-1]["reason"] == "turn 3")
+    assert node.cli("ledger", "verify").exit == DONE
+    node.wait_for("status is content", lambda s: not any("ledger" in p for p in s["problems"]))
+
+
 def rotate(node, other):
     """As docs/OPERATIONS.md says it: the new key beside the old one, told to the peer, then exchanged."""
     key, certificate = node.state / "new.key", node.state / "new.crt"
