@@ -39,6 +39,7 @@ void roles_free(struct roles *roles)
 		free(item);
 	}
 	roles_attempt_release(roles);
+	roles_preflight_free(roles);
 	free(roles);
 }
 

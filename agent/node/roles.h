@@ -51,6 +51,7 @@ const char *roles_refuses_sessions(const struct roles *roles);
 
 /* A frame: @return 0, -EBADMSG, -EPROTO when this word is not expected from this side */
 int roles_frame(struct session *s, const struct frame *frame);
+int roles_obstacles_frame(struct session *s, const struct frame *frame); /* 0 or -EBADMSG */
 void roles_session_live(struct session *s);
 void roles_session_lost(struct session *s, uint16_t reason);
 /* A handshake came to SUPERSEDED, or to a split. The session is closed by the caller. */
@@ -71,6 +72,9 @@ void roles_advance(struct roles *roles);	     /* something may have become true 
 /* Somebody changed a replicated path of a passive's. */
 void roles_drifted(struct roles *roles, const char *path);
 void roles_tick(struct roles *roles); /* each second */
+
+/* What would refuse a change of roles on this node for its own sake, whichever way: sentences. */
+void roles_add_own_obstacles(struct roles *roles, json_t *list);
 
 /* @return true when the verb is one of these */
 bool roles_request(struct roles *roles, struct control_call *call, const char *verb,

@@ -29,9 +29,10 @@ struct role_event_item {
 struct attempt {
 	struct control_call *call; /* NULL: typed at the other side, or the command is gone */
 	bool typed_here, planned, failover, resolve, accept_loss, dry_run;
-	bool asked;   /* PLEASE was sent and not answered yet */
-	bool over;    /* the person was answered */
-	bool counted; /* the deadline has passed */
+	bool asked;    /* PLEASE was sent and not answered yet */
+	bool over;     /* the person was answered */
+	bool declined; /* by the other side, which has named each of its reasons */
+	bool counted;  /* the deadline has passed */
 	uint64_t began_ms, deadline_ms;
 	char reason[WIRE_TEXT_MAX + 1];
 	char operator[WIRE_NAME_MAX + 1];
@@ -87,6 +88,17 @@ struct role_store_job {
 	struct err err;
 };
 
+/* A command that waits for what the other side says stands in the way. */
+struct preflight {
+	struct preflight *next;
+	struct control_call *call;    /* NULL: it is gone */
+	char peer[WIRE_NAME_MAX + 1]; /* who was asked */
+	char heir[WIRE_NAME_MAX + 1];
+	uint64_t nonce, until_ms;
+	json_t *obstacles; /* here; then of both */
+	bool dry_run;
+};
+
 struct roles {
 	struct node *node;
 	struct hooks *hooks;
@@ -117,6 +129,7 @@ struct roles {
 	bool rejoinable; /* superseded, and the tree has been looked at */
 	bool switching;	 /* the role changes in a moment */
 	struct attempt attempt;
+	struct preflight *preflights;
 	uv_timer_t timer; /* the deadline, and everything that is looked at again */
 	bool timer_open;
 	long step; /* actions so far: for tests that end the agent before one */
@@ -197,6 +210,18 @@ struct session *roles_session(const struct roles *roles, const char *peer); /* l
 bool roles_please(struct session *s, const struct wire_handover *m);
 void roles_begin(struct roles *roles, struct session *heir);
 void roles_take_args(struct roles *roles, struct control_call *call, const json_t *args);
+
+bool roles_is_busy(const struct roles *roles);
+json_t *roles_refusal(const struct roles *roles, const char *outcome, json_t *reasons);
+
+/* roles_preflight.c */
+/* Answers the command with what stands in the way here (taken) and at the other side. */
+void roles_preflight(struct roles *roles, struct control_call *call, const json_t *args,
+		     const struct session *s, json_t *obstacles);
+void roles_preflight_advance(struct roles *roles); /* who has not answered in time, or is gone */
+void roles_preflight_free(struct roles *roles);
+/* Each reason by itself, before the word that declines. Borrowed. */
+void roles_send_decline(struct session *s, const json_t *obstacles);
 
 /* roles_report.c */
 void roles_attempt_begin(struct roles *roles);

@@ -242,6 +242,7 @@ void roles_report_advance(struct roles *roles)
 {
 	struct attempt *a = &roles->attempt;
 	roles_ledger_advance(roles);
+	roles_preflight_advance(roles);
 	if (a->over)
 		return;
 	if (a->waits_for_scan || a->waits_for_partner) {

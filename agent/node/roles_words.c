@@ -140,7 +140,7 @@ static void take_text(struct roles *roles, const struct session *s, const struct
 {
 	bool ends = m->word == HANDOVER_UNREADY || m->word == HANDOVER_UNCHECKED ||
 		    m->word == HANDOVER_ABORT;
-	if (!ends || roles->attempt.over || !*m->text)
+	if (!ends || roles->attempt.over || !*m->text || roles->attempt.declined)
 		return;
 	AUTO_FREE char *text = quote_utf8(m->text);
 	roles_reason(roles, code_of(m->flags), "%s: %.400s", s->peer, text);
@@ -175,6 +175,8 @@ static void on_prepare(struct roles *roles, struct session *s, const struct role
 				    : roles_heir_obstacles(roles, s);
 	bool refused = json_array_size(obstacles) > 0;
 	roles_join(text, sizeof(text), obstacles);
+	if (refused)
+		roles_send_decline(s, obstacles);
 	json_decref(obstacles);
 	if (refused) {
 		roles_send_word(s, HANDOVER_UNREADY, &in->offer, HANDOVER_BY_RULE, 0, text);

@@ -346,6 +346,37 @@ def test_a_dry_run_changes_nothing(hooked):
     settle(pair)
 
 
+def test_every_reason_of_both_sides_is_named_on_either(make_pair):
+    """Where it is typed makes no difference to what is said, tried or meant."""
+    pair = make_pair(profile="wso2is").start()
+    stores = pair.active.tree / "deployment/server/userstores"
+    stores.mkdir(parents=True)
+    names = [f"a-user-store-with-a-rather-long-name-of-its-own-{number:02d}.xml" for number in range(8)]
+    for name in names:
+        (stores / name).write_text("<whole/>")
+    pair.wait()
+    settle(pair)
+    for name in names:
+        (stores / name).write_text("<torn>")
+    a, b = pair.nodes
+    a.wait_for("all are held", lambda s: len(s["held"]) == len(names))
+    assert b.cli("pause").exit == DONE
+    a.wait_for("it has heard of it", lambda s: any("paused" in reason for reason in s["not_ready"]))
+    for node in pair.nodes:
+        for options in (["--dry-run"], ["--yes"]):
+            answer = refused(node.cli("reverse", "--json", *options), REFUSED, "paused: b")
+            assert all(name in answer.text for name in names), f"{node.name} {options}: {answer!r}"
+    assert b.cli("resume").exit == DONE
+    wait_until("only the other side's reasons are left", lambda: "paused" not in str(
+        b.cli("reverse", "--dry-run", "--json").json["reasons"]))
+    for options in (["--dry-run"], ["--yes"]):
+        answer = refused(b.cli("reverse", "--json", *options), REFUSED, "held")
+        assert len(answer.json["reasons"]) == len(names), repr(answer)
+        assert all(name in answer.text for name in names), f"{options}: {answer!r}"
+    assert b.cli("reverse", "--dry-run", "--accept-data-loss").exit == DONE
+    assert roles_of(pair.nodes) == {"a": "active", "b": "passive"}
+
+
 def test_draining_satisfies_neither_role(hooked):
     pair, hooks = hooked
     a, b = pair.nodes
