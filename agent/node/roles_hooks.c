@@ -81,6 +81,9 @@ void roles_on_hook(void *owner, unsigned index, const struct hook_result *result
 	roles_push_event(roles, ROLE_EVENT_HOOK_FAILED);
 }
 
+/* ---- what a hook is told ----------------------------------------------------------------------
+ */
+
 static const char *why_hook(const struct roles *roles, enum role_action action)
 {
 	const struct attempt *a = &roles->attempt;
@@ -91,6 +94,65 @@ static const char *why_hook(const struct roles *roles, enum role_action action)
 		return "rollback";
 	return a->failover ? "failover" : a->resolve ? "resolve" : "planned";
 }
+
+/* The giver's other side is the one that its offer names, also after a restart. */
+static const char *peer_of(const struct roles *roles, enum role_action action)
+{
+	const struct role_machine *m = &roles->machine;
+	const char *self = roles->node->conf->node;
+	if (action == ROLE_ACTION_ON_FENCED)
+		return m->role == WIRE_ROLE_SPLIT ? roles->fork_node : roles->partner;
+	if (roles->attempt.failover && *roles->attempt.from)
+		return roles->attempt.from;
+	return *m->offer.node && strcmp(m->offer.node, self) != 0 ? m->offer.node : roles->partner;
+}
+
+/* The epoch that is handed over or begun; the one that goes on when it was not. */
+static uint64_t epoch_of(const struct roles *roles, enum role_action action, const char *reason)
+{
+	AUTO_FREE struct epoch_entry *lineage = NULL;
+	size_t n = 0;
+	if (action == ROLE_ACTION_ON_FENCED)
+		return roles->machine.number; /* the greatest that was heard of */
+	if (strcmp(reason, "rollback") != 0)
+		return roles->machine.offer.number;
+	if (store_lineage(roles->node->store, &lineage, &n, NULL) < 0 || n == 0)
+		return 0;
+	return lineage[n - 1].number;
+}
+
+static void fill_facts(struct hook_facts *out, const struct roles *roles, enum role_action action)
+{
+	*out = (struct hook_facts){0};
+	snprintf(out->reason, sizeof(out->reason), "%s", why_hook(roles, action));
+	snprintf(out->peer, sizeof(out->peer), "%s", peer_of(roles, action));
+	out->epoch = epoch_of(roles, action, out->reason);
+}
+
+static bool is_owed(enum role_action action)
+{
+	return action == ROLE_ACTION_AFTER_PROMOTE || action == ROLE_ACTION_AFTER_DEMOTE ||
+	       action == ROLE_ACTION_ON_FENCED;
+}
+
+void roles_note_owed(struct roles *roles)
+{
+	for (size_t i = 0; i < ROLE_ACTIONS_MAX; i++) {
+		if (is_owed(roles->output.actions[i]))
+			fill_facts(&roles->owed, roles, roles->output.actions[i]);
+	}
+}
+
+int roles_load_owed(struct roles *roles, struct err *err)
+{
+	int r = store_owed(roles->node->store, &roles->owed, err);
+	if (r == 0 && (roles->machine.phase == ROLE_RETURNING || !*roles->owed.reason))
+		roles_note_owed(roles);
+	return r;
+}
+
+/* ---- running ----------------------------------------------------------------------------------
+ */
 
 static uint32_t hook_deadline_ms(const struct roles *roles, enum role_action action)
 {
@@ -103,15 +165,16 @@ static uint32_t hook_deadline_ms(const struct roles *roles, enum role_action act
 void roles_run_hook(struct roles *roles, enum role_action action)
 {
 	const struct conf *conf = roles->node->conf;
-	const char *reason = why_hook(roles, action);
-	AUTO_FREE char *why = x_asprintf("ARTIFACT_SYNC_REASON=%s", reason);
+	struct hook_facts told = roles->owed;
+	if (!is_owed(action))
+		fill_facts(&told, roles, action);
+	AUTO_FREE char *why = x_asprintf("ARTIFACT_SYNC_REASON=%s", told.reason);
 	AUTO_FREE char *name = x_asprintf("ARTIFACT_SYNC_HOOK=%s", hook_name(hook_of(action)));
 	AUTO_FREE char *self = x_asprintf("ARTIFACT_SYNC_NODE=%s", conf->node);
-	AUTO_FREE char *peer = x_asprintf("ARTIFACT_SYNC_PEER=%s", roles->partner);
+	AUTO_FREE char *peer = x_asprintf("ARTIFACT_SYNC_PEER=%s", told.peer);
 	AUTO_FREE char *tree = x_asprintf("ARTIFACT_SYNC_TREE=%s", conf->tree);
 	AUTO_FREE char *role = x_asprintf("ARTIFACT_SYNC_ROLE=%s", roles_name(roles->machine.role));
-	AUTO_FREE char *epoch =
-		x_asprintf("ARTIFACT_SYNC_EPOCH=%" PRIu64, roles->machine.offer.number);
+	AUTO_FREE char *epoch = x_asprintf("ARTIFACT_SYNC_EPOCH=%" PRIu64, told.epoch);
 	const char *facts[] = {why, name, self, peer, tree, role, epoch, NULL};
 	roles->hook = action;
 	roles->hook_n++;

@@ -82,7 +82,8 @@ struct role_store_job {
 	size_t cut_to;
 	const char *peers[CONF_PEERS_MAX]; /* whose positions are not known any more; borrowed */
 	size_t n_peers;
-	char *entry; /* of the ledger; NULL: this is no change of roles */
+	struct hook_facts owed; /* of the machine's `due` */
+	char *entry;		/* of the ledger; NULL: this is no change of roles */
 	uint64_t entry_n;
 	int result;
 	struct err err;
@@ -121,7 +122,8 @@ struct roles {
 	bool hook_failed;
 	char hook_text[320];
 	uint64_t hook_again_ms, hook_wait_ms;
-	bool drift_hook; /* on_drift runs */
+	struct hook_facts owed; /* what the machine's `due` is told, each time */
+	bool drift_hook;	/* on_drift runs */
 	uint64_t drift_hook_ms;
 	bool partner_ended; /* its after-hook of this attempt has */
 	struct settle settle;
@@ -168,6 +170,10 @@ int roles_fork_hooks(struct hooks **out, const struct conf *conf, struct err *er
 void roles_on_hook(void *owner, unsigned index, const struct hook_result *result);
 void roles_run_hook(struct roles *roles, enum role_action action);
 void roles_run_due_hook(struct roles *roles); /* when its time has come */
+/* What a hook that the step asks for, and that is owed from now on, is told however often it runs.
+ */
+void roles_note_owed(struct roles *roles);
+int roles_load_owed(struct roles *roles, struct err *err); /* after role_start() */
 
 /* roles_words.c */
 void roles_send(struct roles *roles, enum role_action action);

@@ -27,7 +27,7 @@ static void store_work(struct job *job)
 {
 	struct role_store_job *s = container_of(job, struct role_store_job, job);
 	struct store *store = s->roles->node->store;
-	struct role_change change = {.machine = &s->machine, .entry = s->entry};
+	struct role_change change = {.machine = &s->machine, .owed = &s->owed, .entry = s->entry};
 	if (s->result == 0 && s->cut)
 		s->result = store_cut_lineage(store, s->cut_to, &s->err);
 	if (s->result < 0)
@@ -87,6 +87,7 @@ void roles_make_durable(struct roles *roles, enum role_action action)
 	s->roles = roles;
 	s->action = action;
 	s->machine = roles->machine;
+	s->owed = roles->owed;
 	s->offer = roles->output.offer;
 	s->cut = roles->cut;
 	s->cut_to = roles->cut_to;

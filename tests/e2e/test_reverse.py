@@ -327,6 +327,39 @@ def test_an_after_hook_is_owed_across_a_restart(hooked):
 
 # -- what guards depend on ----------------------------------------------------------------------------
 
+def test_a_hook_is_told_the_same_each_time(hooked):
+    """Until it has ended well: also when it is run again after a restart, and of what was taken back."""
+    pair, hooks = hooked
+    a, b = pair.nodes
+    hooks.hold(a, "before_demote")
+    hooks.fail(a, "after_promote")
+    assert reverse(a, "--timeout", "2").exit != DONE
+    hooks.let_go(a, "before_demote")
+    hooks.wait_for("a after_promote", 2)
+    assert told(hooks, a, "after_promote") == {("rollback", "1", "b")}
+    a.stop()
+    hooks.forget()
+    a.start()
+    hooks.wait_for("a after_promote", 2)
+    assert told(hooks, a, "after_promote") == {("rollback", "1", "b")}
+    hooks.mend(a, "after_promote")
+    settle(pair)
+
+    hooks.fail(b, "after_promote")
+    a.kill()
+    b.wait_for("it knows", lambda s: not s["peers"][0]["connected"])
+    epoch = done(reverse(b, "--failover"), b)["epoch"]
+    b.stop()
+    b.start()
+    hooks.wait_for("b after_promote", 3)
+    assert told(hooks, b, "after_promote") == {("failover", str(epoch), "a")}
+
+
+def told(hooks, node, hook):
+    return {(facts["REASON"], facts["EPOCH"], facts["PEER"]) for name, which, facts in hooks.calls()
+            if (name, which) == (node.name, hook)}
+
+
 def test_a_dry_run_changes_nothing(hooked):
     pair, hooks = hooked
     before = [(n.status()["role"], n.status()["epoch"], n.status()["seq"], lineage_of(n)) for n in pair.nodes]
