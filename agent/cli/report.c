@@ -72,15 +72,26 @@ static void on_progress(void *arg, const json_t *report)
 	line->shown = true;
 }
 
+char *cli_unit(const struct cli *cli)
+{
+	AUTO_FREE char *copy = x_strdup(cli->config);
+	char *slash = strrchr(copy, '/');
+	char *name = slash ? slash + 1 : copy, *end = strrchr(name, '.');
+	if (end && end != name && strcmp(end, ".json") == 0)
+		*end = '\0';
+	return x_asprintf("artifact-sync@%s", name);
+}
+
 static int failed(const struct cli *cli, const struct conf *conf, int error, const struct err *err)
 {
 	switch (error) {
 	case -ENOENT:
 	case -ECONNREFUSED: {
-		AUTO_FREE char *remedy = x_asprintf(
-			"Start it: `systemctl start artifact-sync', or in the foreground "
-			"`artifact-sync agent --config %s'.",
-			cli->config);
+		AUTO_FREE char *unit = cli_unit(cli);
+		AUTO_FREE char *remedy =
+			x_asprintf("Start it: `systemctl start %s', or in the foreground "
+				   "`artifact-sync agent --config %s'.",
+				   unit, cli->config);
 		return cli_fail(cli, EXIT_NOT_RUNNING, remedy,
 				"the agent of node %s is not running", conf->node);
 	}

@@ -17,6 +17,10 @@
 int cli_fail(const struct cli *cli, enum exit_code code, const char *remedy, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
 
+/* The service that runs this configuration, as deploy/systemd names it: "artifact-sync@is". Heap.
+ */
+char *cli_unit(const struct cli *cli);
+
 /* @return 0 with *out, or EXIT_USAGE after having said why */
 int cli_load(const struct cli *cli, struct conf **out);
 

@@ -11,7 +11,7 @@ import subprocess
 
 import pytest
 
-from harness import DONE, NO
+from harness import DONE, NO, Node
 from roles import done, failover, files_of, reverse, roles_of, settle
 from waiting import wait_until
 
@@ -314,3 +314,30 @@ def test_keys_are_rotated(booked):
         node.stop()
         node.start()
     settle(pair)
+
+
+def test_a_passive_is_replaced(booked, home):
+    """As docs/OPERATIONS.md says it: the machine that is gone is not trusted from the same step on."""
+    pair = booked
+    active, old = pair.active, pair.passive
+    old.stop()
+    new = Node(home / "new machine", old.name, "passive")
+    (new.tree / "file").write_text("something else")
+    assert new.init(adopt=True).exit == DONE
+    mark = active.log_mark()
+    answer = active.cli("pair", "--node", new.name, "--address", f"{new.host}:{new.port}",
+                        "--fingerprint", new.fingerprint, "--replace")
+    assert answer.exit == DONE, repr(answer)
+    trusted = json.loads(active.config.read_text())["peers"][0]
+    assert trusted["fingerprints"] == [new.fingerprint], trusted
+    os.kill(active.pid, signal.SIGHUP)
+    active.wait_for_log("reload", since=mark)
+    assert new.pair(active).exit == DONE
+    try:
+        new.start()
+        new.wait_for_state("in_sync", timeout=60)
+        assert files_of(new.tree) == files_of(active.tree)
+        assert new.salvaged_content("file") == b"something else"
+        done(reverse(active), new)
+    finally:
+        new.abandon()
