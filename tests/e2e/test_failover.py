@@ -251,6 +251,7 @@ def test_its_tree_is_not_touched_before_on_fenced_has_ended_well(make_pair, home
         assert a.cli("role", "--require", role).exit == NO
     hooks.wait_for("a on_fenced", count=2, timeout=90)
     a.wait_for("status tells why", lambda s: "the server does not stop" in str(s["problems"]))
+    refused(a.cli("drill"), REFUSED, "this node is fenced")
     assert trees.snapshot(a.tree) == before
     a.kill()
     a.start()
