@@ -156,3 +156,20 @@ uint64_t member_count(const json_t *object, const char *key)
 	json_int_t n = json_integer_value(json_object_get(object, key));
 	return n > 0 ? (uint64_t)n : 0;
 }
+
+void cli_print_hook_output(FILE *out, const json_t *result)
+{
+	const json_t *hook = json_object_get(result, "hook_output");
+	const char *text = json_string_value(json_object_get(hook, "output"));
+	if (!text || !*text)
+		return;
+	fprintf(out, "  What %s on %s printed (the last of it):\n",
+		member_text(hook, "hook", "the hook"), member_text(hook, "node", "this node"));
+	while (*text) {
+		size_t len = strcspn(text, "\n");
+		AUTO_FREE char *line = x_asprintf("%.*s", (int)len, text);
+		AUTO_FREE char *safe = text_safe(line);
+		fprintf(out, "    | %s\n", safe);
+		text += len + (text[len] == '\n');
+	}
+}

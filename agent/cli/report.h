@@ -46,4 +46,8 @@ const char *member_text(const json_t *object, const char *key, const char *fallb
 double member_number(const json_t *object, const char *key, double fallback);
 uint64_t member_count(const json_t *object, const char *key);
 
+/* `hook_output` of status and of `reverse': what a hook that failed printed. Nothing when there is
+ * none. */
+void cli_print_hook_output(FILE *out, const json_t *result);
+
 #endif

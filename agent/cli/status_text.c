@@ -289,6 +289,7 @@ void status_print(FILE *out, const json_t *status, const struct status_rate *rat
 	print_list(out, status, "held", "Held back (the peers keep the last good version)",
 		   colours);
 	print_list(out, status, "problems", "Problems", colours);
+	cli_print_hook_output(out, status);
 	if (json_is_false(json_object_get(status, "ready")))
 		print_list(out, status, "not_ready", "Not ready for a reverse", colours);
 	const struct state_row *row = state_find(member_text(status, "state", ""));

@@ -40,6 +40,7 @@ void roles_free(struct roles *roles)
 	}
 	roles_attempt_release(roles);
 	roles_preflight_free(roles);
+	json_decref(roles->hook_output);
 	free(roles);
 }
 

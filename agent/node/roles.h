@@ -81,6 +81,7 @@ bool roles_request(struct roles *roles, struct control_call *call, const char *v
 		   const json_t *args);
 void roles_role_request(struct roles *roles, struct control_call *call);
 void roles_add_problems(const struct roles *roles, json_t *problems);
+void roles_add_status(const struct roles *roles, json_t *status); /* what an owed hook printed */
 /* "split", "fenced", "draining", or NULL */
 const char *roles_state(const struct roles *roles);
 

@@ -7,12 +7,14 @@
 
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
+#include "agent/base/quote.h"
 
 #define HOOK_MS 300000	   /* a hook takes no longer; a server may take minutes to stop */
 #define HOOK_MIN_MS 1000   /* whatever is left of the person's time */
 #define HOOK_FIRST_MS 2000 /* one that is owed is run again after so long, and then ... */
 #define HOOK_LAST_MS 60000 /* ... less and less often */
 #define HOOKS_WAITING_MAX 8
+#define OUTPUT_PIECE 400    /* bytes of what a hook printed in one line of the log */
 #define DRIFT_HOOK_MS 60000 /* however much drifts: at most so often */
 
 enum hook_index { BEFORE_DEMOTE, AFTER_DEMOTE, BEFORE_PROMOTE, AFTER_PROMOTE, ON_FENCED, ON_DRIFT };
@@ -46,6 +48,35 @@ static const char *hook_name(unsigned index)
 	return names[index];
 }
 
+/* All that was kept of it, a log line for each of its own. */
+static void log_output(const char *hook, const char *output)
+{
+	for (const char *at = output; *at;) {
+		char quoted[QUOTED_MAX];
+		size_t len = strcspn(at, "\n");
+		size_t piece = len < OUTPUT_PIECE ? len : OUTPUT_PIECE;
+		if (piece > 0)
+			log_warn("hooks", "hook=%s output=%s", hook,
+				 quote_bytes(quoted, at, piece));
+		at += piece;
+		at += *at == '\n';
+	}
+}
+
+static void note_failure(struct roles *roles, unsigned index, const struct hook_result *result)
+{
+	struct attempt *a = &roles->attempt;
+	log_output(hook_name(index), result->output);
+	snprintf(roles->hook_text, sizeof(roles->hook_text), "%s %.250s", hook_name(index),
+		 result->text);
+	json_decref(roles->hook_output);
+	roles->hook_output =
+		json_pack("{s:s, s:s, s:o}", "hook", hook_name(index), "node",
+			  roles->node->conf->node, "output", control_text(result->output));
+	if (!a->over && !a->hook_output)
+		a->hook_output = json_incref(roles->hook_output);
+}
+
 /* Only the last one asked for is an answer to where the machine is now. */
 void roles_on_hook(void *owner, unsigned index, const struct hook_result *result)
 {
@@ -65,13 +96,13 @@ void roles_on_hook(void *owner, unsigned index, const struct hook_result *result
 	if (result->done) {
 		bool was_due = roles->machine.phase == ROLE_RESTING;
 		roles->hook_wait_ms = 0;
+		json_decref(STEAL(roles->hook_output));
 		roles_push_event(roles, ROLE_EVENT_HOOK_DONE);
 		if (was_due)
 			roles_send_ended_to_all(roles);
 		return;
 	}
-	snprintf(roles->hook_text, sizeof(roles->hook_text), "%s %.250s", hook_name(index),
-		 result->text);
+	note_failure(roles, index, result);
 	roles->hook_wait_ms = roles->hook_wait_ms ? 2 * roles->hook_wait_ms : HOOK_FIRST_MS;
 	if (roles->hook_wait_ms > HOOK_LAST_MS)
 		roles->hook_wait_ms = HOOK_LAST_MS;

@@ -39,6 +39,7 @@ struct attempt {
 	char from[WIRE_NAME_MAX + 1]; /* who was active before */
 	enum exit_code code;	      /* when it does not come about */
 	json_t *timeline, *lost, *reasons;
+	json_t *hook_output; /* of the first hook that failed here; NULL */
 	int64_t recovery_ns;
 	double at_risk_s; /* < 0: unknown */
 	/* an answer that waits until the last scan of the former active has ended */
@@ -121,6 +122,7 @@ struct roles {
 	unsigned hooks_waiting;
 	bool hook_failed;
 	char hook_text[320];
+	json_t *hook_output; /* all that is kept of what the last one that failed printed */
 	uint64_t hook_again_ms, hook_wait_ms;
 	struct hook_facts owed; /* what the machine's `due` is told, each time */
 	bool drift_hook;	/* on_drift runs */

@@ -18,6 +18,7 @@ void roles_attempt_release(struct roles *roles)
 	json_decref(a->timeline);
 	json_decref(a->lost);
 	json_decref(a->reasons);
+	json_decref(a->hook_output);
 	*a = (struct attempt){.over = true, .at_risk_s = -1};
 	roles->partner_ended = false;
 }
@@ -121,6 +122,8 @@ static json_t *report_json(const struct roles *roles, const char *outcome)
 		"seconds_at_risk", a->at_risk_s < 0 ? json_null() : json_real(a->at_risk_s), "lost",
 		a->lost, "reasons", a->reasons, "timeline", a->timeline);
 	json_object_set_new(out, "failover", json_boolean(a->failover));
+	json_object_set_new(out, "hook_output",
+			    a->hook_output ? json_incref(a->hook_output) : json_null());
 	add_epoch(roles, out);
 	return out;
 }
@@ -328,6 +331,13 @@ void roles_add_problems(const struct roles *roles, json_t *problems)
 		roles_add(problems, "hook: %s; it is run again until it ends well",
 			  roles->hook_text);
 	roles_ledger_add_problems(roles, problems);
+}
+
+void roles_add_status(const struct roles *roles, json_t *status)
+{
+	bool owed = roles->machine.due != ROLE_ACTION_NONE && roles->hook_output;
+	json_object_set_new(status, "hook_output",
+			    owed ? json_incref(roles->hook_output) : json_null());
 }
 
 void roles_role_request(struct roles *roles, struct control_call *call)

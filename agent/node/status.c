@@ -346,6 +346,7 @@ json_t *status_json(struct node *node)
 	json_object_set_new(out, "ready", json_boolean(json_array_size(not_ready) == 0));
 	json_object_set_new(out, "not_ready", not_ready);
 	json_object_set_new(out, "problems", problems);
+	roles_add_status(node->roles, out);
 	json_object_set_new(out, "last_verify",
 			    node->last_verify ? json_incref(node->last_verify) : json_null());
 	drills_add_status(node, out);

@@ -312,6 +312,29 @@ def test_a_failing_after_hook_is_reported_and_tried_again(hooked, side, hook):
     settle(pair)
 
 
+def test_all_that_a_failing_hook_printed_is_there(hooked):
+    """Why it failed may stand at the beginning of a long story: in the answer, in status and in the log."""
+    pair, hooks = hooked
+    a, b = pair.nodes
+    story = "cannot find the server\n" + "".join(f"  at frame {number}\n" for number in range(40)) + "so it ends"
+    hooks.fail(b, "before_promote", story)
+    answer = reverse(b)
+    assert answer.exit == NO and answer.json["hook_output"]["output"] == story, repr(answer)
+    shown = b.cli("reverse", "--yes")
+    assert "| cannot find the server" in shown.out and "so it ends" in shown.out, repr(shown)
+    for part in ("cannot find the server", "at frame 17", "so it ends"):
+        assert part in b.log(), part
+    assert b.status()["hook_output"] is None, "it is not owed"
+    hooks.mend(b, "before_promote")
+    hooks.fail(b, "after_promote", story)
+    done(reverse(a), b)
+    shown = b.wait_for("status has it", lambda s: s["hook_output"])
+    assert shown["hook_output"] == {"hook": "after_promote", "node": "b", "output": story}
+    assert "| cannot find the server" in b.cli("status").out
+    hooks.mend(b, "after_promote")
+    b.wait_for("it is well", lambda s: s["hook_output"] is None, 90)
+
+
 def test_an_after_hook_is_owed_across_a_restart(hooked):
     pair, hooks = hooked
     hooks.hold(pair.passive, "after_promote")
