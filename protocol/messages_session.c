@@ -218,6 +218,7 @@ void wire_encode_handover(struct wr *w, const struct wire_handover *m)
 	wr_u64(w, m->base_seq);
 	wr_raw(w, m->digest, sizeof(m->digest));
 	wr_text(w, m->text);
+	wr_text(w, m->operator);
 }
 
 int wire_decode_handover(struct wire_handover *out, struct rd *r)
@@ -234,6 +235,9 @@ int wire_decode_handover(struct wire_handover *out, struct rd *r)
 	out->base_seq = rd_counter(r, "base_seq");
 	rd_copy(r, out->digest, sizeof(out->digest), "digest");
 	read_text(r, out->text, WIRE_TEXT_MAX, "text");
+	read_text(r, out->operator, WIRE_NAME_MAX, "operator");
+	rd_check(r, !*out->operator|| out->word == HANDOVER_PLEASE || out->word == HANDOVER_PREPARE,
+		 "operator");
 	return rd_end(r);
 }
 

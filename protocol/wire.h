@@ -493,6 +493,8 @@ struct wire_handover {
 	uint64_t base_seq;	      /* CHECK, OFFER; else 0 */
 	uint8_t digest[32];	      /* likewise */
 	char text[WIRE_TEXT_MAX + 1]; /* for people */
+	/* PLEASE, PREPARE: who asked for it, for the ledger; else "" */
+	char operator[WIRE_NAME_MAX + 1];
 };
 
 /* OBSTACLES: what stands in the way of a planned reverse on the sender's side. Asked for, or said

@@ -14,9 +14,10 @@ static void print_entries(const json_t *entries)
 	size_t i;
 	const json_t *e;
 	bool colours = isatty(STDOUT_FILENO);
-	struct table table = {.heading = {"Line", "Time", "Epoch", "Active", "From", "Kind",
-					  "Change", "Lost", "Reason"},
-			      .right = {true, false, true, false, false, false, true, true, false}};
+	struct table table = {
+		.heading = {"Line", "Time", "Epoch", "Active", "From", "Kind", "Change", "Lost",
+			    "Reason"},
+		.right = {true, false, true, false, false, false, true, true, false, false}};
 	json_array_foreach((json_t *)entries, i, e)
 	{
 		bool bad = json_object_get(e, "bad") != NULL;
@@ -25,6 +26,7 @@ static void print_entries(const json_t *entries)
 		AUTO_FREE char *active = text_safe(member_text(e, "active", "?"));
 		AUTO_FREE char *from = text_safe(member_text(e, "from", ""));
 		AUTO_FREE char *kind = text_safe(member_text(e, "kind", "?"));
+		AUTO_FREE char *by = text_safe(member_text(e, "operator", ""));
 		AUTO_FREE char *reason = text_safe(member_text(e, "reason", ""));
 		table_add(&table, COLOUR_NONE, "%s", time);
 		table_add(&table, COLOUR_NONE, "%" PRIu64, member_count(e, "epoch"));
@@ -33,6 +35,7 @@ static void print_entries(const json_t *entries)
 		table_add(&table, COLOUR_NONE, "%s", kind);
 		table_add(&table, COLOUR_NONE, "%" PRIu64, member_count(e, "seq"));
 		table_add(&table, COLOUR_NONE, "%zu", json_array_size(json_object_get(e, "lost")));
+		table_add(&table, COLOUR_NONE, "%s", by);
 		table_add(&table, COLOUR_NONE, "%s", reason);
 	}
 	table_print(&table, stdout, 0, colours);

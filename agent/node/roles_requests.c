@@ -198,6 +198,7 @@ bool roles_please(struct session *s, const struct wire_handover *m)
 	a->deadline_ms =
 		a->began_ms + (m->deadline_ms ? m->deadline_ms : 1000ull * ROLE_DEADLINE_S);
 	snprintf(a->reason, sizeof(a->reason), "%s", m->text);
+	snprintf(a->operator, sizeof(a->operator), "%s", m->operator);
 	roles_begin(roles, s);
 	return true;
 }

@@ -67,6 +67,8 @@ void roles_send_word(struct session *s, uint8_t word, const struct role_offer *o
 		m.base_seq = offer->base_seq;
 		memcpy(m.digest, offer->digest, sizeof(m.digest));
 	}
+	if (word == HANDOVER_PLEASE || word == HANDOVER_PREPARE)
+		snprintf(m.operator, sizeof(m.operator), "%s", s->node->roles->attempt.operator);
 	snprintf(m.text, sizeof(m.text), "%s", text);
 	struct wr w;
 	wr_init(&w, body, sizeof(body));
@@ -192,6 +194,7 @@ static void on_prepare(struct roles *roles, struct session *s, const struct role
 		a->deadline_ms = clock_mono_ms() +
 				 (m->deadline_ms ? m->deadline_ms : 1000u * ROLE_DEADLINE_S);
 		snprintf(a->reason, sizeof(a->reason), "%s", m->text);
+		snprintf(a->operator, sizeof(a->operator), "%s", m->operator);
 	}
 	snprintf(a->from, sizeof(a->from), "%s", s->peer);
 	snprintf(roles->partner, sizeof(roles->partner), "%s", s->peer);
