@@ -146,6 +146,27 @@ void roles_tell(struct roles *roles, enum exit_code code, const char *outcome)
 
 /* ---- the end of one that came about --------------------------------------------------------- */
 
+static bool is_named(const json_t *paths, const char *path)
+{
+	size_t i;
+	const json_t *one;
+	json_array_foreach((json_t *)paths, i, one)
+	{
+		if (strcmp(json_string_value(one), path) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* What was held when it was left behind, and was then found in the tree, is one path. */
+static void name_lost(struct attempt *a, const char *path)
+{
+	json_t *name = control_path(path);
+	if (!is_named(a->lost, json_string_value(name)))
+		json_array_append(a->lost, name);
+	json_decref(name);
+}
+
 /* What the former active found in its tree when everything had been handed over. */
 static void name_divergence(struct roles *roles)
 {
@@ -155,7 +176,7 @@ static void name_divergence(struct roles *roles)
 	store_salvage_list(roles->node->store, &rows, &n, NULL);
 	for (size_t i = 0; i < n && json_array_size(a->lost) < LOST_MAX; i++) {
 		if (rows[i].when_ns >= a->switched_ns)
-			json_array_append_new(a->lost, control_path(rows[i].path));
+			name_lost(a, rows[i].path);
 	}
 	salvage_rows_free(rows, n);
 }
