@@ -342,6 +342,16 @@ def booked_last(node):
     return last["epoch"], last["kind"]
 
 
+def test_two_passives_beside_an_active_have_no_problem(group):
+    a, b, c = group.nodes
+    for node, other in ((b, c), (c, b)):
+        shown = node.wait_for("it is well", lambda s: s["state"] == "in_sync")
+        assert not [each for each in shown["problems"] if each.startswith("idle")], shown["problems"]
+        text = node.cli("status")
+        assert text.exit == DONE and "standing by" in text.out and "syncing" not in text.out, repr(text)
+        assert next(peer for peer in shown["peers"] if peer["node"] == other.name)["idle"] is True
+
+
 def test_a_node_that_is_ahead_goes_first(group):
     """b is behind c, and both can be asked: failing over to b would lose what c has."""
     a, b, c = group.nodes
