@@ -43,6 +43,7 @@ WIRE_CODEC(history_list)
 WIRE_CODEC(content_ask)
 WIRE_CODEC(content)
 WIRE_CODEC(handover)
+WIRE_CODEC(obstacles)
 
 void wire_encode_hello(struct wr *w, const struct wire_hello *m);
 /* @param lineage  room for WIRE_LINEAGE_MAX entries; out->lineage points to it.

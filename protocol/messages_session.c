@@ -218,6 +218,7 @@ void wire_encode_handover(struct wr *w, const struct wire_handover *m)
 	wr_u64(w, m->base_seq);
 	wr_raw(w, m->digest, sizeof(m->digest));
 	wr_text(w, m->text);
+	wr_text(w, m->operator);
 }
 
 int wire_decode_handover(struct wire_handover *out, struct rd *r)
@@ -234,5 +235,44 @@ int wire_decode_handover(struct wire_handover *out, struct rd *r)
 	out->base_seq = rd_counter(r, "base_seq");
 	rd_copy(r, out->digest, sizeof(out->digest), "digest");
 	read_text(r, out->text, WIRE_TEXT_MAX, "text");
+	read_text(r, out->operator, WIRE_NAME_MAX, "operator");
+	rd_check(r, !*out->operator|| out->word == HANDOVER_PLEASE || out->word == HANDOVER_PREPARE,
+		 "operator");
+	return rd_end(r);
+}
+
+void wire_encode_obstacles(struct wr *w, const struct wire_obstacles *m)
+{
+	wr_u8(w, m->kind);
+	wr_u8(w, m->flags);
+	wr_u64(w, m->nonce);
+	wr_u16(w, m->total);
+	wr_u8(w, m->n);
+	if (m->n > WIRE_OBSTACLES_MAX)
+		wr_fail(w, -EMSGSIZE);
+	for (size_t i = 0; i < m->n && !w->error; i++)
+		wr_text(w, m->reasons[i]);
+}
+
+int wire_decode_obstacles(struct wire_obstacles *out, struct rd *r)
+{
+	memset(out, 0, sizeof(*out));
+	out->kind = rd_u8(r, "kind");
+	rd_check(r, out->kind >= OBSTACLES_ASK && out->kind <= OBSTACLES_DECLINE, "kind");
+	out->flags = rd_u8(r, "flags");
+	rd_check(r,
+		 out->flags == 0 ||
+			 (out->kind == OBSTACLES_ASK && out->flags == OBSTACLES_ACCEPT_LOSS),
+		 "flags");
+	out->nonce = rd_u64(r, "nonce");
+	rd_check(r, (out->nonce == 0) == (out->kind == OBSTACLES_DECLINE), "nonce");
+	out->total = rd_u16(r, "total");
+	rd_check(r, out->total == 0 || out->kind != OBSTACLES_ASK, "total");
+	out->n = rd_u8(r, "n");
+	if (out->n > WIRE_OBSTACLES_MAX)
+		rd_fail(r, -EMSGSIZE, "n");
+	rd_check(r, out->n <= out->total && (out->n > 0) == (out->total > 0), "n");
+	for (size_t i = 0; i < out->n && !r->error; i++)
+		read_text(r, out->reasons[i], WIRE_UNREADY_TEXT_MAX, "reasons");
 	return rd_end(r);
 }

@@ -38,6 +38,7 @@
 #define WIRE_WINDOW_MAX (1024u * 1024) /* bytes that one CONTENT_ASK may ask for */
 #define WIRE_UNREADY_MAX 16	       /* reasons in one READINESS; the rest are counted */
 #define WIRE_UNREADY_TEXT_MAX 480
+#define WIRE_OBSTACLES_MAX 32	/* reasons in one OBSTACLES; the rest are counted */
 #define WIRE_ANNOUNCED_MAX 8192 /* announced and not there that a passive remembers */
 #define WIRE_ID_LEN 16
 
@@ -89,7 +90,8 @@ enum wire_sender { FROM_ACTIVE = 1, FROM_PASSIVE = 2, FROM_NEITHER = 4, FROM_EIT
 	X(HISTORY_LIST, 0x41, PHASE_LIVE,  FROM_PASSIVE, WIRE_FRAME_MAX)                           \
 	X(CONTENT_ASK,  0x42, PHASE_LIVE,  FROM_ACTIVE,  WIRE_PATH_MAX + 128)                      \
 	X(CONTENT,      0x43, PHASE_LIVE,  FROM_PASSIVE, WIRE_CHUNK_MAX + 64)                      \
-	X(HANDOVER,     0x50, PHASE_LIVE,  FROM_EITHER,  512)
+	X(HANDOVER,     0x50, PHASE_LIVE,  FROM_EITHER,  512)                                      \
+	X(OBSTACLES,    0x51, PHASE_LIVE,  FROM_EITHER,  16 * 1024)
 /* clang-format on */
 
 enum wire_type {
@@ -491,6 +493,29 @@ struct wire_handover {
 	uint64_t base_seq;	      /* CHECK, OFFER; else 0 */
 	uint8_t digest[32];	      /* likewise */
 	char text[WIRE_TEXT_MAX + 1]; /* for people */
+	/* PLEASE, PREPARE: who asked for it, for the ledger; else "" */
+	char operator[WIRE_NAME_MAX + 1];
 };
+
+/* OBSTACLES: what stands in the way of a planned reverse on the sender's side. Asked for, or said
+ * of a reverse just before the word of HANDOVER that declines it, which has room for one text only.
+ */
+enum obstacles_kind {
+	OBSTACLES_ASK = 1,
+	OBSTACLES_ANSWER = 2,
+	OBSTACLES_DECLINE = 3,
+};
+#define OBSTACLES_ACCEPT_LOSS 0x01 /* ASK: held paths are none */
+
+struct wire_obstacles {
+	uint8_t kind;
+	uint8_t flags;
+	uint64_t nonce; /* ANSWER: the question's; DECLINE: 0 */
+	uint16_t total; /* 0 in ASK, and when nothing stands in the way */
+	uint8_t n;	/* of them named here */
+	char reasons[WIRE_OBSTACLES_MAX][WIRE_UNREADY_TEXT_MAX + 1]; /* for people */
+};
+static_assert(WIRE_OBSTACLES_MAX * (WIRE_UNREADY_TEXT_MAX + 3) + 16 <= 16 * 1024,
+	      "all reasons that are named must fit in OBSTACLES");
 
 #endif

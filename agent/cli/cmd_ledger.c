@@ -2,6 +2,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "agent/cli/report.h"
 #include "agent/cli/text.h"
@@ -12,22 +13,58 @@ static void print_entries(const json_t *entries)
 {
 	size_t i;
 	const json_t *e;
+	bool colours = isatty(STDOUT_FILENO);
 	struct table table = {
-		.heading = {"Time", "Epoch", "Active", "From", "Kind", "Change", "Lost", "Reason"},
-		.right = {false, true, false, false, false, true, true, false}};
+		.heading = {"Line", "Time", "Epoch", "Active", "From", "Kind", "Change", "Lost",
+			    "Reason"},
+		.right = {true, false, true, false, false, false, true, true, false, false}};
 	json_array_foreach((json_t *)entries, i, e)
 	{
-		table_add(&table, COLOUR_NONE, "%s", member_text(e, "time", "?"));
+		bool bad = json_object_get(e, "bad") != NULL;
+		table_add(&table, bad ? COLOUR_BAD : COLOUR_NONE, "%zu%s", i + 1, bad ? "!" : "");
+		AUTO_FREE char *time = text_safe(member_text(e, "time", "?"));
+		AUTO_FREE char *active = text_safe(member_text(e, "active", "?"));
+		AUTO_FREE char *from = text_safe(member_text(e, "from", ""));
+		AUTO_FREE char *kind = text_safe(member_text(e, "kind", "?"));
+		AUTO_FREE char *by = text_safe(member_text(e, "operator", ""));
+		AUTO_FREE char *reason = text_safe(member_text(e, "reason", ""));
+		table_add(&table, COLOUR_NONE, "%s", time);
 		table_add(&table, COLOUR_NONE, "%" PRIu64, member_count(e, "epoch"));
-		table_add(&table, COLOUR_NONE, "%s", member_text(e, "active", "?"));
-		table_add(&table, COLOUR_NONE, "%s", member_text(e, "from", ""));
-		table_add(&table, COLOUR_NONE, "%s", member_text(e, "kind", "?"));
+		table_add(&table, COLOUR_NONE, "%s", active);
+		table_add(&table, COLOUR_NONE, "%s", from);
+		table_add(&table, COLOUR_NONE, "%s", kind);
 		table_add(&table, COLOUR_NONE, "%" PRIu64, member_count(e, "seq"));
 		table_add(&table, COLOUR_NONE, "%zu", json_array_size(json_object_get(e, "lost")));
-		AUTO_FREE char *reason = text_safe(member_text(e, "reason", ""));
+		table_add(&table, COLOUR_NONE, "%s", by);
 		table_add(&table, COLOUR_NONE, "%s", reason);
 	}
-	table_print(&table, stdout, 0, false);
+	table_print(&table, stdout, 0, colours);
+}
+
+/* Every line that does not verify: what it says is not what was written, or stands elsewhere. */
+static void print_bad(const json_t *result)
+{
+	size_t i;
+	const json_t *e;
+	if (json_is_true(json_object_get(result, "good")))
+		return;
+	if (member_count(result, "bad_line") == 0)
+		printf("The ledger was changed: %s\n", member_text(result, "why", "?"));
+	json_array_foreach(json_object_get(result, "entries"), i, e)
+	{
+		if (json_object_get(e, "bad"))
+			printf("The ledger was changed, line %zu: %s\n", i + 1,
+			       member_text(e, "bad", "?"));
+	}
+}
+
+static void print_waiting(const json_t *result)
+{
+	uint64_t waiting = member_count(result, "waiting");
+	if (waiting > 0)
+		printf("%" PRIu64 " more wait to be written: a change of roles is under way, or "
+		       "`artifact-sync status' says why.\n",
+		       waiting);
 }
 
 static void print_verdict(const json_t *result)
@@ -36,9 +73,6 @@ static void print_verdict(const json_t *result)
 		printf("%" PRIu64
 		       " entries: each is signed by this node and follows the one before.\n",
 		       member_count(result, "lines"));
-	else
-		printf("The ledger was changed, line %" PRIu64 ": %s\n",
-		       member_count(result, "bad_line"), member_text(result, "why", "?"));
 }
 
 static int run(const struct cli *cli, const void *given, char **operands, int n)
@@ -54,14 +88,18 @@ static int run(const struct cli *cli, const void *given, char **operands, int n)
 	int code = cli_ask(cli, &q, &result);
 	if (!result)
 		return code;
-	if (cli->json)
+	if (cli->json) {
 		cli_print_json(cli, result);
-	else if (verifies)
-		print_verdict(result);
-	else
-		print_entries(json_object_get(result, "entries"));
+	} else {
+		if (verifies)
+			print_verdict(result);
+		else
+			print_entries(json_object_get(result, "entries"));
+		print_bad(result);
+		print_waiting(result);
+	}
 	json_decref(result);
-	return verifies ? code : EXIT_DONE;
+	return code;
 }
 
 const struct cmd cmd_ledger = {
@@ -74,7 +112,9 @@ const struct cmd cmd_ledger = {
 		"point, what was lost, who asked for it and why. An entry holds the hash of the "
 		"one "
 		"before and is signed with the node's key. "
-		"`ledger verify' exits 1 when a line was changed, taken out or added.\n\n"
+		"Both exit 1 when a line was changed, taken out or added, or an epoch is not told "
+		"of; bad lines are "
+		"marked with `!', and what is wrong with each is said.\n\n"
 		"Examples:\n"
 		"  artifact-sync ledger\n"
 		"  artifact-sync ledger verify",

@@ -9,6 +9,7 @@
 
 struct pair_options {
 	const char *node, *address, *fingerprint;
+	bool replace;
 };
 
 static const struct option_row options[] = {
@@ -29,6 +30,11 @@ static const struct option_row options[] = {
 	 .off = offsetof(struct pair_options, fingerprint),
 	 .required = true,
 	 .help = "Its public key, as its own init or check printed it"},
+	{.name = "replace",
+	 .type = OPTION_FLAG,
+	 .off = offsetof(struct pair_options, replace),
+	 .help = "Trust this key only: its machine took the place of one that must not be trusted "
+		 "any more"},
 	{.name = NULL},
 };
 
@@ -58,13 +64,14 @@ static void print_text(const struct cli *cli, const struct conf *conf, const str
 		       bool running)
 {
 	char own[TLS_FINGERPRINT_MAX];
+	AUTO_FREE char *unit = cli_unit(cli);
 	printf("Node %s now trusts %s%s%s.\n", conf->node, o->node, o->address ? " at " : "",
 	       o->address ? o->address : "");
 	if (running && peers_reload_live())
-		puts("The agent is running: `systemctl reload artifact-sync' (or SIGHUP) lets it "
-		     "know.");
+		printf("The agent is running: `systemctl reload %s' (or SIGHUP) lets it know.\n",
+		       unit);
 	else if (running)
-		puts("The agent is running: `systemctl restart artifact-sync' lets it know.");
+		printf("The agent is running: `systemctl restart %s' lets it know.\n", unit);
 	if (tls_fingerprint(own, conf->tls_certificate, NULL) == 0)
 		printf("\nThat node must trust this one, too. There, unless it is done:\n"
 		       "  artifact-sync pair --node %s --address %s --fingerprint %s\n",
@@ -83,7 +90,9 @@ static int run(const struct cli *cli, const void *given, char **operands, int n)
 	if (code != EXIT_DONE)
 		return code;
 	struct err err = {0};
-	if (conf_add_peer(cli->config, o->node, o->address, o->fingerprint, &err) < 0)
+	int r = (o->replace ? conf_replace_peer : conf_add_peer)(cli->config, o->node, o->address,
+								 o->fingerprint, &err);
+	if (r < 0)
 		return cli_fail(cli, err.code == -EINVAL ? EXIT_USAGE : EXIT_NO, NULL, "%s",
 				err.msg);
 	bool running = control_is_running(conf->state_dir, NULL) == 1;
@@ -105,7 +114,7 @@ const struct cmd cmd_pair = {
 		"For a peer that is "
 		"known already the address is changed and the fingerprint added beside the old "
 		"one, so that it can change "
-		"its key without an interruption.\n\n"
+		"its key without an interruption; with --replace it is the only one.\n\n"
 		"Example, the line that `artifact-sync init' printed on the other node:\n"
 		"  artifact-sync pair --node region-b --address b.example.org:7443 --fingerprint "
 		"sha256:...",

@@ -72,15 +72,26 @@ static void on_progress(void *arg, const json_t *report)
 	line->shown = true;
 }
 
+char *cli_unit(const struct cli *cli)
+{
+	AUTO_FREE char *copy = x_strdup(cli->config);
+	char *slash = strrchr(copy, '/');
+	char *name = slash ? slash + 1 : copy, *end = strrchr(name, '.');
+	if (end && end != name && strcmp(end, ".json") == 0)
+		*end = '\0';
+	return x_asprintf("artifact-sync@%s", name);
+}
+
 static int failed(const struct cli *cli, const struct conf *conf, int error, const struct err *err)
 {
 	switch (error) {
 	case -ENOENT:
 	case -ECONNREFUSED: {
-		AUTO_FREE char *remedy = x_asprintf(
-			"Start it: `systemctl start artifact-sync', or in the foreground "
-			"`artifact-sync agent --config %s'.",
-			cli->config);
+		AUTO_FREE char *unit = cli_unit(cli);
+		AUTO_FREE char *remedy =
+			x_asprintf("Start it: `systemctl start %s', or in the foreground "
+				   "`artifact-sync agent --config %s'.",
+				   unit, cli->config);
 		return cli_fail(cli, EXIT_NOT_RUNNING, remedy,
 				"the agent of node %s is not running", conf->node);
 	}
@@ -144,4 +155,21 @@ uint64_t member_count(const json_t *object, const char *key)
 {
 	json_int_t n = json_integer_value(json_object_get(object, key));
 	return n > 0 ? (uint64_t)n : 0;
+}
+
+void cli_print_hook_output(FILE *out, const json_t *result)
+{
+	const json_t *hook = json_object_get(result, "hook_output");
+	const char *text = json_string_value(json_object_get(hook, "output"));
+	if (!text || !*text)
+		return;
+	fprintf(out, "  What %s on %s printed (the last of it):\n",
+		member_text(hook, "hook", "the hook"), member_text(hook, "node", "this node"));
+	while (*text) {
+		size_t len = strcspn(text, "\n");
+		AUTO_FREE char *line = x_asprintf("%.*s", (int)len, text);
+		AUTO_FREE char *safe = text_safe(line);
+		fprintf(out, "    | %s\n", safe);
+		text += len + (text[len] == '\n');
+	}
 }

@@ -17,6 +17,10 @@
 int cli_fail(const struct cli *cli, enum exit_code code, const char *remedy, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
 
+/* The service that runs this configuration, as deploy/systemd names it: "artifact-sync@is". Heap.
+ */
+char *cli_unit(const struct cli *cli);
+
 /* @return 0 with *out, or EXIT_USAGE after having said why */
 int cli_load(const struct cli *cli, struct conf **out);
 
@@ -41,5 +45,9 @@ int cli_ask(const struct cli *cli, const struct question *question, json_t **res
 const char *member_text(const json_t *object, const char *key, const char *fallback);
 double member_number(const json_t *object, const char *key, double fallback);
 uint64_t member_count(const json_t *object, const char *key);
+
+/* `hook_output` of status and of `reverse': what a hook that failed printed. Nothing when there is
+ * none. */
+void cli_print_hook_output(FILE *out, const json_t *result);
 
 #endif

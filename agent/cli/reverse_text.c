@@ -100,6 +100,7 @@ void reverse_print(const json_t *result)
 	if (failover || member_number(result, "seconds_at_risk", -1) >= 0)
 		print_recovery(result);
 	print_list(json_object_get(result, "reasons"), "", "  ");
+	cli_print_hook_output(stdout, result);
 	print_list(lost, "Left behind (the salvage of the node that has them keeps them):", "  ");
 	print_timeline(json_object_get(result, "timeline"));
 }

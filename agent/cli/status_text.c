@@ -123,9 +123,12 @@ static void add_recovery(struct table *t, const json_t *status)
 						  age < 0 ? "" : text_seconds(ago, age))
 				     : NULL;
 	AUTO_FREE char *with_ago = text && age >= 0 ? x_asprintf("%s ago", text) : NULL;
-	const char *shown = with_ago ? with_ago
-			    : text   ? text
-				     : "none yet: the trees were never proven equal";
+	/* The passive's is durable; what its peers have, an active learns anew from them. */
+	bool passive = strcmp(member_text(status, "role", ""), "passive") == 0;
+	const char *shown = with_ago  ? with_ago
+			    : text    ? text
+			    : passive ? "none yet: the trees were never proven equal"
+				      : "unknown: no peer has said so since the agent started";
 	add_line(t, point ? COLOUR_NONE : COLOUR_WARN, "recovery", shown);
 }
 
@@ -194,6 +197,7 @@ static void add_peer(struct table *t, const json_t *peer)
 {
 	bool connected = json_is_true(json_object_get(peer, "connected"));
 	bool in_sync = json_is_true(json_object_get(peer, "in_sync"));
+	bool idle = json_is_true(json_object_get(peer, "idle"));
 	double lag = member_number(peer, "lag_seconds", -1),
 	       rtt = member_number(peer, "rtt_ms", -1);
 	char changes[TEXT_MAX], bytes[TEXT_MAX], lag_text[TEXT_MAX];
@@ -201,10 +205,12 @@ static void add_peer(struct table *t, const json_t *peer)
 	table_add(t, COLOUR_NONE, "%s", member_text(peer, "role", "unknown"));
 	table_add(t,
 		  in_sync     ? COLOUR_GOOD
+		  : idle      ? COLOUR_NONE
 		  : connected ? COLOUR_WARN
 			      : COLOUR_BAD,
 		  "%s",
 		  in_sync     ? "in sync"
+		  : idle      ? "standing by"
 		  : connected ? "syncing"
 			      : "disconnected");
 	table_add(t, COLOUR_NONE, "%s", text_count(changes, member_count(peer, "pending_changes")));
@@ -289,6 +295,7 @@ void status_print(FILE *out, const json_t *status, const struct status_rate *rat
 	print_list(out, status, "held", "Held back (the peers keep the last good version)",
 		   colours);
 	print_list(out, status, "problems", "Problems", colours);
+	cli_print_hook_output(out, status);
 	if (json_is_false(json_object_get(status, "ready")))
 		print_list(out, status, "not_ready", "Not ready for a reverse", colours);
 	const struct state_row *row = state_find(member_text(status, "state", ""));

@@ -29,7 +29,7 @@ enum colour { COLOUR_NONE, COLOUR_GOOD, COLOUR_WARN, COLOUR_BAD, COLOUR_DIM, COL
 /* ---- a table: columns as wide as their widest cell, two spaces between -------------------------
  */
 
-#define TABLE_COLUMNS_MAX 8
+#define TABLE_COLUMNS_MAX 12
 
 struct table {
 	const char *

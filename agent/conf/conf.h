@@ -71,6 +71,9 @@ int conf_write_new(const char *path, const struct conf_init *init, struct err *e
  * node is added beside. */
 int conf_add_peer(const char *path, const char *node, const char *address, const char *fingerprint,
 		  struct err *err);
+/* The same, and no other fingerprint of that node is left. */
+int conf_replace_peer(const char *path, const char *node, const char *address,
+		      const char *fingerprint, struct err *err);
 
 /**
  * The owner of `"ownership": "USER:GROUP"`; names are looked up here. Not thread-safe (getpwnam).

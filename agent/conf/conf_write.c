@@ -211,8 +211,8 @@ static int check_arguments(const char *node, const char *address, const char *fi
 	return 0;
 }
 
-int conf_add_peer(const char *path, const char *node, const char *address, const char *fingerprint,
-		  struct err *err)
+static int change_peer(const char *path, const char *node, const char *address,
+		       const char *fingerprint, bool alone, struct err *err)
 {
 	AUTO_FREE char *lower = fingerprint_lower(fingerprint);
 	int r = check_arguments(node, address, lower, err);
@@ -232,8 +232,22 @@ int conf_add_peer(const char *path, const char *node, const char *address, const
 	json_t *peer = find_peer(list_in(root, "peers"), node);
 	if (address)
 		json_object_set_new(peer, "address", json_string(address));
+	if (alone)
+		json_object_set_new(peer, "fingerprints", json_array());
 	add_fingerprint(peer, lower);
 	r = replace(real, root, err);
 	json_decref(root);
 	return r < 0 ? err_wrap(err, "configuration %.100s", path) : 0;
+}
+
+int conf_add_peer(const char *path, const char *node, const char *address, const char *fingerprint,
+		  struct err *err)
+{
+	return change_peer(path, node, address, fingerprint, false, err);
+}
+
+int conf_replace_peer(const char *path, const char *node, const char *address,
+		      const char *fingerprint, struct err *err)
+{
+	return change_peer(path, node, address, fingerprint, true, err);
 }

@@ -304,10 +304,13 @@ static bool may_begin(struct node *node, struct control_call *call)
 {
 	struct history_barrier barrier;
 	struct err err = {0};
-	if (node_is_active(node))
+	enum wire_role role = roles_role(node->roles);
+	if (role != WIRE_ROLE_PASSIVE)
 		control_fail(call, EXIT_REFUSED,
 			     "run it on the passive node, which is the one that would take over",
-			     "a drill is held where it disturbs nobody, and this node is active");
+			     "a drill is held on a node that could take over without disturbing "
+			     "anybody, and this node is %s",
+			     roles_name(role));
 	else if (node->drills->running || node->drills->sweeping)
 		control_fail(call, EXIT_NO, "try again when it has ended", "a drill is running");
 	else if (!node->tree->roots[0].healthy)

@@ -95,7 +95,7 @@ static int take_lineage(struct session *s, const struct wire_hello *theirs)
 {
 	struct err err = {0};
 	if (roles_before_lineage(s, theirs, &err) == 0 &&
-	    store_set_lineage(s->node->store, theirs->lineage, theirs->n_lineage, &err) == 0) {
+	    roles_take_lineage(s, theirs, &err) == 0) {
 		roles_after_lineage(s, theirs);
 		return 0;
 	}

@@ -126,15 +126,34 @@ static void judge_troubles(struct judgement *j)
 	}
 }
 
+/* What `reverse' itself refuses for. A directory that is missing is named already, with why. */
+static void judge_obstacles(struct judgement *j, struct node *node)
+{
+	json_t *list = json_array();
+	const json_t *one;
+	size_t i;
+	roles_add_own_obstacles(node->roles, list);
+	json_array_foreach(list, i, one)
+	{
+		const char *text = json_string_value(one);
+		if (strncmp(text, "unhealthy:", strlen("unhealthy:")) != 0)
+			add(j, true, "%s", text);
+	}
+	json_decref(list);
+	if (holds_held(node->holds) > 0)
+		add(j, true,
+		    "held: %" PRIu64 " paths wait for artifact-sync approve or reject, here",
+		    holds_held(node->holds));
+}
+
 static void judge_here(struct judgement *j, struct node *node)
 {
 	const struct readiness *r = node->readiness;
 	judge_role(j, node);
 	judge_roots(j, node);
-	if (!node->intake || !r->looked)
+	judge_obstacles(j, node);
+	if (!r->looked)
 		add(j, true, "starting: the agent has not looked at everything yet; wait a moment");
-	if (node->paused)
-		add(j, true, "paused: replication is paused; artifact-sync resume, here");
 	judge_notes(j, node, NOTE_HELD, "held", "mend them; each is tried again when it changes");
 	judge_notes(j, node, NOTE_DRIFT, "drift",
 		    "undo what was changed in the passive's tree, or make the same change on the "

@@ -39,6 +39,8 @@ void roles_free(struct roles *roles)
 		free(item);
 	}
 	roles_attempt_release(roles);
+	roles_preflight_free(roles);
+	json_decref(roles->hook_output);
 	free(roles);
 }
 
@@ -70,9 +72,11 @@ int roles_load(struct roles *roles, struct err *err)
 		return r;
 	roles->output = role_start(&roles->machine);
 	roles->at = 0;
-	if (roles->output.actions[0] == ROLE_ACTION_STORE) {
+	r = roles_load_owed(roles, err);
+	if (r == 0 && roles->output.actions[0] == ROLE_ACTION_STORE) {
+		struct role_change change = {.machine = &roles->machine, .owed = &roles->owed};
 		roles_count_step(roles, ROLE_ACTION_STORE);
-		r = store_set_machine(roles->node->store, &roles->machine, NULL, err);
+		r = store_change_role(roles->node->store, &change, err);
 		roles->at = 1;
 	}
 	roles->frozen = roles->machine.phase == ROLE_OFFERING ||
@@ -100,7 +104,7 @@ void roles_start(struct roles *roles)
 void roles_intake_started(struct roles *roles)
 {
 	roles_apply_hold(roles);
-	roles_ledger_write(roles);
+	roles_ledger_start(roles);
 	roles_advance(roles);
 }
 
@@ -334,6 +338,7 @@ static void take_event(struct roles *roles)
 		tell_overtaken(roles);
 		return;
 	}
+	roles_note_owed(roles);
 	follow(roles, &before);
 }
 

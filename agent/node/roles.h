@@ -51,6 +51,7 @@ const char *roles_refuses_sessions(const struct roles *roles);
 
 /* A frame: @return 0, -EBADMSG, -EPROTO when this word is not expected from this side */
 int roles_frame(struct session *s, const struct frame *frame);
+int roles_obstacles_frame(struct session *s, const struct frame *frame); /* 0 or -EBADMSG */
 void roles_session_live(struct session *s);
 void roles_session_lost(struct session *s, uint16_t reason);
 /* A handshake came to SUPERSEDED, or to a split. The session is closed by the caller. */
@@ -59,6 +60,8 @@ void roles_forked(struct session *s, const struct wire_hello *theirs);
 /* This node takes the giver's lineage over: what it has above is nobody else's. @return 0 or
  * negative errno */
 int roles_before_lineage(struct session *s, const struct wire_hello *theirs, struct err *err);
+/* Stores it, with what the ledger is to say of it. @return 0 or negative errno */
+int roles_take_lineage(struct session *s, const struct wire_hello *theirs, struct err *err);
 /* And when that is stored. */
 void roles_after_lineage(struct session *s, const struct wire_hello *theirs);
 /* As a giver: must the peer be compared before anything is sent? What is known of it is brought up
@@ -70,11 +73,15 @@ void roles_advance(struct roles *roles);	     /* something may have become true 
 void roles_drifted(struct roles *roles, const char *path);
 void roles_tick(struct roles *roles); /* each second */
 
+/* What would refuse a change of roles on this node for its own sake, whichever way: sentences. */
+void roles_add_own_obstacles(struct roles *roles, json_t *list);
+
 /* @return true when the verb is one of these */
 bool roles_request(struct roles *roles, struct control_call *call, const char *verb,
 		   const json_t *args);
 void roles_role_request(struct roles *roles, struct control_call *call);
 void roles_add_problems(const struct roles *roles, json_t *problems);
+void roles_add_status(const struct roles *roles, json_t *status); /* what an owed hook printed */
 /* "split", "fenced", "draining", or NULL */
 const char *roles_state(const struct roles *roles);
 

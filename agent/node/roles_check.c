@@ -73,6 +73,14 @@ static void add_own(json_t *list, struct roles *roles)
 			  roles->hook_failed ? roles->hook_text : "");
 }
 
+void roles_add_own_obstacles(struct roles *roles, json_t *list)
+{
+	if (roles_is_busy(roles) && roles->machine.role != WIRE_ROLE_FENCED)
+		roles_add(list, "busy: a change of roles is under way on %s (%s); wait for its end",
+			  roles->node->conf->node, role_phase_name(roles->machine.phase));
+	add_own(list, roles);
+}
+
 void roles_session_obstacles(json_t *list, const struct session *s)
 {
 	if (s->profile_differs)

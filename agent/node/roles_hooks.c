@@ -7,12 +7,14 @@
 
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
+#include "agent/base/quote.h"
 
 #define HOOK_MS 300000	   /* a hook takes no longer; a server may take minutes to stop */
 #define HOOK_MIN_MS 1000   /* whatever is left of the person's time */
 #define HOOK_FIRST_MS 2000 /* one that is owed is run again after so long, and then ... */
 #define HOOK_LAST_MS 60000 /* ... less and less often */
 #define HOOKS_WAITING_MAX 8
+#define OUTPUT_PIECE 400    /* bytes of what a hook printed in one line of the log */
 #define DRIFT_HOOK_MS 60000 /* however much drifts: at most so often */
 
 enum hook_index { BEFORE_DEMOTE, AFTER_DEMOTE, BEFORE_PROMOTE, AFTER_PROMOTE, ON_FENCED, ON_DRIFT };
@@ -46,6 +48,35 @@ static const char *hook_name(unsigned index)
 	return names[index];
 }
 
+/* All that was kept of it, a log line for each of its own. */
+static void log_output(const char *hook, const char *output)
+{
+	for (const char *at = output; *at;) {
+		char quoted[QUOTED_MAX];
+		size_t len = strcspn(at, "\n");
+		size_t piece = len < OUTPUT_PIECE ? len : OUTPUT_PIECE;
+		if (piece > 0)
+			log_warn("hooks", "hook=%s output=%s", hook,
+				 quote_bytes(quoted, at, piece));
+		at += piece;
+		at += *at == '\n';
+	}
+}
+
+static void note_failure(struct roles *roles, unsigned index, const struct hook_result *result)
+{
+	struct attempt *a = &roles->attempt;
+	log_output(hook_name(index), result->output);
+	snprintf(roles->hook_text, sizeof(roles->hook_text), "%s %.250s", hook_name(index),
+		 result->text);
+	json_decref(roles->hook_output);
+	roles->hook_output =
+		json_pack("{s:s, s:s, s:o}", "hook", hook_name(index), "node",
+			  roles->node->conf->node, "output", control_text(result->output));
+	if (!a->over && !a->hook_output)
+		a->hook_output = json_incref(roles->hook_output);
+}
+
 /* Only the last one asked for is an answer to where the machine is now. */
 void roles_on_hook(void *owner, unsigned index, const struct hook_result *result)
 {
@@ -65,13 +96,13 @@ void roles_on_hook(void *owner, unsigned index, const struct hook_result *result
 	if (result->done) {
 		bool was_due = roles->machine.phase == ROLE_RESTING;
 		roles->hook_wait_ms = 0;
+		json_decref(STEAL(roles->hook_output));
 		roles_push_event(roles, ROLE_EVENT_HOOK_DONE);
 		if (was_due)
 			roles_send_ended_to_all(roles);
 		return;
 	}
-	snprintf(roles->hook_text, sizeof(roles->hook_text), "%s %.250s", hook_name(index),
-		 result->text);
+	note_failure(roles, index, result);
 	roles->hook_wait_ms = roles->hook_wait_ms ? 2 * roles->hook_wait_ms : HOOK_FIRST_MS;
 	if (roles->hook_wait_ms > HOOK_LAST_MS)
 		roles->hook_wait_ms = HOOK_LAST_MS;
@@ -80,6 +111,9 @@ void roles_on_hook(void *owner, unsigned index, const struct hook_result *result
 	roles_say(roles, 0, "%.230s", roles->hook_text);
 	roles_push_event(roles, ROLE_EVENT_HOOK_FAILED);
 }
+
+/* ---- what a hook is told ----------------------------------------------------------------------
+ */
 
 static const char *why_hook(const struct roles *roles, enum role_action action)
 {
@@ -92,6 +126,65 @@ static const char *why_hook(const struct roles *roles, enum role_action action)
 	return a->failover ? "failover" : a->resolve ? "resolve" : "planned";
 }
 
+/* The giver's other side is the one that its offer names, also after a restart. */
+static const char *peer_of(const struct roles *roles, enum role_action action)
+{
+	const struct role_machine *m = &roles->machine;
+	const char *self = roles->node->conf->node;
+	if (action == ROLE_ACTION_ON_FENCED)
+		return m->role == WIRE_ROLE_SPLIT ? roles->fork_node : roles->partner;
+	if (roles->attempt.failover && *roles->attempt.from)
+		return roles->attempt.from;
+	return *m->offer.node && strcmp(m->offer.node, self) != 0 ? m->offer.node : roles->partner;
+}
+
+/* The epoch that is handed over or begun; the one that goes on when it was not. */
+static uint64_t epoch_of(const struct roles *roles, enum role_action action, const char *reason)
+{
+	AUTO_FREE struct epoch_entry *lineage = NULL;
+	size_t n = 0;
+	if (action == ROLE_ACTION_ON_FENCED)
+		return roles->machine.number; /* the greatest that was heard of */
+	if (strcmp(reason, "rollback") != 0)
+		return roles->machine.offer.number;
+	if (store_lineage(roles->node->store, &lineage, &n, NULL) < 0 || n == 0)
+		return 0;
+	return lineage[n - 1].number;
+}
+
+static void fill_facts(struct hook_facts *out, const struct roles *roles, enum role_action action)
+{
+	*out = (struct hook_facts){0};
+	snprintf(out->reason, sizeof(out->reason), "%s", why_hook(roles, action));
+	snprintf(out->peer, sizeof(out->peer), "%s", peer_of(roles, action));
+	out->epoch = epoch_of(roles, action, out->reason);
+}
+
+static bool is_owed(enum role_action action)
+{
+	return action == ROLE_ACTION_AFTER_PROMOTE || action == ROLE_ACTION_AFTER_DEMOTE ||
+	       action == ROLE_ACTION_ON_FENCED;
+}
+
+void roles_note_owed(struct roles *roles)
+{
+	for (size_t i = 0; i < ROLE_ACTIONS_MAX; i++) {
+		if (is_owed(roles->output.actions[i]))
+			fill_facts(&roles->owed, roles, roles->output.actions[i]);
+	}
+}
+
+int roles_load_owed(struct roles *roles, struct err *err)
+{
+	int r = store_owed(roles->node->store, &roles->owed, err);
+	if (r == 0 && (roles->machine.phase == ROLE_RETURNING || !*roles->owed.reason))
+		roles_note_owed(roles);
+	return r;
+}
+
+/* ---- running ----------------------------------------------------------------------------------
+ */
+
 static uint32_t hook_deadline_ms(const struct roles *roles, enum role_action action)
 {
 	bool before = action == ROLE_ACTION_BEFORE_DEMOTE || action == ROLE_ACTION_BEFORE_PROMOTE;
@@ -103,15 +196,16 @@ static uint32_t hook_deadline_ms(const struct roles *roles, enum role_action act
 void roles_run_hook(struct roles *roles, enum role_action action)
 {
 	const struct conf *conf = roles->node->conf;
-	const char *reason = why_hook(roles, action);
-	AUTO_FREE char *why = x_asprintf("ARTIFACT_SYNC_REASON=%s", reason);
+	struct hook_facts told = roles->owed;
+	if (!is_owed(action))
+		fill_facts(&told, roles, action);
+	AUTO_FREE char *why = x_asprintf("ARTIFACT_SYNC_REASON=%s", told.reason);
 	AUTO_FREE char *name = x_asprintf("ARTIFACT_SYNC_HOOK=%s", hook_name(hook_of(action)));
 	AUTO_FREE char *self = x_asprintf("ARTIFACT_SYNC_NODE=%s", conf->node);
-	AUTO_FREE char *peer = x_asprintf("ARTIFACT_SYNC_PEER=%s", roles->partner);
+	AUTO_FREE char *peer = x_asprintf("ARTIFACT_SYNC_PEER=%s", told.peer);
 	AUTO_FREE char *tree = x_asprintf("ARTIFACT_SYNC_TREE=%s", conf->tree);
 	AUTO_FREE char *role = x_asprintf("ARTIFACT_SYNC_ROLE=%s", roles_name(roles->machine.role));
-	AUTO_FREE char *epoch =
-		x_asprintf("ARTIFACT_SYNC_EPOCH=%" PRIu64, roles->machine.offer.number);
+	AUTO_FREE char *epoch = x_asprintf("ARTIFACT_SYNC_EPOCH=%" PRIu64, told.epoch);
 	const char *facts[] = {why, name, self, peer, tree, role, epoch, NULL};
 	roles->hook = action;
 	roles->hook_n++;

@@ -29,15 +29,17 @@ struct role_event_item {
 struct attempt {
 	struct control_call *call; /* NULL: typed at the other side, or the command is gone */
 	bool typed_here, planned, failover, resolve, accept_loss, dry_run;
-	bool asked;   /* PLEASE was sent and not answered yet */
-	bool over;    /* the person was answered */
-	bool counted; /* the deadline has passed */
+	bool asked;    /* PLEASE was sent and not answered yet */
+	bool over;     /* the person was answered */
+	bool declined; /* by the other side, which has named each of its reasons */
+	bool counted;  /* the deadline has passed */
 	uint64_t began_ms, deadline_ms;
 	char reason[WIRE_TEXT_MAX + 1];
 	char operator[WIRE_NAME_MAX + 1];
 	char from[WIRE_NAME_MAX + 1]; /* who was active before */
 	enum exit_code code;	      /* when it does not come about */
 	json_t *timeline, *lost, *reasons;
+	json_t *hook_output; /* of the first hook that failed here; NULL */
 	int64_t recovery_ns;
 	double at_risk_s; /* < 0: unknown */
 	/* an answer that waits until the last scan of the former active has ended */
@@ -81,8 +83,22 @@ struct role_store_job {
 	size_t cut_to;
 	const char *peers[CONF_PEERS_MAX]; /* whose positions are not known any more; borrowed */
 	size_t n_peers;
+	struct hook_facts owed; /* of the machine's `due` */
+	char *entry;		/* of the ledger; NULL: this is no change of roles */
+	uint64_t entry_n;
 	int result;
 	struct err err;
+};
+
+/* A command that waits for what the other side says stands in the way. */
+struct preflight {
+	struct preflight *next;
+	struct control_call *call;    /* NULL: it is gone */
+	char peer[WIRE_NAME_MAX + 1]; /* who was asked */
+	char heir[WIRE_NAME_MAX + 1];
+	uint64_t nonce, until_ms;
+	json_t *obstacles; /* here; then of both */
+	bool dry_run;
 };
 
 struct roles {
@@ -106,8 +122,10 @@ struct roles {
 	unsigned hooks_waiting;
 	bool hook_failed;
 	char hook_text[320];
+	json_t *hook_output; /* all that is kept of what the last one that failed printed */
 	uint64_t hook_again_ms, hook_wait_ms;
-	bool drift_hook; /* on_drift runs */
+	struct hook_facts owed; /* what the machine's `due` is told, each time */
+	bool drift_hook;	/* on_drift runs */
 	uint64_t drift_hook_ms;
 	bool partner_ended; /* its after-hook of this attempt has */
 	struct settle settle;
@@ -115,6 +133,7 @@ struct roles {
 	bool rejoinable; /* superseded, and the tree has been looked at */
 	bool switching;	 /* the role changes in a moment */
 	struct attempt attempt;
+	struct preflight *preflights;
 	uv_timer_t timer; /* the deadline, and everything that is looked at again */
 	bool timer_open;
 	long step; /* actions so far: for tests that end the agent before one */
@@ -125,8 +144,13 @@ struct roles {
 	char fork_node[WIRE_NAME_MAX + 1];
 	bool cut;
 	size_t cut_to;
+	/* the ledger */
+	uint64_t entry_open; /* number of the entry that may still be completed; 0: none */
 	bool ledger_running, ledger_again;
-	bool ledger_due; /* an epoch was taken over from an active */
+	uint64_t ledger_again_ms;
+	char ledger_bad[300];	  /* what the last look found wrong with it; "": nothing */
+	char ledger_failing[256]; /* why entries wait; "": they do not */
+	bool followed;		  /* an epoch was taken over from an active, and not yet proven */
 };
 
 /* roles.c */
@@ -148,6 +172,10 @@ int roles_fork_hooks(struct hooks **out, const struct conf *conf, struct err *er
 void roles_on_hook(void *owner, unsigned index, const struct hook_result *result);
 void roles_run_hook(struct roles *roles, enum role_action action);
 void roles_run_due_hook(struct roles *roles); /* when its time has come */
+/* What a hook that the step asks for, and that is owed from now on, is told however often it runs.
+ */
+void roles_note_owed(struct roles *roles);
+int roles_load_owed(struct roles *roles, struct err *err); /* after role_start() */
 
 /* roles_words.c */
 void roles_send(struct roles *roles, enum role_action action);
@@ -191,6 +219,18 @@ bool roles_please(struct session *s, const struct wire_handover *m);
 void roles_begin(struct roles *roles, struct session *heir);
 void roles_take_args(struct roles *roles, struct control_call *call, const json_t *args);
 
+bool roles_is_busy(const struct roles *roles);
+json_t *roles_refusal(const struct roles *roles, const char *outcome, json_t *reasons);
+
+/* roles_preflight.c */
+/* Answers the command with what stands in the way here (taken) and at the other side. */
+void roles_preflight(struct roles *roles, struct control_call *call, const json_t *args,
+		     const struct session *s, json_t *obstacles);
+void roles_preflight_advance(struct roles *roles); /* who has not answered in time, or is gone */
+void roles_preflight_free(struct roles *roles);
+/* Each reason by itself, before the word that declines. Borrowed. */
+void roles_send_decline(struct session *s, const json_t *obstacles);
+
 /* roles_report.c */
 void roles_attempt_begin(struct roles *roles);
 void roles_note_phase(struct roles *roles);
@@ -202,7 +242,19 @@ void roles_report_advance(struct roles *roles);
 void roles_attempt_release(struct roles *roles);
 
 /* roles_ledger.c */
-void roles_ledger_write(struct roles *roles);
+/**
+ * What the ledger is to say of a change of roles, before it is durable.
+ * @param begins  the epoch that it begins, or takes note of; NULL: the lineage's last, which this
+ * node follows
+ * @return heap; NULL when there is nothing to say
+ */
+char *roles_ledger_entry(struct roles *roles, const struct epoch_entry *begins);
+void roles_ledger_write(struct roles *roles);	 /* all but the open one */
+void roles_ledger_complete(struct roles *roles); /* what the attempt knows by now; it is written */
+void roles_ledger_proven(struct roles *roles);	 /* the tree is the active's; it is written */
+void roles_ledger_start(struct roles *roles); /* what the run before has left, and a look at it */
+void roles_ledger_advance(struct roles *roles);
+void roles_ledger_add_problems(const struct roles *roles, json_t *problems);
 bool roles_ledger_request(struct roles *roles, struct control_call *call, const json_t *args,
 			  const char *verb);
 

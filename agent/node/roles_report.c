@@ -18,6 +18,7 @@ void roles_attempt_release(struct roles *roles)
 	json_decref(a->timeline);
 	json_decref(a->lost);
 	json_decref(a->reasons);
+	json_decref(a->hook_output);
 	*a = (struct attempt){.over = true, .at_risk_s = -1};
 	roles->partner_ended = false;
 }
@@ -121,6 +122,8 @@ static json_t *report_json(const struct roles *roles, const char *outcome)
 		"seconds_at_risk", a->at_risk_s < 0 ? json_null() : json_real(a->at_risk_s), "lost",
 		a->lost, "reasons", a->reasons, "timeline", a->timeline);
 	json_object_set_new(out, "failover", json_boolean(a->failover));
+	json_object_set_new(out, "hook_output",
+			    a->hook_output ? json_incref(a->hook_output) : json_null());
 	add_epoch(roles, out);
 	return out;
 }
@@ -143,6 +146,27 @@ void roles_tell(struct roles *roles, enum exit_code code, const char *outcome)
 
 /* ---- the end of one that came about --------------------------------------------------------- */
 
+static bool is_named(const json_t *paths, const char *path)
+{
+	size_t i;
+	const json_t *one;
+	json_array_foreach((json_t *)paths, i, one)
+	{
+		if (strcmp(json_string_value(one), path) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* What was held when it was left behind, and was then found in the tree, is one path. */
+static void name_lost(struct attempt *a, const char *path)
+{
+	json_t *name = control_path(path);
+	if (!is_named(a->lost, json_string_value(name)))
+		json_array_append(a->lost, name);
+	json_decref(name);
+}
+
 /* What the former active found in its tree when everything had been handed over. */
 static void name_divergence(struct roles *roles)
 {
@@ -152,7 +176,7 @@ static void name_divergence(struct roles *roles)
 	store_salvage_list(roles->node->store, &rows, &n, NULL);
 	for (size_t i = 0; i < n && json_array_size(a->lost) < LOST_MAX; i++) {
 		if (rows[i].when_ns >= a->switched_ns)
-			json_array_append_new(a->lost, control_path(rows[i].path));
+			name_lost(a, rows[i].path);
 	}
 	salvage_rows_free(rows, n);
 }
@@ -190,7 +214,7 @@ static void finish(struct roles *roles)
 			drift_set_salvage_why(node->drift, "drift");
 	}
 	name_who_may_follow(roles);
-	roles_ledger_write(roles);
+	roles_ledger_complete(roles);
 	roles_tell(roles, EXIT_DONE, "done");
 }
 
@@ -241,6 +265,8 @@ static void advance_done(struct roles *roles)
 void roles_report_advance(struct roles *roles)
 {
 	struct attempt *a = &roles->attempt;
+	roles_ledger_advance(roles);
+	roles_preflight_advance(roles);
 	if (a->over)
 		return;
 	if (a->waits_for_scan || a->waits_for_partner) {
@@ -260,7 +286,7 @@ void roles_report_advance(struct roles *roles)
 		roles_reason(roles, EXIT_DONE, "the hook %s has not ended yet",
 			     roles->machine.role == WIRE_ROLE_ACTIVE ? "after_promote"
 								     : "after_demote");
-		roles_ledger_write(roles);
+		roles_ledger_complete(roles);
 		roles_tell(roles, EXIT_DONE, "done");
 		break;
 	case ROLE_RETURNING:
@@ -325,6 +351,14 @@ void roles_add_problems(const struct roles *roles, json_t *problems)
 	if (m->due != ROLE_ACTION_NONE && roles->hook_failed)
 		roles_add(problems, "hook: %s; it is run again until it ends well",
 			  roles->hook_text);
+	roles_ledger_add_problems(roles, problems);
+}
+
+void roles_add_status(const struct roles *roles, json_t *status)
+{
+	bool owed = roles->machine.due != ROLE_ACTION_NONE && roles->hook_output;
+	json_object_set_new(status, "hook_output",
+			    owed ? json_incref(roles->hook_output) : json_null());
 }
 
 void roles_role_request(struct roles *roles, struct control_call *call)

@@ -53,13 +53,13 @@ void roles_take_args(struct roles *roles, struct control_call *call, const json_
 /* ---- whether ----------------------------------------------------------------------------------
  */
 
-static bool is_busy(const struct roles *roles)
+bool roles_is_busy(const struct roles *roles)
 {
 	return roles->machine.phase != ROLE_RESTING || !roles->attempt.over ||
 	       roles->settle.phase != SETTLE_NOT;
 }
 
-static json_t *refusal(const struct roles *roles, const char *outcome, json_t *reasons)
+json_t *roles_refusal(const struct roles *roles, const char *outcome, json_t *reasons)
 {
 	return json_pack("{s:s, s:s, s:s, s:o, s:[], s:[], s:f}", "outcome", outcome, "node",
 			 roles->node->conf->node, "role", roles_name(roles->machine.role),
@@ -79,7 +79,7 @@ static void refuse(struct roles *roles, struct control_call *call, enum exit_cod
 	json_t *reasons = json_array();
 	json_array_append_new(reasons, control_text(text));
 	control_done(call, code,
-		     refusal(roles, code == EXIT_REFUSED ? "refused" : "failed", reasons));
+		     roles_refusal(roles, code == EXIT_REFUSED ? "refused" : "failed", reasons));
 }
 
 /* Who is to take over: the one that was named, or the only one that can. */
@@ -104,33 +104,6 @@ static struct session *find_giver(struct roles *roles)
 			return s;
 	}
 	return NULL;
-}
-
-/* ---- the estimate of --dry-run ----------------------------------------------------------------
- */
-
-static void answer_dry_run(struct roles *roles, struct control_call *call, const struct session *s,
-			   json_t *obstacles, bool wait_known)
-{
-	struct intake_counts counts = {0};
-	struct store_state state;
-	bool clear = json_array_size(obstacles) == 0;
-	store_state(roles->node->store, &state);
-	if (roles->node->intake)
-		intake_counts(roles->node->intake, &counts);
-	double rtt_s = s->rtt_ms < 0 ? 0 : s->rtt_ms / 1000.0;
-	double scan_s = (double)(counts.scanned_ms - counts.scan_begun_ms) / 1000.0;
-	json_t *out = refusal(roles, clear ? "possible" : "refused", obstacles);
-	json_object_set_new(out, "dry_run", json_true());
-	json_object_set_new(out, "heir",
-			    json_string(wait_known ? s->peer : roles->node->conf->node));
-	json_object_set_new(out, "estimate_seconds",
-			    json_real(10 * rtt_s + 3 * scan_s + 0.2 +
-				      (s->rate > 1 ? (double)s->pending.bytes / s->rate : 0)));
-	json_object_set_new(out, "pending_changes", json_integer((json_int_t)s->pending.changes));
-	json_object_set_new(out, "pending_bytes", json_integer((json_int_t)s->pending.bytes));
-	json_object_set_new(out, "files", json_integer((json_int_t)state.files));
-	control_done(call, clear ? EXIT_DONE : EXIT_REFUSED, out);
 }
 
 /* ---- typed on the active ----------------------------------------------------------------------
@@ -162,12 +135,8 @@ static void reverse_active(struct roles *roles, struct control_call *call, const
 		return;
 	}
 	json_t *obstacles = roles_obstacles(roles, heir, accept);
-	if (flag(args, "dry_run")) {
-		answer_dry_run(roles, call, heir, obstacles, true);
-		return;
-	}
-	if (json_array_size(obstacles) > 0) {
-		control_done(call, EXIT_REFUSED, refusal(roles, "refused", obstacles));
+	if (flag(args, "dry_run") || json_array_size(obstacles) > 0) {
+		roles_preflight(roles, call, args, heir, obstacles);
 		return;
 	}
 	json_decref(obstacles);
@@ -190,12 +159,8 @@ static void reverse_passive(struct roles *roles, struct control_call *call, cons
 	}
 	json_t *obstacles = roles_heir_obstacles(roles, giver);
 	roles_session_obstacles(obstacles, giver);
-	if (flag(args, "dry_run")) {
-		answer_dry_run(roles, call, giver, obstacles, false);
-		return;
-	}
-	if (json_array_size(obstacles) > 0) {
-		control_done(call, EXIT_REFUSED, refusal(roles, "refused", obstacles));
+	if (flag(args, "dry_run") || json_array_size(obstacles) > 0) {
+		roles_preflight(roles, call, args, giver, obstacles);
 		return;
 	}
 	json_decref(obstacles);
@@ -215,10 +180,11 @@ bool roles_please(struct session *s, const struct wire_handover *m)
 	char text[WIRE_TEXT_MAX + 1];
 	struct role_offer none;
 	bool accept = (m->flags & HANDOVER_ACCEPT_LOSS) != 0;
-	json_t *obstacles = is_busy(roles) || roles->machine.role != WIRE_ROLE_ACTIVE
+	json_t *obstacles = roles_is_busy(roles) || roles->machine.role != WIRE_ROLE_ACTIVE
 				    ? json_pack("[s]", "another change of roles is under way")
 				    : roles_obstacles(roles, s, accept);
 	if (json_array_size(obstacles) > 0) {
+		roles_send_decline(s, obstacles);
 		roles_join(text, sizeof(text), obstacles);
 		roles_new_offer(roles, &none, s->peer);
 		roles_send_word(s, HANDOVER_ABORT, &none, HANDOVER_BY_RULE, 0, text);
@@ -232,6 +198,7 @@ bool roles_please(struct session *s, const struct wire_handover *m)
 	a->deadline_ms =
 		a->began_ms + (m->deadline_ms ? m->deadline_ms : 1000ull * ROLE_DEADLINE_S);
 	snprintf(a->reason, sizeof(a->reason), "%s", m->text);
+	snprintf(a->operator, sizeof(a->operator), "%s", m->operator);
 	roles_begin(roles, s);
 	return true;
 }
@@ -247,7 +214,7 @@ static void reverse(struct roles *roles, struct control_call *call, const json_t
 		return;
 	}
 	bool offering = roles->machine.phase == ROLE_OFFERING && roles->attempt.over;
-	if (is_busy(roles) && !(failover && offering)) {
+	if (roles_is_busy(roles) && !(failover && offering)) {
 		refuse(roles, call, EXIT_REFUSED, "another change of roles is under way (%s)",
 		       role_phase_name(roles->machine.phase));
 		return;

@@ -5,17 +5,19 @@
 #include <string.h>
 
 /* worker: which peers are to be compared first, before the epoch can be seen by any. */
-static int begin_epoch(struct role_store_job *s, struct store *store)
+static int begin_epoch(struct role_store_job *s, struct store *store, struct role_change *change)
 {
 	size_t changed;
+	change->epoch = &s->epoch;
 	int r = 0;
 	if (s->begins && s->n_peers > 0)
 		r = store_note_many(store, NOTE_RECONCILE, s->peers, s->n_peers,
 				    "its position is not known in the epoch that began", &s->err);
 	if (r == 0)
-		r = store_set_machine(store, &s->machine, &s->epoch, &s->err);
+		r = store_change_role(store, change, &s->err);
+	change->epoch = NULL;
 	if (r == -EEXIST)
-		r = store_set_machine(store, &s->machine, NULL, &s->err);
+		r = store_change_role(store, change, &s->err);
 	if (r == 0 && s->begins)
 		r = store_claim_foreign(store, &changed, &s->err);
 	return r;
@@ -25,16 +27,18 @@ static void store_work(struct job *job)
 {
 	struct role_store_job *s = container_of(job, struct role_store_job, job);
 	struct store *store = s->roles->node->store;
+	struct role_change change = {.machine = &s->machine, .owed = &s->owed, .entry = s->entry};
 	if (s->result == 0 && s->cut)
 		s->result = store_cut_lineage(store, s->cut_to, &s->err);
 	if (s->result < 0)
 		return;
 	if (s->action == ROLE_ACTION_STORE)
-		s->result = store_set_machine(store, &s->machine, NULL, &s->err);
+		s->result = store_change_role(store, &change, &s->err);
 	else if (s->action == ROLE_ACTION_STORE_EPOCH)
-		s->result = begin_epoch(s, store);
+		s->result = begin_epoch(s, store, &change);
 	else
 		s->result = store_refuse_epoch(store, s->offer.id, &s->err);
+	s->entry_n = change.entry_n;
 }
 
 static void store_done(struct job *job)
@@ -45,6 +49,11 @@ static void store_done(struct job *job)
 	node_closed_one(roles->node);
 	if (s->result < 0 && !roles->stopping)
 		roles_die(roles, "the role could not be made durable", &s->err);
+	if (s->result == 0 && s->entry) {
+		roles->entry_open = s->entry_n;
+		roles_ledger_write(roles); /* what the change before has left open */
+	}
+	free(s->entry);
 	free(s);
 	roles_run(roles);
 }
@@ -78,12 +87,17 @@ void roles_make_durable(struct roles *roles, enum role_action action)
 	s->roles = roles;
 	s->action = action;
 	s->machine = roles->machine;
+	s->owed = roles->owed;
 	s->offer = roles->output.offer;
 	s->cut = roles->cut;
 	s->cut_to = roles->cut_to;
 	roles->cut = false;
-	if (action == ROLE_ACTION_STORE_EPOCH)
+	if (action == ROLE_ACTION_STORE_EPOCH) {
 		fill_epoch(roles, s);
+		s->entry = roles_ledger_entry(roles, &s->epoch);
+	} else if (action == ROLE_ACTION_STORE && roles->event == ROLE_EVENT_RECONCILED) {
+		s->entry = roles_ledger_entry(roles, NULL);
+	}
 	roles->carrying = true;
 	roles->node->closing++;
 	job_start(&roles->node->loop, &s->job, store_work, store_done);

@@ -297,7 +297,7 @@ int roles_before_lineage(struct session *s, const struct wire_hello *theirs, str
 		return err_set(err, -EBUSY, "this node changes its role in this moment");
 	if (relation != LINEAGE_THEIRS_LONGER)
 		return 0;
-	roles->ledger_due = true;
+	roles->followed = true;
 	if (roles->attempt.over)
 		roles_attempt_release(roles); /* it is not what the ledger is to say of this one */
 	bool fenced = s->said.role == WIRE_ROLE_FENCED;
@@ -388,12 +388,12 @@ void roles_matched(struct session *s, uint64_t seq)
 		roles->settle.phase = SETTLE_NOT;
 		roles_push(roles, &in, s->peer);
 	}
-	if (roles->ledger_due && roles->machine.role == WIRE_ROLE_PASSIVE) {
-		roles->ledger_due = false;
+	if (roles->followed && roles->machine.role == WIRE_ROLE_PASSIVE) {
+		roles->followed = false;
 		s->node->commit.salvage_why = "drift";
 		if (s->receiver)
 			receiver_set_salvage_why(s->receiver, "drift");
-		roles_ledger_write(roles);
+		roles_ledger_proven(roles);
 	}
 	roles_advance(roles);
 }

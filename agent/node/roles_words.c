@@ -67,6 +67,8 @@ void roles_send_word(struct session *s, uint8_t word, const struct role_offer *o
 		m.base_seq = offer->base_seq;
 		memcpy(m.digest, offer->digest, sizeof(m.digest));
 	}
+	if (word == HANDOVER_PLEASE || word == HANDOVER_PREPARE)
+		snprintf(m.operator, sizeof(m.operator), "%s", s->node->roles->attempt.operator);
 	snprintf(m.text, sizeof(m.text), "%s", text);
 	struct wr w;
 	wr_init(&w, body, sizeof(body));
@@ -140,7 +142,7 @@ static void take_text(struct roles *roles, const struct session *s, const struct
 {
 	bool ends = m->word == HANDOVER_UNREADY || m->word == HANDOVER_UNCHECKED ||
 		    m->word == HANDOVER_ABORT;
-	if (!ends || roles->attempt.over || !*m->text)
+	if (!ends || roles->attempt.over || !*m->text || roles->attempt.declined)
 		return;
 	AUTO_FREE char *text = quote_utf8(m->text);
 	roles_reason(roles, code_of(m->flags), "%s: %.400s", s->peer, text);
@@ -175,6 +177,8 @@ static void on_prepare(struct roles *roles, struct session *s, const struct role
 				    : roles_heir_obstacles(roles, s);
 	bool refused = json_array_size(obstacles) > 0;
 	roles_join(text, sizeof(text), obstacles);
+	if (refused)
+		roles_send_decline(s, obstacles);
 	json_decref(obstacles);
 	if (refused) {
 		roles_send_word(s, HANDOVER_UNREADY, &in->offer, HANDOVER_BY_RULE, 0, text);
@@ -190,6 +194,7 @@ static void on_prepare(struct roles *roles, struct session *s, const struct role
 		a->deadline_ms = clock_mono_ms() +
 				 (m->deadline_ms ? m->deadline_ms : 1000u * ROLE_DEADLINE_S);
 		snprintf(a->reason, sizeof(a->reason), "%s", m->text);
+		snprintf(a->operator, sizeof(a->operator), "%s", m->operator);
 	}
 	snprintf(a->from, sizeof(a->from), "%s", s->peer);
 	snprintf(roles->partner, sizeof(roles->partner), "%s", s->peer);

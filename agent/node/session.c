@@ -97,6 +97,7 @@ static int on_live_frame(struct session *s, const struct frame *frame)
 	case WIRE_HISTORY_LIST: return rewind_frame(s, frame);
 	case WIRE_CONTENT: return content_frame(s, frame);
 	case WIRE_HANDOVER: return roles_frame(s, frame);
+	case WIRE_OBSTACLES: return roles_obstacles_frame(s, frame);
 	default: break;
 	}
 	if (s->receiver)

@@ -173,8 +173,8 @@ static json_t *session_json(const struct node *node, const struct session *s)
 	bool active = node_is_active(node);
 	double lag = active ? session_lag(s) : -1;
 	return json_pack(
-		"{s:s, s:b, s:o, s:I, s:I, s:I, s:o, s:o, s:b, s:b, s:f, s:I, s:I, s:o}", "node",
-		s->peer, "connected", s->live, "role",
+		"{s:s, s:b, s:b, s:o, s:I, s:I, s:I, s:o, s:o, s:b, s:b, s:f, s:I, s:I, s:o}",
+		"node", s->peer, "connected", s->live, "idle", session_is_idle(s), "role",
 		s->live ? json_string(roles_name(s->peer_role)) : json_null(), "acked_seq",
 		(json_int_t)s->pending.acked_seq, "pending_changes", (json_int_t)s->pending.changes,
 		"pending_bytes", (json_int_t)s->pending.bytes, "lag_seconds", seconds_json(lag),
@@ -346,6 +346,7 @@ json_t *status_json(struct node *node)
 	json_object_set_new(out, "ready", json_boolean(json_array_size(not_ready) == 0));
 	json_object_set_new(out, "not_ready", not_ready);
 	json_object_set_new(out, "problems", problems);
+	roles_add_status(node->roles, out);
 	json_object_set_new(out, "last_verify",
 			    node->last_verify ? json_incref(node->last_verify) : json_null());
 	drills_add_status(node, out);

@@ -43,6 +43,16 @@ static void add_notes(struct node *node, json_t *problems, enum note_kind kind, 
 	notes_free(notes, n);
 }
 
+/* Two passives have nothing to say to each other while a third one gives, or may come back to. */
+static bool nothing_flows(const struct node *node)
+{
+	for (const struct session *s = node->sessions; s; s = s->next) {
+		if (!session_is_idle(s))
+			return false;
+	}
+	return true;
+}
+
 static void add_session_problems(struct node *node, const struct session *s, json_t *problems)
 {
 	if (!s->live) {
@@ -52,7 +62,7 @@ static void add_session_problems(struct node *node, const struct session *s, jso
 		add_problem(problems, "disconnected: %s: %s", s->peer,
 			    *why ? why : "not connected yet");
 	}
-	if (session_is_idle(s))
+	if (session_is_idle(s) && nothing_flows(node))
 		add_problem(problems, "idle: %s: nothing flows: %s", s->peer, s->trouble);
 	if (s->profile_differs)
 		add_problem(problems,

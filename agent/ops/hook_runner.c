@@ -1,5 +1,6 @@
 #include "agent/ops/hook_runner.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -15,8 +16,9 @@
 
 #include "agent/base/clock.h"
 
-#define GRACE_MS 2000 /* between SIGTERM and SIGKILL */
-#define POLL_MS 20    /* a hook that has closed its output is looked at so often */
+#define GRACE_MS 2000	    /* between SIGTERM and SIGKILL */
+#define PROCESSES_MAX 32768 /* of the host that are looked at */
+#define POLL_MS 20	    /* a hook that has closed its output is looked at so often */
 
 /* What a hook finds beside its facts; nothing of the agent's own environment. */
 static const char *const plain_environment[] = {
@@ -102,6 +104,91 @@ static bool read_output(struct running *run, struct hook_reply *reply)
 	return n > 0;
 }
 
+/* ---- what it has started ----------------------------------------------------------------------
+ */
+
+/* @return the parent of a process; 0 when it is not there any more */
+static pid_t parent_of(const char *pid)
+{
+	char path[64], text[512];
+	snprintf(path, sizeof(path), "/proc/%.20s/stat", pid);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return 0;
+	ssize_t n = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	text[n > 0 ? n : 0] = '\0';
+	const char *end = strrchr(text, ')'); /* a name may hold blanks and brackets */
+	int parent = 0;
+	return end && sscanf(end + 1, " %*c %d", &parent) == 1 ? parent : 0;
+}
+
+struct process {
+	pid_t pid, parent;
+	bool ours;
+};
+
+static size_t list_processes(struct process *list, size_t max)
+{
+	size_t n = 0;
+	DIR *dir = opendir("/proc");
+	const struct dirent *entry;
+	while (dir && n < max && (entry = readdir(dir))) {
+		pid_t pid = (pid_t)strtol(entry->d_name, NULL, 10);
+		if (pid > 0)
+			list[n++] =
+				(struct process){.pid = pid, .parent = parent_of(entry->d_name)};
+	}
+	if (dir)
+		closedir(dir);
+	return n;
+}
+
+static bool is_ours(const struct process *list, size_t n, pid_t pid)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (list[i].pid == pid)
+			return list[i].ours;
+	}
+	return false;
+}
+
+/* Everything beneath this process: the hook, and what has left its process group or its session, or
+ * lost its parent, for this process is the one that such a child falls to. */
+static void signal_all(int signal)
+{
+	static struct process list[PROCESSES_MAX];
+	size_t n = list_processes(list, PROCESSES_MAX);
+	pid_t self = getpid();
+	for (bool found = true; found;) {
+		found = false;
+		for (size_t i = 0; i < n; i++) {
+			bool child = list[i].parent == self || is_ours(list, n, list[i].parent);
+			if (list[i].ours || !child)
+				continue;
+			list[i].ours = found = true;
+			kill(list[i].pid, signal);
+		}
+	}
+}
+
+/* Until nothing is left; one that the kernel cannot end now ends when it can. */
+static void end_all(void)
+{
+	for (int i = 0; i < GRACE_MS / POLL_MS; i++) {
+		pid_t pid;
+		signal_all(SIGKILL);
+		while ((pid = waitpid(-1, NULL, WNOHANG)) > 0)
+			;
+		if (pid < 0 && errno == ECHILD)
+			return;
+		poll(NULL, 0, POLL_MS);
+	}
+}
+
+/* ---- watching over it -------------------------------------------------------------------------
+ */
+
 static void begin_to_end(struct running *run)
 {
 	run->signal = SIGTERM;
@@ -114,6 +201,7 @@ static void kill_if_due(struct running *run)
 		return;
 	run->timed_out |= !run->agent_gone;
 	kill(-run->pid, run->signal);
+	signal_all(run->signal);
 	run->signal = SIGKILL;
 	run->kill_ms = clock_mono_ms() + GRACE_MS;
 }
@@ -131,10 +219,21 @@ static void wait_a_little(struct running *run, struct hook_reply *reply)
 	}
 }
 
+/* Children that lost their parent fall to this process and are taken along. */
+static bool has_ended(const struct running *run, int *status)
+{
+	pid_t pid;
+	while ((pid = waitpid(-1, status, WNOHANG)) > 0) {
+		if (pid == run->pid)
+			return true;
+	}
+	return false;
+}
+
 static void watch_over(struct running *run, struct hook_reply *reply)
 {
 	int status = 0;
-	while (waitpid(run->pid, &status, WNOHANG) == 0) {
+	while (!has_ended(run, &status)) {
 		wait_a_little(run, reply);
 		kill_if_due(run);
 	}
@@ -142,8 +241,9 @@ static void watch_over(struct running *run, struct hook_reply *reply)
 	 */
 	while (run->output >= 0 && read_output(run, reply))
 		;
+	/* A hook that has ended by itself may have started a server: that stays. */
 	if (run->timed_out || run->agent_gone)
-		kill(-run->pid, SIGKILL);
+		end_all();
 	reply->end = run->timed_out	 ? HOOK_TIMED_OUT
 		     : WIFEXITED(status) ? HOOK_EXITED
 					 : HOOK_KILLED;
@@ -190,10 +290,38 @@ static void run_hook(int socket, char *const *argv, struct hook_request *request
 		close(run.output);
 }
 
+/* Each hook has a process of its own above it, which is the parent of all that it leaves behind: so
+ * what one hook has started is told from what another one has. When the hook has ended that process
+ * ends, too, and what is left goes to whoever takes orphans. */
+_Noreturn static void keep(int socket, char *const *argv, struct hook_request *request)
+{
+	static struct hook_reply reply;
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
+	run_hook(socket, argv, request, &reply);
+	_exit(send(socket, &reply, sizeof(reply), MSG_NOSIGNAL) < 0);
+}
+
+/* @return whether there is still somebody who wants to hear of it */
+static bool run_kept(int socket, char *const *argv, struct hook_request *request)
+{
+	static struct hook_reply reply;
+	int status = 0, error = EIO;
+	pid_t pid = fork();
+	if (pid == 0)
+		keep(socket, argv, request);
+	if (pid < 0)
+		error = errno;
+	while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	if (pid > 0 && WIFEXITED(status))
+		return WEXITSTATUS(status) == 0;
+	not_started(&reply, error); /* it was killed before it could say what came of the hook */
+	return send(socket, &reply, sizeof(reply), MSG_NOSIGNAL) >= 0;
+}
+
 _Noreturn void hook_runner_main(int socket, char *const *const argvs[HOOKS_MAX])
 {
 	static struct hook_request request;
-	static struct hook_reply reply;
 	prctl(PR_SET_NAME, "as-hooks");
 	signal(SIGINT, SIG_IGN); /* the agent ends us by closing the socket */
 	signal(SIGTERM, SIG_IGN);
@@ -206,12 +334,10 @@ _Noreturn void hook_runner_main(int socket, char *const *const argvs[HOOKS_MAX])
 			continue;
 		if (n < (ssize_t)offsetof(struct hook_request, facts))
 			_exit(0);
-		memset(&reply, 0, sizeof(reply));
-		if (request.index >= HOOKS_MAX)
-			not_started(&reply, EINVAL);
-		else
-			run_hook(socket, argvs[request.index], &request, &reply);
-		if (send(socket, &reply, sizeof(reply), MSG_NOSIGNAL) < 0)
+		/* An index that is not in the list has no program, like one that is not
+		 * configured. */
+		bool known = request.index < HOOKS_MAX;
+		if (!run_kept(socket, known ? argvs[request.index] : NULL, &request))
 			_exit(0);
 	}
 }

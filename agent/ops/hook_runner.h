@@ -2,7 +2,10 @@
  * before it gives up privileges and before it has threads, since hooks remount file systems and
  * call the service manager. It knows the argument vectors of the configuration and accepts an index
  * into them, facts for the environment, and a deadline; nothing that the agent reads from the
- * network can name a program. One hook at a time, in the order asked for. */
+ * network can name a program. One hook at a time, in the order asked for.
+ *
+ * A hook that outlives its deadline, or the agent, is ended with everything that it has started,
+ * wherever that has gone. What a hook that has ended by itself leaves running, stays. */
 #ifndef OPS_HOOK_RUNNER_H
 #define OPS_HOOK_RUNNER_H
 

@@ -83,6 +83,8 @@ static void describe(struct hook_result *out, const struct hook_reply *reply)
 	describe_output(output, sizeof(output), reply);
 	if (reply->end == HOOK_KILLED)
 		verb = "was ended by signal";
+	for (uint32_t i = 0; i < reply->output_len; i++)
+		out->output[i] = (char)(reply->output[i] ? reply->output[i] : ' ');
 	out->done = reply->end == HOOK_EXITED && reply->value == 0;
 	if (reply->end == HOOK_NOT_STARTED)
 		snprintf(out->text, sizeof(out->text), "could not be started: %s",

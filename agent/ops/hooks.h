@@ -15,6 +15,8 @@ struct hook_result {
 	bool done;	/* it exited with 0, or none is configured */
 	char text[256]; /* for people: "exited with 3: cannot stop wso2is"; control characters
 			   quoted */
+	char output[HOOK_OUTPUT_MAX + 1]; /* the last of what it printed, as it stands, but for
+					     NUL bytes, which became blanks */
 };
 
 /**

@@ -19,7 +19,8 @@
 #include "agent/base/hash.h"
 
 #define LEDGER_LINE_MAX (256u * 1024) /* bytes */
-#define LEDGER_NAME "ledger.jsonl"    /* in the state directory, 0600 */
+#define LEDGER_WHY_MAX 200
+#define LEDGER_NAME "ledger.jsonl" /* in the state directory, 0600 */
 
 /* The last line that is known to be durable. */
 struct ledger_head {
@@ -34,7 +35,9 @@ struct ledger_place {
 
 /**
  * Appends an entry, durable when it returns. What a crash left of a line that was never finished is
- * cut off first; a finished line that the head does not know yet is kept and counted.
+ * cut off first; a finished line that the head does not know yet is kept and counted, and is this
+ * entry's when it has its time, epoch_id and kind: then none is added. Signatures are not looked
+ * at: the head vouches for what stands before it.
  * @param head   what the state database knows; receives the new head, to be stored there
  * @param entry  borrowed: an object without n, previous, key_before, public_key,
  *               signature
@@ -46,18 +49,19 @@ int ledger_append(const struct ledger_place *place, struct ledger_head *head, co
 struct ledger_report {
 	uint64_t lines;
 	bool good;
-	uint64_t bad_line; /* counts from 1; 0 when it is the file as a whole */
-	char why[200];
+	uint64_t bad_line; /* the first; counts from 1; 0 when it is the file as a whole */
+	char why[LEDGER_WHY_MAX];
 };
 /**
  * Checks every line: form, number, chain, signature, that a change of keys is a stated one, and the
  * head.
- * @param line  called for each line that is good as far as it was read; borrowed; may be NULL
+ * @param line  called for each line, with the object that it is (NULL: it is none; borrowed) and
+ * what is wrong with it (NULL: nothing); may be NULL
  * @return 0 with *out; negative errno when the file cannot be read (no file and an empty head:
  * good)
  */
 int ledger_verify(const struct ledger_place *place, const struct ledger_head *head,
-		  void (*line)(void *owner, const json_t *entry), void *owner,
+		  void (*line)(void *owner, const json_t *entry, const char *why), void *owner,
 		  struct ledger_report *out, struct err *err);
 
 #endif

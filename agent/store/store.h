@@ -104,6 +104,12 @@ int store_lineage(struct store *store, struct epoch_entry **out, size_t *n, stru
 int store_set_lineage(struct store *store, const struct epoch_entry *entries, size_t n,
 		      struct err *err);
 
+/* The same, with what the ledger is to say of the epochs that are new here, in one transaction.
+ * @param entry_n  receives the number of the last of the entries; unchanged when there are none */
+int store_follow_lineage(struct store *store, const struct epoch_entry *epochs, size_t n,
+			 char *const *entries, size_t n_entries, uint64_t *entry_n,
+			 struct err *err);
+
 /* From now on paths are entered under the consistency sets that this profile puts them in; what is
  * indexed already is, too, when the profile is not the one of last time. Borrowed. At start. */
 int store_use_profile(struct store *store, const struct profile *profile, struct err *err);
@@ -123,6 +129,26 @@ int store_role(struct store *store, struct role_machine *out, struct err *err);
  */
 int store_set_machine(struct store *store, const struct role_machine *machine,
 		      const struct epoch_entry *epoch, struct err *err);
+
+/* What a hook that is owed is told, however often it is run. */
+struct hook_facts {
+	char reason[16];	      /* "planned", "rollback", ...; "": nothing is known */
+	char peer[WIRE_NAME_MAX + 1]; /* "": nobody */
+	uint64_t epoch;
+};
+/* What becomes durable with the machine, in its transaction. Borrowed; NULL: not so. */
+struct role_change {
+	const struct role_machine *machine;
+	const struct epoch_entry *epoch;
+	const struct hook_facts *owed; /* of the machine's `due` */
+	const char *entry;	       /* of the ledger, to be written there later */
+	uint64_t entry_n;	       /* receives its number */
+};
+/* store_set_machine() with all of it. */
+int store_change_role(struct store *store, struct role_change *change, struct err *err);
+/* Zeroed when there never was a hook. */
+int store_owed(struct store *store, struct hook_facts *out, struct err *err);
+
 /* An epoch that will never be taken here. */
 int store_refuse_epoch(struct store *store, const uint8_t id[WIRE_ID_LEN], struct err *err);
 /* @return 1 refused, 0 not, negative errno */
@@ -132,8 +158,15 @@ int store_cut_lineage(struct store *store, size_t n, struct err *err);
 
 /* The last line of the ledger that is known to be durable; n = 0: none. */
 int store_ledger_head(struct store *store, uint64_t *n, uint8_t hash[HASH_LEN], struct err *err);
-int store_set_ledger_head(struct store *store, uint64_t n, const uint8_t hash[HASH_LEN],
-			  struct err *err);
+/* The first entry above number `after` that waits for its line. @return 1 with *entry (heap), 0, or
+ * negative errno */
+int store_next_entry(struct store *store, uint64_t after, uint64_t *n, char **entry,
+		     struct err *err);
+/* It says more by now. Nothing when it has become a line. */
+int store_set_entry(struct store *store, uint64_t n, const char *entry, struct err *err);
+/* Its line is durable and is the ledger's last; both in one transaction. */
+int store_entry_written(struct store *store, uint64_t entry_n, uint64_t n,
+			const uint8_t hash[HASH_LEN], struct err *err);
 
 /* Marker ids of the roots: which markers this state belongs to. */
 int store_root_id(struct store *store, const char *at, uint8_t id[16],

@@ -114,6 +114,12 @@ extern const char store_schema[];
 	X(REFUSAL_ADD, "INSERT OR IGNORE INTO refusals(id) VALUES(?1)")                            \
 	X(LEDGER_GET, "SELECT n,hash FROM ledger")                                                 \
 	X(LEDGER_SET, "INSERT OR REPLACE INTO ledger(one,n,hash) VALUES(1,?1,?2)")                 \
+	X(ENTRY_ADD, "INSERT INTO ledger_waits(entry) VALUES(?1)")                                 \
+	X(ENTRY_NEXT, "SELECT n,entry FROM ledger_waits WHERE n>?1 ORDER BY n LIMIT 1")            \
+	X(ENTRY_SET, "UPDATE ledger_waits SET entry=?2 WHERE n=?1")                                \
+	X(ENTRY_DROP, "DELETE FROM ledger_waits WHERE n=?1")                                       \
+	X(OWED_GET, "SELECT reason,peer,epoch FROM owed")                                          \
+	X(OWED_SET, "INSERT OR REPLACE INTO owed(one,reason,peer,epoch) VALUES(1,?1,?2,?3)")       \
 	X(LINEAGE_CUT, "DELETE FROM lineage WHERE position>=?1")                                   \
 	X(ROOT_GET, "SELECT id FROM roots WHERE at=?1")                                            \
 	X(ROOT_SET, "INSERT OR REPLACE INTO roots(at,id) VALUES(?1,?2)")                           \
@@ -401,6 +407,8 @@ int txn_end(struct txn *t, int result, struct err *err);
 int txn_peer(struct peer **out, struct txn *t, const char *name, struct err *err);
 
 /* A row of the lineage. */
+/* An entry that waits for its line in the ledger. @param n  receives its number; may be NULL */
+int txn_add_entry(struct txn *t, const char *entry, uint64_t *n, struct err *err);
 int txn_add_epoch(struct txn *t, size_t position, const struct epoch_entry *epoch, struct err *err);
 
 /* Each takes the old version out of digest and counts and brings the new one in. `old` is what the

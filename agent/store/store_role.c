@@ -1,5 +1,4 @@
-/* What is durable of the role machine, epochs that will never be taken here, and the ledger's last
- * line. */
+/* What is durable of the role machine, and epochs that will never be taken here. */
 #include "agent/store/store_private.h"
 
 #include <errno.h>
@@ -79,9 +78,21 @@ static int lineage_end(struct store *store, const struct epoch_entry *epoch, siz
 	return 0;
 }
 
-int store_set_machine(struct store *store, const struct role_machine *machine,
-		      const struct epoch_entry *epoch, struct err *err)
+static int write_owed(struct txn *t, const struct hook_facts *owed, struct err *err)
 {
+	AUTO(sqlite3_stmt) *s = conn_statement(t->conn, SQL_OWED_SET, err);
+	if (!s)
+		return err_wrap(err, "store what a hook is told");
+	sqlite3_bind_text(s, 1, owed->reason, -1, SQLITE_TRANSIENT);
+	sqlite3_bind_text(s, 2, owed->peer, -1, SQLITE_TRANSIENT);
+	bind_int(s, 3, (int64_t)owed->epoch);
+	return statement_run(s, err);
+}
+
+int store_change_role(struct store *store, struct role_change *change, struct err *err)
+{
+	const struct role_machine *machine = change->machine;
+	const struct epoch_entry *epoch = change->epoch;
 	struct txn t;
 	size_t n = 0;
 	int r = epoch ? lineage_end(store, epoch, &n, err) : 0;
@@ -98,7 +109,41 @@ int store_set_machine(struct store *store, const struct role_machine *machine,
 		if (epoch->base_seq > t.state.last_seq)
 			t.state.last_seq = epoch->base_seq;
 	}
+	if (r == 0 && change->owed)
+		r = write_owed(&t, change->owed, err);
+	if (r == 0 && change->entry)
+		r = txn_add_entry(&t, change->entry, &change->entry_n, err);
 	return txn_end(&t, r, err);
+}
+
+int store_set_machine(struct store *store, const struct role_machine *machine,
+		      const struct epoch_entry *epoch, struct err *err)
+{
+	struct role_change change = {.machine = machine, .epoch = epoch};
+	return store_change_role(store, &change, err);
+}
+
+static int read_owed(struct store *store, struct hook_facts *out, struct err *err)
+{
+	AUTO(sqlite3_stmt) *s = conn_statement(store->reader, SQL_OWED_GET, err);
+	if (!s)
+		return err_wrap(err, "read what a hook is told");
+	int r = statement_step(s, err);
+	if (r <= 0)
+		return r;
+	snprintf(out->reason, sizeof(out->reason), "%s", (const char *)sqlite3_column_text(s, 0));
+	snprintf(out->peer, sizeof(out->peer), "%s", (const char *)sqlite3_column_text(s, 1));
+	out->epoch = (uint64_t)sqlite3_column_int64(s, 2);
+	return 0;
+}
+
+int store_owed(struct store *store, struct hook_facts *out, struct err *err)
+{
+	*out = (struct hook_facts){0};
+	pthread_mutex_lock(&store->read_lock);
+	int r = read_owed(store, out, err);
+	pthread_mutex_unlock(&store->read_lock);
+	return r;
 }
 
 /* ---- refusals ---------------------------------------------------------------------------------
@@ -160,49 +205,5 @@ int store_cut_lineage(struct store *store, size_t n, struct err *err)
 		sqlite3_stmt_free(s);
 	}
 	t.epoch = n > 0 ? lineage[n - 1].number : 0;
-	return txn_end(&t, r, err);
-}
-
-/* ---- ledger -----------------------------------------------------------------------------------
- */
-
-static int read_head(struct store *store, uint64_t *n, uint8_t hash[HASH_LEN], struct err *err)
-{
-	AUTO(sqlite3_stmt) *s = conn_statement(store->reader, SQL_LEDGER_GET, err);
-	if (!s)
-		return err_wrap(err, "read the ledger's head");
-	int r = statement_step(s, err);
-	if (r <= 0)
-		return r;
-	*n = (uint64_t)sqlite3_column_int64(s, 0);
-	column_fixed(s, 1, hash, HASH_LEN);
-	return 0;
-}
-
-int store_ledger_head(struct store *store, uint64_t *n, uint8_t hash[HASH_LEN], struct err *err)
-{
-	*n = 0;
-	memset(hash, 0, HASH_LEN);
-	pthread_mutex_lock(&store->read_lock);
-	int r = read_head(store, n, hash, err);
-	pthread_mutex_unlock(&store->read_lock);
-	return r;
-}
-
-int store_set_ledger_head(struct store *store, uint64_t n, const uint8_t hash[HASH_LEN],
-			  struct err *err)
-{
-	struct txn t;
-	int r = txn_begin(&t, store, NULL, err);
-	if (r < 0)
-		return r;
-	sqlite3_stmt *s = conn_statement(t.conn, SQL_LEDGER_SET, err);
-	r = s ? 0 : -EIO;
-	if (s) {
-		bind_int(s, 1, (int64_t)n);
-		bind_bytes(s, 2, hash, HASH_LEN);
-		r = statement_run(s, err);
-		sqlite3_stmt_free(s);
-	}
 	return txn_end(&t, r, err);
 }

@@ -193,6 +193,12 @@ int txn_add_epoch(struct txn *t, size_t position, const struct epoch_entry *epoc
 int store_set_lineage(struct store *store, const struct epoch_entry *entries, size_t n,
 		      struct err *err)
 {
+	return store_follow_lineage(store, entries, n, NULL, 0, NULL, err);
+}
+
+int store_follow_lineage(struct store *store, const struct epoch_entry *epochs, size_t n,
+			 char *const *entries, size_t n_entries, uint64_t *entry_n, struct err *err)
+{
 	if (n > WIRE_LINEAGE_MAX)
 		return err_set(err, -E2BIG, "a lineage of %zu epochs: at most %d", n,
 			       WIRE_LINEAGE_MAX);
@@ -202,11 +208,13 @@ int store_set_lineage(struct store *store, const struct epoch_entry *entries, si
 		return r;
 	r = conn_run(t.conn, SQL_LINEAGE_CLEAR, err);
 	for (size_t i = 0; r == 0 && i < n; i++)
-		r = txn_add_epoch(&t, i, &entries[i], err);
-	t.epoch = n > 0 ? entries[n - 1].number : 0;
+		r = txn_add_epoch(&t, i, &epochs[i], err);
+	for (size_t i = 0; r == 0 && i < n_entries; i++)
+		r = txn_add_entry(&t, entries[i], entry_n, err);
+	t.epoch = n > 0 ? epochs[n - 1].number : 0;
 	/* A new epoch's first seq lies above everything its parent may have used. */
-	if (n > 0 && entries[n - 1].base_seq > t.state.last_seq)
-		t.state.last_seq = entries[n - 1].base_seq;
+	if (n > 0 && epochs[n - 1].base_seq > t.state.last_seq)
+		t.state.last_seq = epochs[n - 1].base_seq;
 	return txn_end(&t, r, err);
 }
 

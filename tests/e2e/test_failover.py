@@ -2,12 +2,13 @@
 said before, and is true; what the old one had alone is in its salvage when it comes back."""
 
 import random
+import subprocess
 import threading
 
 import pytest
 
 import trees
-from harness import DONE, NO, REFUSED
+from harness import DONE, NO, PROGRAM, REFUSED, environment
 from roles import (Group, Hooks, all_salvaged, assert_all_salvaged, contents, differing, done, failover, files_of,
                    lineage_of, refused, reverse, settle)
 from waiting import let_pass, wait_until
@@ -121,6 +122,27 @@ def test_the_list_of_lost_paths_is_true(lost_in_a_stream):
     assert "a on_fenced" in hooks.names()
 
 
+def test_the_ledger_tells_of_it_whatever_comes_after(lost_in_a_stream):
+    """What was lost, who wanted it and why is durable with the epoch: not only when its hook has ended."""
+    pair, hooks = lost_in_a_stream
+    b = pair.nodes[1]
+    shown = failover(b, "--dry-run").json
+    hooks.hold(b, "after_promote")
+    with subprocess.Popen([str(PROGRAM), "--config", str(b.config), "reverse", "--failover", "--yes",
+                           "--accept-data-loss", "--reason", "region a burns"], env=environment(),
+                          stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
+        hooks.wait_for("b after_promote")
+        b.kill()
+    hooks.let_go(b, "after_promote")
+    b.start()
+    told, = wait_until("it is booked", lambda: b.cli("ledger", "--json").json["entries"])
+    assert (told["kind"], told["epoch"], told["active"], told["from"]) == ("failover", 2, "b", "a"), told
+    assert told["reason"] == "region a burns" and told["operator"], told
+    assert shown["lost"] and sorted(told["lost"]) == sorted(shown["lost"])
+    assert told["recovery_point"] == shown["recovery_point"] and told["seconds_at_risk"] > 0, told
+    assert b.cli("ledger", "verify").exit == DONE
+
+
 def test_nothing_is_lost_when_all_was_acknowledged(make_pair):
     pair = make_pair(proxied=True).start()
     (pair.active.tree / "file").write_text("acknowledged")
@@ -229,6 +251,7 @@ def test_its_tree_is_not_touched_before_on_fenced_has_ended_well(make_pair, home
         assert a.cli("role", "--require", role).exit == NO
     hooks.wait_for("a on_fenced", count=2, timeout=90)
     a.wait_for("status tells why", lambda s: "the server does not stop" in str(s["problems"]))
+    refused(a.cli("drill"), REFUSED, "this node is fenced")
     assert trees.snapshot(a.tree) == before
     a.kill()
     a.start()
@@ -307,6 +330,26 @@ def test_it_comes_back_after_several_epochs(group):
     assert settle(group, 90) is b
     group.converge()
     assert_all_salvaged(a, {"alone": b"while its agent was down"})
+    for node in group.nodes:
+        booked = [(e["epoch"], e["active"]) for e in node.cli("ledger", "--json").json["entries"]]
+        assert {(2, "b"), (3, "c"), (4, "b")} <= set(booked), booked
+        assert node.cli("ledger", "verify").exit == DONE
+    wait_until("its return is booked", lambda: booked_last(a) == (4, "rejoin"))
+
+
+def booked_last(node):
+    last = node.cli("ledger", "--json").json["entries"][-1]
+    return last["epoch"], last["kind"]
+
+
+def test_two_passives_beside_an_active_have_no_problem(group):
+    a, b, c = group.nodes
+    for node, other in ((b, c), (c, b)):
+        shown = node.wait_for("it is well", lambda s: s["state"] == "in_sync")
+        assert not [each for each in shown["problems"] if each.startswith("idle")], shown["problems"]
+        text = node.cli("status")
+        assert text.exit == DONE and "standing by" in text.out and "syncing" not in text.out, repr(text)
+        assert next(peer for peer in shown["peers"] if peer["node"] == other.name)["idle"] is True
 
 
 def test_a_node_that_is_ahead_goes_first(group):

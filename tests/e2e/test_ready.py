@@ -8,7 +8,8 @@ import pytest
 
 import disks
 import hostile
-from harness import DONE, NO
+from harness import DONE, NO, PROGRAM, REFUSED, environment
+from roles import Hooks
 from waiting import wait_until
 
 FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1"
@@ -61,6 +62,35 @@ def replicated(make_pair):
         pair.wait()
         return pair
     return make
+
+
+def test_what_a_reverse_is_refused_for_is_a_reason(make_pair, home):
+    """Whoever asks `ready` before a maintenance window is not told otherwise within it."""
+    pair = make_pair()
+    hooks = Hooks(pair.nodes, home)
+    a, b = pair.nodes
+    pair.start()
+    pair.converge()
+    ready(pair)
+    hooks.hold(b, "before_promote")
+    hooks.fail(b, "after_promote", "no such server")
+    with subprocess.Popen([str(PROGRAM), "--config", str(a.config), "reverse", "--yes"], env=environment(),
+                          stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as command:
+        hooks.wait_for("b before_promote")
+        for node in pair.nodes:
+            not_ready_on_both(pair, node, "busy", "wait for its end")
+        hooks.let_go(b, "before_promote")
+        assert command.wait(60) == DONE
+
+    def agree():
+        for node in pair.nodes:
+            told, tried = node.cli("ready", "--json"), node.cli("reverse", "--dry-run", "--json")
+            assert told.exit in (DONE, NO) and tried.exit in (DONE, REFUSED), (told, tried)
+            assert (told.exit == DONE) == (tried.exit == DONE), (told, tried)
+        return True
+    wait_until("ready and reverse --dry-run say the same", agree)
+    hooks.mend(b, "after_promote")
+    ready(pair)
 
 
 @pytest.mark.short

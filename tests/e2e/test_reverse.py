@@ -141,7 +141,7 @@ def test_a_held_path(pair):
         refused(reverse(node), REFUSED, re.escape(STORE))
     assert roles_of(pair.nodes) == {"a": "active", "b": "passive"}
     told = done(reverse(pair.active, "--accept-data-loss"), pair.passive)
-    assert STORE in told["lost"], "what did not go along must be said"
+    assert told["lost"] == [STORE], "what did not go along must be said, once"
     settle(pair)
     assert (pair.active.tree / STORE).read_bytes() == WHOLE
     wait_until("the torn one is in the salvage",
@@ -312,6 +312,29 @@ def test_a_failing_after_hook_is_reported_and_tried_again(hooked, side, hook):
     settle(pair)
 
 
+def test_all_that_a_failing_hook_printed_is_there(hooked):
+    """Why it failed may stand at the beginning of a long story: in the answer, in status and in the log."""
+    pair, hooks = hooked
+    a, b = pair.nodes
+    story = "cannot find the server\n" + "".join(f"  at frame {number}\n" for number in range(40)) + "so it ends"
+    hooks.fail(b, "before_promote", story)
+    answer = reverse(b)
+    assert answer.exit == NO and answer.json["hook_output"]["output"] == story, repr(answer)
+    shown = b.cli("reverse", "--yes")
+    assert "| cannot find the server" in shown.out and "so it ends" in shown.out, repr(shown)
+    for part in ("cannot find the server", "at frame 17", "so it ends"):
+        assert part in b.log(), part
+    assert b.status()["hook_output"] is None, "it is not owed"
+    hooks.mend(b, "before_promote")
+    hooks.fail(b, "after_promote", story)
+    done(reverse(a), b)
+    shown = b.wait_for("status has it", lambda s: s["hook_output"])
+    assert shown["hook_output"] == {"hook": "after_promote", "node": "b", "output": story}
+    assert "| cannot find the server" in b.cli("status").out
+    hooks.mend(b, "after_promote")
+    b.wait_for("it is well", lambda s: s["hook_output"] is None, 90)
+
+
 def test_an_after_hook_is_owed_across_a_restart(hooked):
     pair, hooks = hooked
     hooks.hold(pair.passive, "after_promote")
@@ -326,6 +349,39 @@ def test_an_after_hook_is_owed_across_a_restart(hooked):
 
 
 # -- what guards depend on ----------------------------------------------------------------------------
+
+def test_a_hook_is_told_the_same_each_time(hooked):
+    """Until it has ended well: also when it is run again after a restart, and of what was taken back."""
+    pair, hooks = hooked
+    a, b = pair.nodes
+    hooks.hold(a, "before_demote")
+    hooks.fail(a, "after_promote")
+    assert reverse(a, "--timeout", "2").exit != DONE
+    hooks.let_go(a, "before_demote")
+    hooks.wait_for("a after_promote", 2)
+    assert told(hooks, a, "after_promote") == {("rollback", "1", "b")}
+    a.stop()
+    hooks.forget()
+    a.start()
+    hooks.wait_for("a after_promote", 2)
+    assert told(hooks, a, "after_promote") == {("rollback", "1", "b")}
+    hooks.mend(a, "after_promote")
+    settle(pair)
+
+    hooks.fail(b, "after_promote")
+    a.kill()
+    b.wait_for("it knows", lambda s: not s["peers"][0]["connected"])
+    epoch = done(reverse(b, "--failover"), b)["epoch"]
+    b.stop()
+    b.start()
+    hooks.wait_for("b after_promote", 3)
+    assert told(hooks, b, "after_promote") == {("failover", str(epoch), "a")}
+
+
+def told(hooks, node, hook):
+    return {(facts["REASON"], facts["EPOCH"], facts["PEER"]) for name, which, facts in hooks.calls()
+            if (name, which) == (node.name, hook)}
+
 
 def test_a_dry_run_changes_nothing(hooked):
     pair, hooks = hooked
@@ -344,6 +400,37 @@ def test_a_dry_run_changes_nothing(hooked):
     after = [(n.status()["role"], n.status()["epoch"], n.status()["seq"], lineage_of(n)) for n in pair.nodes]
     assert before == after and hooks.calls() == []
     settle(pair)
+
+
+def test_every_reason_of_both_sides_is_named_on_either(make_pair):
+    """Where it is typed makes no difference to what is said, tried or meant."""
+    pair = make_pair(profile="wso2is").start()
+    stores = pair.active.tree / "deployment/server/userstores"
+    stores.mkdir(parents=True)
+    names = [f"a-user-store-with-a-rather-long-name-of-its-own-{number:02d}.xml" for number in range(8)]
+    for name in names:
+        (stores / name).write_text("<whole/>")
+    pair.wait()
+    settle(pair)
+    for name in names:
+        (stores / name).write_text("<torn>")
+    a, b = pair.nodes
+    a.wait_for("all are held", lambda s: len(s["held"]) == len(names))
+    assert b.cli("pause").exit == DONE
+    a.wait_for("it has heard of it", lambda s: any("paused" in reason for reason in s["not_ready"]))
+    for node in pair.nodes:
+        for options in (["--dry-run"], ["--yes"]):
+            answer = refused(node.cli("reverse", "--json", *options), REFUSED, "paused: b")
+            assert all(name in answer.text for name in names), f"{node.name} {options}: {answer!r}"
+    assert b.cli("resume").exit == DONE
+    wait_until("only the other side's reasons are left", lambda: "paused" not in str(
+        b.cli("reverse", "--dry-run", "--json").json["reasons"]))
+    for options in (["--dry-run"], ["--yes"]):
+        answer = refused(b.cli("reverse", "--json", *options), REFUSED, "held")
+        assert len(answer.json["reasons"]) == len(names), repr(answer)
+        assert all(name in answer.text for name in names), f"{options}: {answer!r}"
+    assert b.cli("reverse", "--dry-run", "--accept-data-loss").exit == DONE
+    assert roles_of(pair.nodes) == {"a": "active", "b": "passive"}
 
 
 def test_draining_satisfies_neither_role(hooked):

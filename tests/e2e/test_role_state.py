@@ -4,6 +4,7 @@ tampered with: both are noticed."""
 import hashlib
 import json
 import os
+import pwd
 import re
 import shutil
 import signal
@@ -11,7 +12,7 @@ import subprocess
 
 import pytest
 
-from harness import DONE, NO
+from harness import DONE, NO, Node
 from roles import done, failover, files_of, reverse, roles_of, settle
 from waiting import wait_until
 
@@ -180,6 +181,7 @@ def test_what_the_ledger_says(booked):
         assert [each["epoch"] for each in told] == [2, 3, 4]
         assert [each["active"] for each in told] == ["b", "a", "b"]
         assert [each["reason"] for each in told] == ["turn 0", "turn 1", "turn 2"]
+        assert {each["operator"] for each in told} == {operator()}, "who asked for it, on either side"
         for each in told:
             assert each["kind"] == "planned" and each["lost"] == [] and each["files"] == 1
             assert re.fullmatch("[0-9a-f]{64}", each["digest"])
@@ -191,6 +193,19 @@ def test_what_the_ledger_says(booked):
     ours, theirs = (entries(node) for node in pair.nodes)
     assert [(e["epoch"], e["seq"], e["digest"]) for e in ours if e["epoch"] > 1] == \
         [(e["epoch"], e["seq"], e["digest"]) for e in theirs if e["epoch"] > 1]
+
+
+def operator():
+    return os.environ.get("SUDO_USER") or pwd.getpwuid(os.getuid()).pw_name
+
+
+def test_both_know_who_asked_on_the_passive(booked):
+    pair = booked
+    done(reverse(pair.passive, "--reason", "asked for on the passive"), pair.passive)
+    settle(pair)
+    for node in pair.nodes:
+        last = wait_until("it is booked", lambda node=node: (entries(node)[3:] or [None])[0])
+        assert (last["operator"], last["reason"]) == (operator(), "asked for on the passive"), last
 
 
 def line_changed(lines):
@@ -246,6 +261,33 @@ def test_a_ledger_that_was_tampered_with_is_told_and_stops_nobody(booked):
     assert pair.nodes[0].cli("ledger", "verify").exit == DONE
 
 
+def test_a_changed_line_is_shown_as_such_and_hides_none(booked):
+    """Also in status, and the entries of what comes after are kept until they can be written."""
+    pair = booked
+    node = pair.active
+    path = node.state / "ledger.jsonl"
+    original = path.read_text()
+    lines = original.splitlines()
+    path.write_text("".join(line + "\n" for line in [lines[0].replace('"files":1', '"files":2'), *lines[1:]]))
+    shown = node.cli("ledger")
+    assert shown.exit == NO and "turn 2" in shown.out and "1!" in shown.out, repr(shown)
+    assert re.search("changed, line 1: its signature", shown.text), repr(shown)
+    told = node.cli("ledger", "--json")
+    assert told.exit == NO and [bool(e.get("bad")) for e in told.json["entries"]] == [True, True, False]
+    node.wait_for("status says so", lambda s: any(re.search("ledger.*line 1", p) for p in s["problems"]))
+
+    path.write_text("".join(line + "\n" for line in [*lines[:-1], lines[-1].replace("turn", "torn")]))
+    done(reverse(node, "--reason", "turn 3"), pair.passive)
+    settle(pair)
+    node.wait_for("status says so", lambda s: any(re.search("ledger.*wait", p) for p in s["problems"]))
+    path.write_text(original)
+    node.stop()
+    node.start()
+    wait_until("what waited is written", lambda: entries(node)[-1]["reason"] == "turn 3")
+    assert node.cli("ledger", "verify").exit == DONE
+    node.wait_for("status is content", lambda s: not any("ledger" in p for p in s["problems"]))
+
+
 def rotate(node, other):
     """As docs/OPERATIONS.md says it: the new key beside the old one, told to the peer, then exchanged."""
     key, certificate = node.state / "new.key", node.state / "new.crt"
@@ -286,3 +328,30 @@ def test_keys_are_rotated(booked):
         node.stop()
         node.start()
     settle(pair)
+
+
+def test_a_passive_is_replaced(booked, home):
+    """As docs/OPERATIONS.md says it: the machine that is gone is not trusted from the same step on."""
+    pair = booked
+    active, old = pair.active, pair.passive
+    old.stop()
+    new = Node(home / "new machine", old.name, "passive")
+    (new.tree / "file").write_text("something else")
+    assert new.init(adopt=True).exit == DONE
+    mark = active.log_mark()
+    answer = active.cli("pair", "--node", new.name, "--address", f"{new.host}:{new.port}",
+                        "--fingerprint", new.fingerprint, "--replace")
+    assert answer.exit == DONE, repr(answer)
+    trusted = json.loads(active.config.read_text())["peers"][0]
+    assert trusted["fingerprints"] == [new.fingerprint], trusted
+    os.kill(active.pid, signal.SIGHUP)
+    active.wait_for_log("reload", since=mark)
+    assert new.pair(active).exit == DONE
+    try:
+        new.start()
+        new.wait_for_state("in_sync", timeout=60)
+        assert files_of(new.tree) == files_of(active.tree)
+        assert new.salvaged_content("file") == b"something else"
+        done(reverse(active), new)
+    finally:
+        new.abandon()

@@ -108,6 +108,16 @@ static void problems_and_names_are_shown_safely(void **state)
 	says(text, "4 entries");
 }
 
+/* An active learns from its peers what they have: that it has not heard is not that it never was.
+ */
+static void an_unknown_recovery_point_is_not_called_none(void **state)
+{
+	AUTO_FREE char *passive = page("{\"role\":\"passive\",\"recovery_point\":null}", false);
+	AUTO_FREE char *draining = page("{\"role\":\"draining\",\"recovery_point\":null}", false);
+	says(passive, "never proven equal");
+	says(draining, "unknown: no peer has said so since the agent started");
+}
+
 static json_t *pending(json_int_t bytes)
 {
 	return json_pack("{s:[{s:I}]}", "peers", "pending_bytes", bytes);
@@ -139,6 +149,7 @@ int main(void)
 		cmocka_unit_test(every_state_but_in_sync_says_what_to_do),
 		cmocka_unit_test(odd_objects_are_printed_all_the_same),
 		cmocka_unit_test(problems_and_names_are_shown_safely),
+		cmocka_unit_test(an_unknown_recovery_point_is_not_called_none),
 		cmocka_unit_test(the_rate_tells_the_remaining_time),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

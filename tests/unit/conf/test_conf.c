@@ -295,6 +295,12 @@ static void init_and_pair_write_what_load_reads(void **state)
 	assert_int_equal(conf_load(&rotated, path, &err), 0);
 	assert_int_equal(rotated->peers[0].n_fingerprints, 2);
 	assert_string_equal(rotated->peers[0].address, "h:2");
+	assert_int_equal(conf_replace_peer(path, "b", NULL, FINGERPRINT, &err), 0);
+	AUTO(conf) *replaced = NULL;
+	assert_int_equal(conf_load(&replaced, path, &err), 0);
+	assert_int_equal(replaced->peers[0].n_fingerprints, 1);
+	assert_string_equal(replaced->peers[0].fingerprints[0], FINGERPRINT);
+	assert_string_equal(replaced->peers[0].address, "h:2");
 	assert_int_equal(stat(path, &st), 0);
 	assert_int_equal(st.st_mode & 07777, 0640);
 	unlink(path);

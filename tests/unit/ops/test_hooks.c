@@ -173,6 +173,53 @@ static void a_deadline_ends_all_that_was_started(void **state)
 	unlink(pid_file);
 }
 
+static void a_deadline_ends_what_has_left_its_group(void **state)
+{
+	char pid_file[] = "/tmp/artifact-sync-test-hookXXXXXX", script[200];
+	(void)state;
+	int fd = mkstemp(pid_file);
+	/* a daemon: its own session, and its parent is gone */
+	snprintf(script, sizeof(script),
+		 "(setsid sh -c 'echo $$ > %s; exec sleep 1000' &); exec sleep 1000", pid_file);
+	char *const *const argvs[HOOKS_MAX] = {SH(script)};
+	struct rig rig;
+	begin(&rig, argvs);
+	hooks_run(rig.hooks, 0, NULL, 300);
+	wait_for(&rig, 1);
+	assert_non_null(strstr(rig.seen.results[0].text, "longer than its deadline"));
+	wait_until_gone(pid_file);
+	end(&rig);
+	close(fd);
+	unlink(pid_file);
+}
+
+/* A hook that starts a server, and ends: neither that nor a later hook's deadline ends the server.
+ */
+static void what_a_hook_that_ended_has_started_stays(void **state)
+{
+	char pid_file[] = "/tmp/artifact-sync-test-hookXXXXXX", script[200];
+	int pid = 0;
+	(void)state;
+	int fd = mkstemp(pid_file);
+	snprintf(script, sizeof(script), "sleep 1000 >/dev/null 2>&1 & echo $! > %s", pid_file);
+	char *const *const argvs[HOOKS_MAX] = {SH(script), SH("exec sleep 1000")};
+	struct rig rig;
+	begin(&rig, argvs);
+	hooks_run(rig.hooks, 0, NULL, 10000);
+	hooks_run(rig.hooks, 1, NULL, 100);
+	wait_for(&rig, 2);
+	assert_true(rig.seen.results[0].done);
+	assert_false(rig.seen.results[1].done);
+	end(&rig);
+	FILE *file = fopen(pid_file, "r");
+	assert_int_equal(fscanf(file, "%d", &pid), 1);
+	fclose(file);
+	assert_false(is_gone(pid_file));
+	kill(pid, SIGKILL);
+	close(fd);
+	unlink(pid_file);
+}
+
 static void closing_ends_a_hook_that_runs(void **state)
 {
 	char pid_file[] = "/tmp/artifact-sync-test-hookXXXXXX", script[200];
@@ -211,6 +258,8 @@ int main(void)
 		cmocka_unit_test(facts_are_all_of_the_environment),
 		cmocka_unit_test(output_is_bounded_and_the_last_of_it_is_kept),
 		cmocka_unit_test(a_deadline_ends_all_that_was_started),
+		cmocka_unit_test(a_deadline_ends_what_has_left_its_group),
+		cmocka_unit_test(what_a_hook_that_ended_has_started_stays),
 		cmocka_unit_test(closing_ends_a_hook_that_runs),
 		cmocka_unit_test(closing_before_opening),
 	};

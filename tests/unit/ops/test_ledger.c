@@ -80,8 +80,9 @@ static void end(struct rig *rig)
 	rmdir(rig->dir);
 }
 
-static void count_line(void *owner, const json_t *entry)
+static void count_line(void *owner, const json_t *entry, const char *why)
 {
+	assert_null(why);
 	assert_int_equal(json_integer_value(json_object_get(entry, "epoch")), ++*(int *)owner);
 }
 
@@ -268,6 +269,71 @@ static void a_crash_leaves_a_line_too_many_or_half_a_line(void **state)
 	end(&rig);
 }
 
+struct seen {
+	int lines, bad;
+	int bad_at[LINES + 1];
+};
+
+static void see_line(void *owner, const json_t *entry, const char *why)
+{
+	struct seen *seen = owner;
+	seen->lines++;
+	if (why)
+		seen->bad_at[seen->bad++] = seen->lines;
+	if (seen->lines != 2)
+		assert_int_equal(json_integer_value(json_object_get(entry, "epoch")), seen->lines);
+}
+
+/* What stands in the others is still evidence: each is told, and the bad ones as such. */
+static void a_bad_line_hides_no_other(void **state)
+{
+	struct rig rig;
+	struct seen seen = {0};
+	struct ledger_report report;
+	size_t len;
+	(void)state;
+	begin(&rig);
+	AUTO_FREE char *text = read_file(rig.file, &len);
+	char *second = strchr(text, '\n') + 1;
+	memcpy(second, "{", 1);
+	memset(second + 1, ' ', 3);
+	write_file(rig.file, text, len);
+	assert_int_equal(ledger_verify(&rig.place, &rig.head, see_line, &seen, &report, NULL), 0);
+	assert_false(report.good);
+	assert_int_equal(report.bad_line, 2);
+	assert_int_equal(report.lines, LINES);
+	assert_int_equal(seen.lines, LINES);
+	assert_int_equal(seen.bad, 2); /* and the third, which does not follow it any more */
+	assert_int_equal(seen.bad_at[0], 2);
+	assert_int_equal(seen.bad_at[1], 3);
+	end(&rig);
+}
+
+/* A crash between the line and the head leaves the entry waiting: it is not written twice. */
+static void an_entry_is_written_once(void **state)
+{
+	struct rig rig;
+	(void)state;
+	begin(&rig);
+	struct ledger_head before = rig.head, after;
+	json_t *entry = json_pack("{s:s, s:s, s:s, s:i}", "time", "now", "epoch_id", "00", "kind",
+				  "planned", "epoch", 7);
+	assert_int_equal(ledger_append(&rig.place, &rig.head, entry, NULL), 0);
+	after = rig.head;
+	rig.head = before;
+	assert_int_equal(ledger_append(&rig.place, &rig.head, entry, NULL), 0);
+	assert_int_equal(rig.head.n, LINES + 1);
+	assert_memory_equal(rig.head.hash, after.hash, HASH_LEN);
+	assert_int_equal(verify(&rig).lines, LINES + 1);
+	json_object_set_new(entry, "time", json_string("later"));
+	rig.head = before;
+	assert_int_equal(ledger_append(&rig.place, &rig.head, entry, NULL), 0);
+	assert_int_equal(rig.head.n, LINES + 2);
+	assert_true(verify(&rig).good);
+	json_decref(entry);
+	end(&rig);
+}
+
 static void a_disk_that_fails_leaves_it_as_it_was(void **state)
 {
 	struct rig rig;
@@ -296,6 +362,8 @@ int main(void)
 		cmocka_unit_test(a_line_added_with_another_key_is_found),
 		cmocka_unit_test(an_unstated_change_of_keys_is_found),
 		cmocka_unit_test(a_crash_leaves_a_line_too_many_or_half_a_line),
+		cmocka_unit_test(a_bad_line_hides_no_other),
+		cmocka_unit_test(an_entry_is_written_once),
 		cmocka_unit_test(a_disk_that_fails_leaves_it_as_it_was),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -88,10 +88,21 @@ BUILDER(handover_offer)
 	       .base_seq = 99, .digest = "the digest of the tree at 99...");
 }
 
+BUILDER(obstacles_ask)
+{
+	ENCODE(obstacles, .kind = OBSTACLES_ASK, .flags = OBSTACLES_ACCEPT_LOSS, .nonce = 77);
+}
+
+BUILDER(obstacles_answer)
+{
+	ENCODE(obstacles, .kind = OBSTACLES_ANSWER, .nonce = 77, .total = 40, .n = 2,
+	       .reasons = {"held: a: torn", "paused: region-a"});
+}
+
 BUILDER(handover_please)
 {
 	ENCODE(handover, .word = HANDOVER_PLEASE, .flags = HANDOVER_ACCEPT_LOSS,
-	       .deadline_ms = 30000, .text = "drill of the third quarter");
+	       .deadline_ms = 30000, .text = "drill of the third quarter", .operator= "somebody");
 }
 
 BUILDER(bye)
@@ -345,6 +356,8 @@ const struct sample samples[] = {
 	{"hello_new", WIRE_HELLO, hello_new},
 	{"bye", WIRE_BYE, bye},
 	{"handover offer", WIRE_HANDOVER, handover_offer},
+	{"obstacles ask", WIRE_OBSTACLES, obstacles_ask},
+	{"obstacles answer", WIRE_OBSTACLES, obstacles_answer},
 	{"handover please", WIRE_HANDOVER, handover_please},
 	{"heartbeat", WIRE_HEARTBEAT, heartbeat},
 	{"readiness", WIRE_READINESS, readiness},
@@ -517,6 +530,7 @@ int samples_recode(uint8_t type, const uint8_t *body, size_t len, uint8_t *out, 
 		RECODE(FINGERPRINTS, fingerprints, recode_fingerprints(&m, list))
 		RECODE(DEEP_ASK, deep_ask, )
 		RECODE(HANDOVER, handover, )
+		RECODE(OBSTACLES, obstacles, )
 		RECODE(DEEP_REPLY, deep_reply, recode_differences(&m, list))
 		RECODE(HISTORY_ASK, history_ask, )
 		RECODE(HISTORY_LIST, history_list, recode_records(&m.records, m.records_len, list))

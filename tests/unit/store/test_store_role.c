@@ -125,11 +125,57 @@ static void the_ledgers_head_is_kept(void **state)
 	assert_ok(store_ledger_head(f->store, &n, now, &f->err), &f->err);
 	assert_int_equal(n, 0);
 	memset(hash, 7, sizeof(hash));
-	assert_ok(store_set_ledger_head(f->store, 12, hash, &f->err), &f->err);
+	assert_ok(store_entry_written(f->store, 1, 12, hash, &f->err), &f->err);
 	fixture_reopen(f);
 	assert_ok(store_ledger_head(f->store, &n, now, &f->err), &f->err);
 	assert_int_equal(n, 12);
 	assert_memory_equal(now, hash, sizeof(hash));
+}
+
+/* An entry of the ledger is as durable as the change that it tells of, and is there until its line
+ * is; entries are given out in the order of the changes. */
+static void entries_wait_for_their_lines(void **state)
+{
+	struct fixture *f = *state;
+	struct epoch_entry epoch = epoch_of(4, 500), *lineage;
+	struct role_machine m = machine_in(WIRE_ROLE_ACTIVE, 4);
+	const struct hook_facts owed = {.reason = "failover", .peer = "x", .epoch = 4};
+	struct role_change change = {
+		.machine = &m, .epoch = &epoch, .owed = &owed, .entry = "first"};
+	char *followed[] = {"second", "third"};
+	const uint8_t hash[HASH_LEN] = "hash";
+	struct hook_facts told;
+	uint64_t n = 0, last = 0;
+	char *entry;
+	size_t n_lineage;
+	assert_int_equal(store_next_entry(f->store, 0, &n, &entry, &f->err), 0);
+	assert_ok(store_owed(f->store, &told, &f->err), &f->err);
+	assert_string_equal(told.reason, "");
+	assert_ok(store_change_role(f->store, &change, &f->err), &f->err);
+	assert_ok(store_lineage(f->store, &lineage, &n_lineage, &f->err), &f->err);
+	assert_ok(store_follow_lineage(f->store, lineage, n_lineage, followed, 2, &last, &f->err),
+		  &f->err);
+	free(lineage);
+	fixture_reopen(f);
+	assert_ok(store_owed(f->store, &told, &f->err), &f->err);
+	assert_string_equal(told.reason, owed.reason);
+	assert_string_equal(told.peer, owed.peer);
+	assert_int_equal(told.epoch, owed.epoch);
+	static const char *const order[] = {"first", "second", "third"};
+	for (size_t i = 0; i < 3; i++) {
+		assert_int_equal(store_next_entry(f->store, n, &n, &entry, &f->err), 1);
+		assert_string_equal(entry, order[i]);
+		free(entry);
+		if (i == 0)
+			assert_int_equal(n, change.entry_n);
+	}
+	assert_int_equal(n, last);
+	assert_int_equal(store_next_entry(f->store, n, &n, &entry, &f->err), 0);
+	assert_ok(store_entry_written(f->store, change.entry_n, 1, hash, &f->err), &f->err);
+	fixture_reopen(f);
+	assert_int_equal(store_next_entry(f->store, 0, &n, &entry, &f->err), 1);
+	assert_string_equal(entry, "second");
+	free(entry);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_active, fixture_end)
@@ -139,7 +185,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(a_machine_outlives_the_agent), TEST(an_epoch_begins_once),
 		TEST(role_and_epoch_are_one_step),  TEST(refusals_are_for_ever),
-		TEST(the_ledgers_head_is_kept),
+		TEST(the_ledgers_head_is_kept),	    TEST(entries_wait_for_their_lines),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
