@@ -207,9 +207,10 @@ static bool asks_for(const struct role_output *out, enum role_action action)
 	return false;
 }
 
-static bool is_looking(const struct role_machine *m)
+/* In and after a look the guard does not run: it begins again if nothing comes of it. */
+static bool has_looked(const struct role_machine *m)
 {
-	return m->phase == ROLE_LOOKING || m->phase == ROLE_WILLING;
+	return m->phase == ROLE_LOOKING || m->phase == ROLE_WILLING || m->phase == ROLE_FORCING;
 }
 
 /* What follows from where the machine is, beside its actions. */
@@ -232,7 +233,7 @@ static void follow(struct roles *roles, const struct role_machine *before)
 	if (m->phase != before->phase &&
 	    (roles->settle.phase < COMPARE_SCAN || m->role != WIRE_ROLE_FENCED))
 		roles->settle.phase = SETTLE_NOT;
-	if (is_looking(before) && !is_looking(m) && m->role == WIRE_ROLE_PASSIVE)
+	if (has_looked(before) && !has_looked(m) && m->role == WIRE_ROLE_PASSIVE)
 		roles_looked(roles);
 	bool waited = role_may_cancel(before) && before->role == WIRE_ROLE_PASSIVE &&
 		      before->phase != ROLE_FORCING;

@@ -267,22 +267,15 @@ static bool advance_settle(struct roles *roles)
 void roles_look(struct roles *roles, bool for_failover)
 {
 	roles->settle = (struct settle){.phase = LOOK_SCAN, .for_failover = for_failover};
+	drift_guard_resume(roles->node); /* without it whatever is in the tree would pass */
 	ask_tree(roles);
 	roles_set_timer(roles, 1);
 }
 
 void roles_looked(struct roles *roles)
 {
-	struct node *node = roles->node;
 	roles->settle.phase = SETTLE_NOT;
-	if (node->drift || !node->intake || node->stopping || !drift_guard_applies(node))
-		return;
-	drift_guard_start(node);
-	for (const struct session *s = node->sessions; s; s = s->next) {
-		if (s->live && s->receiver)
-			drift_guard_session(node, !node->distrusted);
-	}
-	intake_scan(node->intake);
+	drift_guard_resume(roles->node);
 }
 
 static void look_ended(struct roles *roles, bool clean, const char *why)
@@ -342,6 +335,8 @@ static void close_look(struct roles *roles)
 	struct store_state state;
 	store_state(roles->node->store, &state);
 	roles->settle.phase = LOOK_CLOSE;
+	if (roles->attempt.accept_loss)
+		note_given_up(roles, NOTE_DRIFT); /* what it replaced is nowhere any more */
 	drift_guard_stop(roles->node);
 	if (roles->settle.for_failover) {
 		look_ended(roles, true, "");
@@ -372,6 +367,13 @@ static void look_is_dirty(struct roles *roles)
 	look_ended(roles, false, why);
 }
 
+/* Before a failover nobody may be there who could say what the tree should be, or send it. */
+static bool is_beyond_mending(const struct roles *roles)
+{
+	const struct node *node = roles->node;
+	return roles->settle.for_failover && (node->distrusted || drift_only_waits(node->drift));
+}
+
 static bool advance_look(struct roles *roles)
 {
 	struct node *node = roles->node;
@@ -383,8 +385,7 @@ static bool advance_look(struct roles *roles)
 		st->phase = LOOK_MEND;
 		return true;
 	case LOOK_MEND:
-		if (node->drift && !drift_is_calm(node->drift) &&
-		    !(st->for_failover && node->distrusted)) {
+		if (node->drift && !drift_is_calm(node->drift) && !is_beyond_mending(roles)) {
 			roles_set_timer(roles, LOOK_AGAIN_MS);
 			return false;
 		}
