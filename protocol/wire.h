@@ -488,6 +488,8 @@ struct wire_handover {
 	uint32_t deadline_ms; /* PLEASE, PREPARE: how long the person waits */
 	uint64_t number;      /* of the epoch; 0 in PLEASE */
 	uint8_t id[WIRE_ID_LEN];
+	uint64_t please;	      /* PLEASE: drawn anew. PREPARE, ABORT: of the PLEASE that they
+					 answer, or 0 */
 	uint64_t base_seq;	      /* CHECK, OFFER; else 0 */
 	uint8_t digest[32];	      /* likewise */
 	char text[WIRE_TEXT_MAX + 1]; /* for people */

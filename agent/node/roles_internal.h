@@ -29,9 +29,10 @@ struct role_event_item {
 struct attempt {
 	struct control_call *call; /* NULL: typed at the other side, or the command is gone */
 	bool typed_here, planned, failover, resolve, accept_loss, dry_run;
-	bool asked;   /* PLEASE was sent and not answered yet */
-	bool over;    /* the person was answered */
-	bool counted; /* the deadline has passed */
+	bool asked;	 /* PLEASE was sent and not answered yet */
+	uint64_t please; /* which one; the giver: the one that it serves; 0: none */
+	bool over;	 /* the person was answered */
+	bool counted;	 /* the deadline has passed */
 	uint64_t began_ms, deadline_ms;
 	char reason[WIRE_TEXT_MAX + 1];
 	char operator[WIRE_NAME_MAX + 1];
@@ -151,6 +152,7 @@ void roles_run_due_hook(struct roles *roles); /* when its time has come */
 
 /* roles_words.c */
 void roles_send(struct roles *roles, enum role_action action);
+void roles_send_handover(struct session *s, const struct wire_handover *m);
 void roles_send_word(struct session *s, uint8_t word, const struct role_offer *offer, uint8_t flags,
 		     uint32_t deadline_ms, const char *text);
 /* How the after-hook of the last change ended here, when it has. */

@@ -54,27 +54,34 @@ void roles_say(struct roles *roles, uint8_t flags, const char *fmt, ...)
 	roles->word_flags = flags;
 }
 
+void roles_send_handover(struct session *s, const struct wire_handover *m)
+{
+	uint8_t body[512];
+	struct wr w;
+	wr_init(&w, body, sizeof(body));
+	wire_encode_handover(&w, m);
+	BUG_ON(w.error);
+	log_info(MODULE_ROLE, "peer=%s said=%s epoch=%" PRIu64 "%s%s", s->peer, word_name(m->word),
+		 m->number, *m->text ? " text=" : "", m->text);
+	link_send(s->link, WIRE_HANDOVER, body, wr_len(&w));
+}
+
 void roles_send_word(struct session *s, uint8_t word, const struct role_offer *offer, uint8_t flags,
 		     uint32_t deadline_ms, const char *text)
 {
-	uint8_t body[512];
 	struct wire_handover m = {.word = word, .flags = flags, .deadline_ms = deadline_ms};
 	if (offer) {
 		m.number = offer->number;
 		memcpy(m.id, offer->id, sizeof(m.id));
 	}
+	if (word == HANDOVER_PLEASE || word == HANDOVER_PREPARE)
+		m.please = s->node->roles->attempt.please;
 	if (word == HANDOVER_CHECK || word == HANDOVER_OFFER) {
 		m.base_seq = offer->base_seq;
 		memcpy(m.digest, offer->digest, sizeof(m.digest));
 	}
 	snprintf(m.text, sizeof(m.text), "%s", text);
-	struct wr w;
-	wr_init(&w, body, sizeof(body));
-	wire_encode_handover(&w, &m);
-	BUG_ON(w.error);
-	log_info(MODULE_ROLE, "peer=%s said=%s epoch=%" PRIu64 "%s%s", s->peer, word_name(word),
-		 m.number, *text ? " text=" : "", text);
-	link_send(s->link, WIRE_HANDOVER, body, wr_len(&w));
+	roles_send_handover(s, &m);
 }
 
 static uint32_t deadline_for(const struct roles *roles)
@@ -165,11 +172,25 @@ static bool is_busy(const struct roles *roles)
 	return roles->machine.phase != ROLE_RESTING;
 }
 
+/* It answers what was asked for here, and that is still wanted; nobody is told that all stays as
+ * it is and then sees the roles change. */
+static bool is_wanted(const struct roles *roles, const struct session *s,
+		      const struct wire_handover *m)
+{
+	const struct attempt *a = &roles->attempt;
+	return a->asked && a->please == m->please && strcmp(s->peer, roles->partner) == 0;
+}
+
 /* The heir: may this node take over at all? */
 static void on_prepare(struct roles *roles, struct session *s, const struct role_input *in,
 		       const struct wire_handover *m)
 {
 	char text[WIRE_TEXT_MAX + 1];
+	if (m->please != 0 && !is_wanted(roles, s, m)) {
+		roles_send_word(s, HANDOVER_UNREADY, &in->offer, HANDOVER_LATE, 0,
+				"who asked for it has given it up");
+		return;
+	}
 	json_t *obstacles = is_busy(roles)
 				    ? json_pack("[s]", "another change of roles is under way")
 				    : roles_heir_obstacles(roles, s);
@@ -206,8 +227,7 @@ static bool is_beside(struct roles *roles, struct session *s, const struct role_
 		on_prepare(roles, s, in, m);
 		return true;
 	}
-	if (m->word == HANDOVER_ABORT && roles->attempt.asked &&
-	    strcmp(s->peer, roles->partner) == 0) {
+	if (m->word == HANDOVER_ABORT && is_wanted(roles, s, m)) {
 		take_text(roles, s, m); /* what a person asked for here */
 		roles->attempt.asked = false;
 		roles_tell(roles, roles->attempt.code, NULL);

@@ -79,6 +79,7 @@ static void reverse(struct world *w, struct node *n)
 	} else if (n->machine.role == WIRE_ROLE_PASSIVE && s->receiver) {
 		people_attempt(w, n, true);
 		n->attempt.asked = true;
+		n->attempt.please = ++w->next_please;
 		n->partner = (int)peer;
 		words_say(w, n, peer, ROLE_EVENT_REVERSE, &none);
 	}

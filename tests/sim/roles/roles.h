@@ -48,7 +48,8 @@
 	X(FORK_NOT_CUT, "fork-not-cut")           \
 	X(STALE_HOOK, "stale-hook")               \
 	X(TWO_GIVERS, "two-givers")               \
-	X(NUMBER_FORGOTTEN, "number-forgotten")
+	X(NUMBER_FORGOTTEN, "number-forgotten")   \
+	X(PLEASE_FORGOTTEN, "please-forgotten")
 enum mutation {
 #define X(name, text) MUTATE_##name,
 	MUTATION_LIST(X)
@@ -99,6 +100,7 @@ struct message {
 	struct hello *hello;	 /* M_HELLO */
 	enum role_event word;	 /* M_WORD; ROLE_EVENT_REVERSE stands for PLEASE */
 	struct role_offer offer; /* M_WORD */
+	uint64_t please;	 /* M_WORD: PLEASE, PREPARE, ABORT */
 	unsigned key;
 	struct version version; /* M_RECORD, M_ACK */
 	uint64_t seq, digest;	/* M_BARRIER, M_MATCH */
@@ -140,7 +142,7 @@ struct queued {
 
 struct attempt {
 	bool over, asked, counted, planned, typed_here;
-	uint64_t deadline;
+	uint64_t deadline, please;
 };
 
 enum proof {
@@ -247,7 +249,7 @@ struct world {
 	size_t n_heap, cap_heap;
 	struct figures figures;
 	/* what an onlooker knows */
-	uint64_t next_token, next_id;
+	uint64_t next_token, next_id, next_please;
 	uint64_t acknowledged[KEYS]; /* tokens */
 	bool forced;		     /* a person has begun an epoch alone since the last rest */
 	uint8_t begun[IDS_MAX / 8], refused[IDS_MAX / 8];

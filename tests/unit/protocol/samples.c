@@ -91,7 +91,8 @@ BUILDER(handover_offer)
 BUILDER(handover_please)
 {
 	ENCODE(handover, .word = HANDOVER_PLEASE, .flags = HANDOVER_ACCEPT_LOSS,
-	       .deadline_ms = 30000, .text = "drill of the third quarter");
+	       .deadline_ms = 30000, .please = 0x1122334455667788,
+	       .text = "drill of the third quarter");
 }
 
 BUILDER(bye)
