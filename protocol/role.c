@@ -14,6 +14,7 @@
 
 #define BEFORE_OFFER (P(DEMOTING) | P(SETTLING) | P(CHECKING))
 #define HEIR_WAITS (P(READYING) | P(READY) | P(LOOKING) | P(WILLING))
+#define FORCED (P(FORCING) | P(PROVING)) /* before_promote has begun */
 
 /* clang-format off */
 static const struct role_rule rules[] = {
@@ -53,7 +54,7 @@ static const struct role_rule rules[] = {
 	{R(DRAINING), P(OFFERING), ROLE_EVENT_LINK_LIVE, 0, ROLE_OFFERING, DO(A(SEND_ASK))},
 	{R(DRAINING), P(OFFERING), ROLE_EVENT_CANCEL, 0, ROLE_OFFERING, DO(A(UNRESOLVED))},
 	/* The heir is lost: a number above the offered one. If it had taken, the lineages say so. */
-	{R(DRAINING), P(OFFERING), ROLE_EVENT_FAILOVER, WIRE_ROLE_ACTIVE, ROLE_RISING,
+	{R(DRAINING), P(OFFERING), ROLE_EVENT_RECLAIM, WIRE_ROLE_ACTIVE, ROLE_RISING,
 		DO(A(STORE_EPOCH), A(RELEASE), A(SWITCH), A(AFTER_PROMOTE))},
 
 	{R(ACTIVE), P(RETURNING), ROLE_EVENT_HOOK_DONE, 0, ROLE_RESTING, DO(A(STORE), A(FAILED))},
@@ -67,7 +68,9 @@ static const struct role_rule rules[] = {
 	{R(PASSIVE) | R(FENCED) | R(SPLIT), ANY_PHASE, ROLE_EVENT_PREPARE, 0, STAY,
 		DO(A(SEND_UNREADY))},
 	{R(PASSIVE), P(READYING), ROLE_EVENT_HOOK_DONE, 0, ROLE_READY, DO(A(SEND_READY))},
-	{R(PASSIVE), P(READYING), ROLE_EVENT_HOOK_FAILED, 0, ROLE_RESTING, DO(A(SEND_UNREADY))},
+	/* What it had begun to prepare is undone. */
+	{R(PASSIVE), P(READYING), ROLE_EVENT_HOOK_FAILED, 0, ROLE_RESTING,
+		DO(A(SEND_UNREADY), A(AFTER_DEMOTE))},
 	{R(PASSIVE), P(READY), ROLE_EVENT_CHECK, 0, ROLE_LOOKING, DO(A(LOOK))},
 	{R(PASSIVE), P(LOOKING), ROLE_EVENT_CLEAN, 0, ROLE_WILLING, DO(A(SEND_CHECKED))},
 	{R(PASSIVE), P(LOOKING), ROLE_EVENT_DIRTY, 0, ROLE_RESTING,
@@ -85,11 +88,18 @@ static const struct role_rule rules[] = {
 	{R(ACTIVE), P(RISING), ROLE_EVENT_HOOK_FAILED, 0, ROLE_RESTING, DO(A(DONE))},
 
 	/* ---- failover ------------------------------------------------------------------------ */
-	{R(PASSIVE), P(RESTING), ROLE_EVENT_FAILOVER, 0, ROLE_FORCING, DO(A(BEFORE_PROMOTE))},
-	{R(PASSIVE), P(FORCING), ROLE_EVENT_HOOK_DONE, WIRE_ROLE_ACTIVE, ROLE_RISING,
+	{R(PASSIVE), P(RESTING), ROLE_EVENT_FAILOVER, 0, ROLE_WEIGHING, DO(A(WEIGH))},
+	{R(PASSIVE), P(WEIGHING), ROLE_EVENT_WEIGHED, 0, ROLE_FORCING, DO(A(BEFORE_PROMOTE))},
+	{R(PASSIVE), P(FORCING), ROLE_EVENT_HOOK_DONE, 0, ROLE_PROVING, DO(A(PROVE))},
+	/* A hook takes minutes: what was true before it is not what the epoch is begun on. */
+	{R(PASSIVE), P(PROVING), ROLE_EVENT_PROVEN, WIRE_ROLE_ACTIVE, ROLE_RISING,
 		DO(A(STORE_EPOCH), A(SWITCH), A(AFTER_PROMOTE))},
-	{R(PASSIVE), P(FORCING), ROLE_EVENT_HOOK_FAILED, 0, ROLE_RESTING, DO(A(FAILED))},
-	{R(PASSIVE), P(FORCING), ROLE_EVENT_CANCEL, 0, ROLE_RESTING, DO(A(FAILED))},
+	{R(PASSIVE), P(WEIGHING), ROLE_EVENT_UNFIT, 0, ROLE_RESTING, DO(A(FAILED))},
+	{R(PASSIVE), P(WEIGHING), ROLE_EVENT_CANCEL, 0, ROLE_RESTING, DO(A(FAILED))},
+	{R(PASSIVE), FORCED, ROLE_EVENT_UNFIT, 0, ROLE_RESTING, DO(A(AFTER_DEMOTE), A(FAILED))},
+	{R(PASSIVE), FORCED, ROLE_EVENT_CANCEL, 0, ROLE_RESTING, DO(A(AFTER_DEMOTE), A(FAILED))},
+	{R(PASSIVE), FORCED, ROLE_EVENT_HOOK_FAILED, 0, ROLE_RESTING,
+		DO(A(AFTER_DEMOTE), A(FAILED))},
 
 	/* ---- superseded ---------------------------------------------------------------------- */
 	{R(ACTIVE) | R(DRAINING), ANY_PHASE, ROLE_EVENT_SUPERSEDED, WIRE_ROLE_FENCED, ROLE_FENCING,
@@ -97,7 +107,9 @@ static const struct role_rule rules[] = {
 	{R(ACTIVE) | R(DRAINING) | R(PASSIVE) | R(SPLIT), ANY_PHASE, ROLE_EVENT_FORK_LOST,
 		WIRE_ROLE_FENCED, ROLE_FENCING, DO(A(STORE), A(ON_FENCED))},
 	/* It follows another active by now: what a person wanted of it is overtaken. */
-	{R(PASSIVE), P(FORCING), ROLE_EVENT_SUPERSEDED, 0, ROLE_RESTING, DO(A(FAILED))},
+	{R(PASSIVE), P(WEIGHING), ROLE_EVENT_SUPERSEDED, 0, ROLE_RESTING, DO(A(FAILED))},
+	{R(PASSIVE), FORCED, ROLE_EVENT_SUPERSEDED, 0, ROLE_RESTING,
+		DO(A(AFTER_DEMOTE), A(FAILED))},
 	{R(PASSIVE) | R(FENCED) | R(SPLIT), ANY_PHASE, ROLE_EVENT_SUPERSEDED, 0, STAY, DO(A(NONE))},
 	/* fenced on behalf of one that has lost a split since: its lineage is cut all the same */
 	{R(FENCED), ANY_PHASE, ROLE_EVENT_FORK_LOST, 0, STAY, DO(A(STORE))},
@@ -134,6 +146,9 @@ static const struct role_rule rules[] = {
 	{ANY_ROLE, ANY_PHASE, ROLE_EVENT_REFUSED, 0, STAY, DO(A(NONE))},
 	{ANY_ROLE, ANY_PHASE, ROLE_EVENT_INHERITED, 0, STAY, DO(A(NONE))},
 	{ANY_ROLE, ANY_PHASE, ROLE_EVENT_TAKEN, 0, STAY, DO(A(NONE))},
+	{ANY_ROLE, ANY_PHASE, ROLE_EVENT_WEIGHED, 0, STAY, DO(A(NONE))},
+	{ANY_ROLE, ANY_PHASE, ROLE_EVENT_UNFIT, 0, STAY, DO(A(NONE))},
+	{ANY_ROLE, ANY_PHASE, ROLE_EVENT_PROVEN, 0, STAY, DO(A(NONE))},
 };
 /* clang-format on */
 
@@ -216,7 +231,9 @@ static void take_offer(struct role_machine *m, const struct role_input *in)
 	switch (in->event) {
 	case ROLE_EVENT_REVERSE:
 	case ROLE_EVENT_PREPARE:
-	case ROLE_EVENT_FAILOVER:
+	case ROLE_EVENT_RECLAIM:
+	case ROLE_EVENT_WEIGHED:
+	case ROLE_EVENT_PROVEN:
 	case ROLE_EVENT_KEEP_US: m->offer = in->offer; break;
 	case ROLE_EVENT_SETTLED:
 	case ROLE_EVENT_CHECK:
@@ -227,6 +244,14 @@ static void take_offer(struct role_machine *m, const struct role_input *in)
 	}
 	if (in->offer.number > m->number)
 		m->number = in->offer.number;
+}
+
+/* What it would have begun is not begun: the offer under way, if any, is another one. */
+static bool leads_to_nothing(const struct role_rule *rule)
+{
+	return rule->phase == STAY &&
+	       (rule->event == ROLE_EVENT_PREPARE || rule->event == ROLE_EVENT_WEIGHED ||
+		rule->event == ROLE_EVENT_PROVEN);
 }
 
 static bool is_answer_about_theirs(enum role_event event)
@@ -248,8 +273,8 @@ struct role_output role_step(struct role_machine *m, const struct role_input *in
 		out.legal = false;
 		return out;
 	}
-	bool refused_prepare = in->event == ROLE_EVENT_PREPARE && rule->phase == STAY;
-	if (!refused_prepare)
+	bool beside = leads_to_nothing(rule);
+	if (!beside)
 		take_offer(m, in);
 	if (rule->role)
 		m->role = rule->role;
@@ -260,7 +285,7 @@ struct role_output role_step(struct role_machine *m, const struct role_input *in
 		m->due = ROLE_ACTION_NONE;
 	note_due(m, rule->actions);
 	memcpy(out.actions, rule->actions, sizeof(out.actions));
-	if (!refused_prepare && !is_answer_about_theirs(in->event))
+	if (!beside && !is_answer_about_theirs(in->event))
 		out.offer = m->offer;
 	return out;
 }
@@ -288,7 +313,8 @@ struct role_output role_start(struct role_machine *m)
 
 bool role_may_cancel(const struct role_machine *m)
 {
-	return (1u << m->phase & (P(PREPARING) | BEFORE_OFFER | HEIR_WAITS | P(FORCING))) != 0;
+	return (1u << m->phase &
+		(P(PREPARING) | BEFORE_OFFER | HEIR_WAITS | P(WEIGHING) | FORCED)) != 0;
 }
 
 /* ---- names -------------------------------------------------------------------------------- */
@@ -302,7 +328,8 @@ const char *role_phase_name(enum role_phase phase)
 		[ROLE_RETURNING] = "returning", [ROLE_RETIRING] = "retiring",
 		[ROLE_READYING] = "readying",	[ROLE_READY] = "ready",
 		[ROLE_LOOKING] = "looking",	[ROLE_WILLING] = "willing",
-		[ROLE_RISING] = "rising",	[ROLE_FORCING] = "forcing",
+		[ROLE_RISING] = "rising",	[ROLE_WEIGHING] = "weighing",
+		[ROLE_FORCING] = "forcing",	[ROLE_PROVING] = "proving",
 		[ROLE_FENCING] = "fencing",	[ROLE_REJOINING] = "rejoining",
 	};
 	return phase < ROLE_PHASES ? names[phase] : "?";

@@ -35,7 +35,9 @@ enum role_phase {
 	ROLE_WILLING,  /* passive: would take the offer of what it has looked at */
 	ROLE_RISING,   /* active: after_promote runs */
 	/* alone */
-	ROLE_FORCING,	/* passive: before_promote runs, then the failover's epoch begins */
+	ROLE_WEIGHING,	/* passive: what the others have, and what a failover would lose */
+	ROLE_FORCING,	/* passive: before_promote runs */
+	ROLE_PROVING,	/* passive: its tree is scanned; then all is weighed once more */
 	ROLE_FENCING,	/* fenced: until on_fenced has ended well nothing in the tree is touched */
 	ROLE_REJOINING, /* fenced: compares with the survivor; passive when a barrier has matched */
 	ROLE_PHASES
@@ -47,7 +49,8 @@ const char *role_phase_name(enum role_phase phase); /* "resting", "preparing" */
 	/* a person, or the time they gave */                                                      \
 	X(REVERSE)	/* hand over to `attempt`'s heir */                                        \
 	X(CANCEL)	/* the deadline, or the person, gave up */                                 \
-	X(FAILOVER)	/* every check of a failover is made: begin the epoch in `offer` */        \
+	X(FAILOVER)	/* this node is to go on without the active */                             \
+	X(RECLAIM)	/* the heir is given up for lost: begin the epoch in `offer` */            \
 	X(KEEP_US)	/* a split is decided for this node: begin the epoch in `offer` */         \
 	/* the other side's words */                                                               \
 	X(PREPARE) X(READY) X(UNREADY) X(CHECK) X(CHECKED) X(UNCHECKED)                            \
@@ -65,7 +68,10 @@ const char *role_phase_name(enum role_phase phase); /* "resting", "preparing" */
 	X(UNSETTLED)	/* it cannot be: something is held or still being written */               \
 	X(CLEAN)	/* the tree is what the index says */                                      \
 	X(DIRTY)	/* it is not, and could not be mended */                                   \
-	X(RECONCILED)	/* a barrier has matched */
+	X(RECONCILED)	/* a barrier has matched */                                                \
+	X(WEIGHED)	/* nothing stands in the way of a failover; it would begin `offer` */      \
+	X(UNFIT)	/* something does, or has come up since */                                 \
+	X(PROVEN)	/* still nothing, and the tree is what the index says: begin `offer` */
 /* clang-format on */
 enum role_event {
 #define X(name) ROLE_EVENT_##name,
@@ -87,6 +93,8 @@ const char *role_event_name(enum role_event event); /* "REVERSE", "LINK_LOST" */
 	X(SETTLE)	 /* fence, whole scan, acknowledgements, barrier: SETTLED or UNSETTLED */  \
 	X(RELEASE)	 /* changes are indexed again */                                           \
 	X(LOOK)		 /* drift guard stops, open mends end, whole scan: CLEAN or DIRTY */       \
+	X(WEIGH)	 /* ask the other passives, count the losses: WEIGHED or UNFIT */          \
+	X(PROVE)	 /* as LOOK, then as WEIGH: PROVEN or UNFIT */                             \
 	X(SWITCH)	 /* sessions end and begin anew in the new role */                         \
 	X(COMPARE)	 /* scan, then the reconciliation with the survivor: RECONCILED */         \
 	X(DONE)		 /* tell the person: the roles are swapped */                              \
@@ -126,8 +134,8 @@ struct role_machine {
 /* What an event carries besides its name. Zero where it carries nothing. */
 struct role_input {
 	enum role_event event;
-	/* PREPARE, CHECK, OFFER, TAKEN, REFUSED, ASK, REVERSE, FAILOVER, KEEP_US; SETTLED: base_seq
-	 * and digest; CLEAN: base_seq and digest of our index */
+	/* PREPARE, CHECK, OFFER, TAKEN, REFUSED, ASK, REVERSE, RECLAIM, WEIGHED, PROVEN, KEEP_US;
+	 * SETTLED: base_seq and digest; CLEAN: base_seq and digest of our index */
 	struct role_offer offer;
 	bool refused; /* OFFER, ASK: this id was refused before, durably */
 	bool taken;   /* ASK: this id is in our lineage */

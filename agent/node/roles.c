@@ -189,6 +189,8 @@ static void carry_out(struct roles *roles, enum role_action action)
 		roles_apply_hold(roles);
 		break;
 	case ROLE_ACTION_LOOK: roles_look(roles, false); break;
+	case ROLE_ACTION_WEIGH: roles_weigh(roles); break;
+	case ROLE_ACTION_PROVE: roles_look(roles, true); break;
 	case ROLE_ACTION_SWITCH: roles_switch(roles); break;
 	case ROLE_ACTION_COMPARE: roles_compare(roles); break;
 	case ROLE_ACTION_DONE: roles_done(roles); break;
@@ -210,7 +212,13 @@ static bool asks_for(const struct role_output *out, enum role_action action)
 /* In and after a look the guard does not run: it begins again if nothing comes of it. */
 static bool has_looked(const struct role_machine *m)
 {
-	return m->phase == ROLE_LOOKING || m->phase == ROLE_WILLING || m->phase == ROLE_FORCING;
+	return m->phase == ROLE_LOOKING || m->phase == ROLE_WILLING || m->phase == ROLE_PROVING;
+}
+
+static bool is_heir(const struct role_machine *m)
+{
+	return m->phase == ROLE_READYING || m->phase == ROLE_READY || m->phase == ROLE_LOOKING ||
+	       m->phase == ROLE_WILLING;
 }
 
 /* What follows from where the machine is, beside its actions. */
@@ -235,9 +243,7 @@ static void follow(struct roles *roles, const struct role_machine *before)
 		roles->settle.phase = SETTLE_NOT;
 	if (has_looked(before) && !has_looked(m) && m->role == WIRE_ROLE_PASSIVE)
 		roles_looked(roles);
-	bool waited = role_may_cancel(before) && before->role == WIRE_ROLE_PASSIVE &&
-		      before->phase != ROLE_FORCING;
-	if (waited && m->role == WIRE_ROLE_PASSIVE && m->phase == ROLE_RESTING)
+	if (is_heir(before) && m->role == WIRE_ROLE_PASSIVE && m->phase == ROLE_RESTING)
 		roles_tell(roles, roles->attempt.code, NULL);
 	if (m->role != before->role &&
 	    (m->role == WIRE_ROLE_FENCED || m->role == WIRE_ROLE_SPLIT)) {
@@ -285,7 +291,7 @@ static int complete_input(struct roles *roles, struct role_input *in, struct err
 static void tell_overtaken(struct roles *roles)
 {
 	bool asked = roles->event == ROLE_EVENT_REVERSE || roles->event == ROLE_EVENT_FAILOVER ||
-		     roles->event == ROLE_EVENT_KEEP_US;
+		     roles->event == ROLE_EVENT_RECLAIM || roles->event == ROLE_EVENT_KEEP_US;
 	if (!asked)
 		return;
 	roles_reason(roles, EXIT_REFUSED, "this node is %s by now (%s)",

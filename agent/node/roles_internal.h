@@ -38,6 +38,7 @@ struct attempt {
 	char operator[WIRE_NAME_MAX + 1];
 	char from[WIRE_NAME_MAX + 1]; /* who was active before */
 	enum exit_code code;	      /* when it does not come about */
+	bool blamed;		      /* `code` is that of a reason, not what a person accepts */
 	json_t *timeline, *lost, *reasons;
 	int64_t recovery_ns;
 	double at_risk_s; /* < 0: unknown */
@@ -53,6 +54,8 @@ enum settle_phase {
 	SETTLE_INDEX, /* until that is indexed */
 	SETTLE_STOP,  /* nothing new is begun; what workers have comes back */
 	FORCE_ASK,    /* before a failover: until the other passives have said what they have */
+	FORCE_ENTER,  /* until what had begun to arrive is in the tree, whole */
+	FORCE_FINAL,  /* until nobody sends to this node any more */
 	SETTLE_PEERS, /* until it is acknowledged and a barrier has matched */
 	LOOK_SCAN,    /* the heir, and a failover: the same on the passive */
 	LOOK_MEND,
@@ -165,6 +168,7 @@ void roles_say(struct roles *roles, uint8_t flags, const char *fmt, ...)
 void roles_settle(struct roles *roles);
 void roles_look(struct roles *roles, bool for_failover);
 void roles_compare(struct roles *roles);
+void roles_note_given_up(struct roles *roles, enum note_kind kind); /* as lost */
 void roles_settle_advance(struct roles *roles);
 void roles_looked(struct roles *roles); /* the look led to nothing: the guard begins again */
 
@@ -183,6 +187,7 @@ void roles_join(char *out, size_t size, const json_t *list); /* for a word: sent
 
 /* roles_force.c */
 void roles_failover_request(struct roles *roles, struct control_call *call, const json_t *args);
+void roles_weigh(struct roles *roles);
 void roles_force_advance(struct roles *roles);
 void roles_failover_looked(struct roles *roles, bool clean, const char *why);
 void roles_resolve_request(struct roles *roles, struct control_call *call, const json_t *args);

@@ -76,8 +76,9 @@ void roles_reason(struct roles *roles, enum exit_code code, const char *fmt, ...
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	if (json_array_size(a->reasons) == 0)
+	if (!a->blamed)
 		a->code = code;
+	a->blamed = true;
 	json_array_append_new(a->reasons, control_text(text));
 	log_warn(MODULE_ROLE, "reason=\"%s\"", text);
 }

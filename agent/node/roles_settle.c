@@ -170,7 +170,7 @@ static bool is_held(struct roles *roles, enum note_kind kind, const char *what)
 	return n > 0;
 }
 
-static void note_given_up(struct roles *roles, enum note_kind kind)
+void roles_note_given_up(struct roles *roles, enum note_kind kind)
 {
 	struct note *notes = NULL;
 	size_t n = 0;
@@ -206,8 +206,8 @@ static void settled(struct roles *roles)
 	in.offer.base_seq = state.last_seq;
 	memcpy(in.offer.digest, state.digest, sizeof(in.offer.digest));
 	if (roles->attempt.accept_loss) {
-		note_given_up(roles, NOTE_HELD);
-		note_given_up(roles, NOTE_BRAKE);
+		roles_note_given_up(roles, NOTE_HELD);
+		roles_note_given_up(roles, NOTE_BRAKE);
 	}
 	roles_push(roles, &in, "");
 }
@@ -335,13 +335,13 @@ static void close_look(struct roles *roles)
 	struct store_state state;
 	store_state(roles->node->store, &state);
 	roles->settle.phase = LOOK_CLOSE;
-	if (roles->attempt.accept_loss)
-		note_given_up(roles, NOTE_DRIFT); /* what it replaced is nowhere any more */
 	drift_guard_stop(roles->node);
 	if (roles->settle.for_failover) {
 		look_ended(roles, true, "");
 		return;
 	}
+	if (roles->attempt.accept_loss)
+		roles_note_given_up(roles, NOTE_DRIFT); /* what it replaced is nowhere any more */
 	if (memcmp(state.digest, roles->machine.offer.digest, HASH_LEN) != 0 ||
 	    state.last_seq > roles->machine.offer.base_seq) {
 		look_ended(roles, false, "what is indexed here is not what was offered");

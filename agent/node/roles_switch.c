@@ -272,7 +272,8 @@ void roles_session_lost(struct session *s, uint16_t reason)
 	(void)reason;
 	if (roles->stopping || !is_partner(roles, s->peer))
 		return;
-	if (role_may_cancel(&roles->machine) || roles->attempt.asked)
+	bool without = roles->attempt.failover; /* whom it does not wait for */
+	if ((role_may_cancel(&roles->machine) && !without) || roles->attempt.asked)
 		roles_reason(roles, EXIT_UNREACHABLE, "the connection with %s was lost (%.200s)",
 			     s->peer, s->trouble);
 	if (roles->attempt.asked) {

@@ -70,3 +70,128 @@ def test_what_is_given_up_to_drift_is_named(make_pair):
     cut_off(pair)
     refused(failover(b), REFUSED, "drift")
     assert "x" in done(failover(b, "--accept-data-loss"), b)["lost"]
+
+
+# -- it ends when the time is up, and is undone --------------------------------------------------------
+
+def test_its_time_runs_out_while_it_looks(alone):
+    """Whatever it waits for: the answer comes in time, and nothing comes of it afterwards."""
+    a, b, hooks, pair = alone
+    with stopped_watcher(b):
+        answer = refused(failover(b, "--timeout", "2", timeout=8), TIMED_OUT)
+        assert answer.json["outcome"] == "rolled_back", repr(answer)
+        hooks.wait_for("b after_demote")
+    done(failover(b), b)
+    assert lineage_of(b)[-1][1] == "b" and len(lineage_of(b)) == 2
+
+
+def test_whoever_leaves_takes_it_back(alone):
+    a, b, hooks, pair = alone
+    with stopped_watcher(b):
+        command = subprocess.Popen([PROGRAM, "--config", b.config, "reverse", "--failover", "--yes"],
+                                   env=environment(), stdout=subprocess.DEVNULL)
+        hooks.wait_for("b before_promote")
+        b.wait_for_log("passive/forcing -> passive/proving")
+        command.send_signal(signal.SIGINT)
+        command.communicate()
+        b.wait_for_log("passive/proving -> passive/resting")
+    hooks.wait_for("b after_demote")
+    # Had anything gone on, it would come before what is asked for now.
+    assert b.cli("reverse", "--failover", "--dry-run").exit == DONE
+    assert b.status()["role"] == "passive" and len(lineage_of(b)) == 1
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_what_before_promote_began_is_undone(alone, fails):
+    a, b, hooks, pair = alone
+    (hooks.fail if fails else hooks.hold)(b, "before_promote")
+    answer = failover(b, "--timeout", "2")
+    assert answer.exit == (NO if fails else TIMED_OUT), repr(answer)
+    (hooks.mend if fails else hooks.let_go)(b, "before_promote")
+    hooks.wait_for("b after_demote")
+    facts = next(facts for node, hook, facts in hooks.calls() if (node, hook) == ("b", "after_demote"))
+    assert facts["REASON"] == "rollback" and b.status()["role"] == "passive"
+    done(failover(b), b)
+
+
+def test_what_a_planned_before_promote_began_is_undone(make_pair, home):
+    pair = make_pair()
+    hooks = Hooks(pair.nodes, home)
+    pair.start()
+    pair.converge()
+    settle(pair)
+    hooks.fail(pair.passive, "before_promote")
+    assert reverse(pair.active).exit == NO
+    hooks.wait_for("b after_demote")
+    hooks.mend(pair.passive, "before_promote")
+    done(reverse(pair.active), pair.passive)
+    settle(pair)
+
+
+# -- what is true when it begins ----------------------------------------------------------------------
+
+def test_the_active_comes_back_meanwhile(alone):
+    """While before_promote runs the active returns, healthy, and is served again: then this is no failover."""
+    a, b, hooks, pair = alone
+    hooks.hold(b, "before_promote")
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        under_way = pool.submit(failover, b)
+        hooks.wait_for("b before_promote")
+        pair.restore()
+        a.start()
+        a.wait_for_state("in_sync", timeout=60)
+        (a.tree / "acknowledged").write_text("while b was about to take over")
+        pair.wait()
+        hooks.let_go(b, "before_promote")
+        refused(under_way.result(), REFUSED, "active-connected|connected")
+    hooks.wait_for("b after_demote")
+    assert settle(pair) is a and len(lineage_of(a)) == 1
+    pair.converge()
+    assert [node.status()["salvage"] for node in pair.nodes] == [0, 0]
+
+
+def test_the_report_is_of_the_moment_it_begins(alone):
+    """What the active gave before it vanished for good is below the epoch's begin."""
+    a, b, hooks, pair = alone
+    hooks.hold(b, "before_promote")
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        under_way = pool.submit(failover, b)
+        hooks.wait_for("b before_promote")
+        pair.restore()
+        a.start()
+        a.wait_for_state("in_sync", timeout=60)
+        for number in range(5):
+            (a.tree / f"late {number}").write_text("acknowledged")
+        pair.wait()
+        seq = a.status()["seq"]
+        cut_off(pair)
+        hooks.let_go(b, "before_promote")
+        told = done(under_way.result(), b)
+    assert told["seq"] >= seq, told
+    pair.restore()
+    a.start()
+    assert settle(pair) is b
+    pair.converge()
+    assert [node.status()["salvage"] for node in pair.nodes] == [0, 0], "b had all of it"
+
+
+def test_an_active_without_its_tree_is_no_obstacle(make_pair):
+    """It is connected and can neither hand over nor send; a person who accepts that goes on without it."""
+    pair = make_pair().start()
+    (pair.active.tree / "x").write_text("1")
+    pair.converge()
+    settle(pair)
+    a, b = pair.nodes
+    away = a.tree.with_name("away")
+    a.tree.rename(away)
+    a.tree.mkdir()
+    a.wait_for_state("unhealthy", timeout=60)
+    wait_until("b has heard of it", lambda: "unhealthy" in b.cli("reverse", "--dry-run").text)
+    refused(reverse(b), REFUSED, "unhealthy")
+    refused(failover(b), REFUSED, "unhealthy-active", "accept-data-loss")
+    done(failover(b, "--accept-data-loss"), b)
+    (b.tree / "x").write_text("2")
+    a.tree.rmdir()
+    away.rename(a.tree)
+    assert settle(pair, 90) is b
+    pair.converge()

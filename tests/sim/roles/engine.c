@@ -94,6 +94,8 @@ static void carry_out(struct world *w, struct node *n, enum role_action action)
 	case ROLE_ACTION_SETTLE: proofs_settle(w, n); break;
 	case ROLE_ACTION_RELEASE: data_thaw(w, n); break;
 	case ROLE_ACTION_LOOK: proofs_look(w, n, false); break;
+	case ROLE_ACTION_WEIGH: proofs_weigh(w, n); break;
+	case ROLE_ACTION_PROVE: proofs_look(w, n, true); break;
 	case ROLE_ACTION_SWITCH: switch_role(w, n); break;
 	case ROLE_ACTION_COMPARE: proofs_compare(w, n); break;
 	case ROLE_ACTION_DONE:
@@ -138,8 +140,8 @@ static void follow(struct world *w, struct node *n, const struct role_machine *w
 	}
 	if (m->phase != was->phase && (n->proof < COMPARE_SCAN || m->role != WIRE_ROLE_FENCED))
 		n->proof = PROOF_NONE;
-	bool waited = role_may_cancel(was) && was->role == WIRE_ROLE_PASSIVE &&
-		      was->phase != ROLE_FORCING;
+	bool waited = was->phase == ROLE_READYING || was->phase == ROLE_READY ||
+		      was->phase == ROLE_LOOKING || was->phase == ROLE_WILLING;
 	if (waited && m->role == WIRE_ROLE_PASSIVE && m->phase == ROLE_RESTING)
 		n->attempt.over = true;
 	if (m->role != was->role && (m->role == WIRE_ROLE_FENCED || m->role == WIRE_ROLE_SPLIT)) {
@@ -182,7 +184,7 @@ static void complete_input(const struct node *n, struct role_input *in)
 static bool is_of_a_person(enum role_event event)
 {
 	return event == ROLE_EVENT_REVERSE || event == ROLE_EVENT_FAILOVER ||
-	       event == ROLE_EVENT_KEEP_US;
+	       event == ROLE_EVENT_RECLAIM || event == ROLE_EVENT_KEEP_US;
 }
 
 static void take_event(struct world *w, struct node *n)

@@ -149,6 +149,7 @@ enum proof {
 	PROOF_NONE,
 	SETTLE_FENCE,
 	SETTLE_PEERS,
+	FORCE_ASK,
 	FORCE_LOOK,
 	LOOK,
 	COMPARE_SCAN,
@@ -317,9 +318,13 @@ void durable_set_machine(struct node *n, const struct role_machine *m);
 /* proofs.c */
 void proofs_settle(struct world *w, struct node *n);
 void proofs_look(struct world *w, struct node *n, bool forced);
+void proofs_weigh(struct world *w, struct node *n);
 void proofs_compare(struct world *w, struct node *n);
 void proofs_go_on(struct world *w, struct node *n, uint64_t proof_n);
-void proofs_forced(struct world *w, struct node *n);
+void proofs_forced(struct world *w, struct node *n); /* the tree is whole: as of now */
+void proofs_reclaim(struct world *w, struct node *n);
+bool people_may_force(const struct world *w, const struct node *n);
+bool people_spend_epoch(struct world *w);
 void proofs_advance(struct world *w, struct node *n);
 void hooks_run(struct world *w, struct node *n, enum role_action action);
 void hooks_end(struct world *w, struct node *n, bool done);
