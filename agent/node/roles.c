@@ -138,15 +138,65 @@ static void on_hooks_closed(void *owner)
 	node_closed_one(roles->node);
 }
 
+/* The machine is ahead of the disk while something is stored, and for good when that failed. */
+static bool is_begun(const struct roles *roles)
+{
+	AUTO_FREE struct epoch_entry *lineage = NULL;
+	size_t n = 0;
+	bool found = false;
+	if (store_lineage(roles->node->store, &lineage, &n, NULL) < 0)
+		return false;
+	for (size_t i = 0; i < n; i++)
+		found |= memcmp(lineage[i].id, roles->machine.offer.id, WIRE_ID_LEN) == 0;
+	return found;
+}
+
+static void tell_swapped(struct roles *roles)
+{
+	const struct attempt *a = &roles->attempt;
+	bool alone = a->failover || a->resolve;
+	if (is_begun(roles)) {
+		roles_reason(roles, EXIT_DONE,
+			     "this agent ended: the hook after the change is owed until its next "
+			     "start");
+		roles_tell(roles, EXIT_DONE, "done");
+	} else if (alone && !roles->carrying) {
+		roles_tell(roles, EXIT_NO, "failed");
+	} else {
+		roles_tell(roles, EXIT_UNREACHABLE, "unresolved");
+	}
+}
+
+/* What a person is told when the agent ends before the attempt does: what its next start, or the
+ * other side, will find. */
+static void tell_ended(struct roles *roles)
+{
+	const struct attempt *a = &roles->attempt;
+	const struct role_machine *m = &roles->machine;
+	struct store_state state;
+	store_state(roles->node->store, &state);
+	if (m->phase == ROLE_RISING || m->phase == ROLE_RETIRING || a->waits_for_scan ||
+	    a->waits_for_partner) {
+		tell_swapped(roles);
+	} else if (m->role == WIRE_ROLE_DRAINING || state.role == WIRE_ROLE_DRAINING) {
+		roles_reason(roles, EXIT_UNREACHABLE,
+			     m->phase == ROLE_OFFERING
+				     ? "this agent ended while the answer to its offer was awaited"
+				     : "this agent ended while it was draining: at its next start "
+				       "this node is active again");
+		roles_tell(roles, EXIT_UNREACHABLE, "unresolved");
+	} else {
+		roles_tell(roles, m->phase == ROLE_WILLING ? EXIT_UNREACHABLE : EXIT_NOT_RUNNING,
+			   m->phase == ROLE_WILLING ? "unresolved" : "rolled_back");
+	}
+}
+
 void roles_stop(struct roles *roles)
 {
 	struct node *node = roles->node;
 	roles->stopping = true;
-	bool swapped = roles->machine.phase == ROLE_RISING || roles->machine.phase == ROLE_RETIRING;
-	roles_tell(roles, EXIT_NOT_RUNNING,
-		   roles->machine.phase == ROLE_OFFERING ? "unresolved"
-		   : swapped				 ? "done"
-							 : "rolled_back");
+	if (!roles->attempt.over)
+		tell_ended(roles);
 	if (roles->timer_open) {
 		node->closing++;
 		uv_close((uv_handle_t *)&roles->timer, on_timer_closed);

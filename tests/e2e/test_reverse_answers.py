@@ -2,6 +2,8 @@
 
 import concurrent.futures
 import contextlib
+import errno
+import json
 import os
 import re
 import signal
@@ -12,6 +14,7 @@ import pytest
 import faults
 from harness import DONE, NO, PROGRAM, REFUSED, TIMED_OUT, UNREACHABLE, environment
 from roles import Hooks, done, failover, lineage_of, refused, reverse, roles_of, settle, unchanged
+from test_failover import cut_off
 from waiting import wait_until
 
 NOT_RUNNING = 4
@@ -67,3 +70,75 @@ def test_nothing_comes_of_what_was_given_up(pair):
     unchanged(pair, 1)
     done(reverse(b), b)
     settle(pair)
+
+
+# -- the agent ends before its answer ------------------------------------------------------------------
+
+def answer_of(command):
+    """(exit code, what it told) of one that was typed."""
+    text = command.communicate(timeout=60)[0].decode()
+    return command.returncode, json.loads(text)
+
+
+def terminate(node):
+    node.process.send_signal(signal.SIGTERM)
+
+
+def ended(node):
+    """One that was terminated: a second signal would kill it."""
+    wait_until("the agent has ended", lambda: not node.running)
+    node.stop()
+
+
+def test_the_draining_agent_is_stopped(hooked):
+    """Nothing was taken back: that happens when it starts again."""
+    a, b, hooks, pair = hooked
+    hooks.hold(a, "before_demote")
+    command = type_it(a)
+    hooks.wait_for("a before_demote")
+    terminate(a)
+    code, told = answer_of(command)
+    assert (code, told["outcome"]) == (UNREACHABLE, "unresolved") and "next start" in str(told["reasons"]), told
+    ended(a)
+    hooks.let_go(a, "before_demote")
+    a.start()
+    unchanged(pair, 1)
+    hooks.wait_for("a after_promote")
+
+
+def test_the_new_active_is_stopped_while_its_hook_runs(hooked):
+    a, b, hooks, pair = hooked
+    hooks.hold(b, "after_promote")
+    command = type_it(b)
+    hooks.wait_for("b after_promote")
+    terminate(b)
+    code, told = answer_of(command)
+    assert (code, told["outcome"], told["epoch"]) == (DONE, "done", 2), told
+    ended(b)
+    hooks.let_go(b, "after_promote")
+    b.start()
+    assert settle(pair) is b
+    hooks.wait_for("b after_promote", count=2)
+
+
+def test_an_epoch_that_cannot_be_stored_has_not_begun(make_pair, home):
+    pair = make_pair(proxied=True)
+    a, b = pair.nodes
+    hooks = Hooks(pair.nodes, home)
+    order = faults.Order(b)
+    order.withdraw()
+    a.start()
+    b.start(extra_environment=order.environment)
+    pair.converge()
+    settle(pair)
+    cut_off(pair)
+    order.give(1, errno.ENOSPC, 100000)
+    command = type_it(b, "--failover")
+    code, told = answer_of(command)
+    assert (code, told["outcome"], told["active"]) == (NO, "failed", "a"), told
+    wait_until("the agent has ended", lambda: not b.running)
+    order.withdraw()
+    assert b.abandon() != 0
+    b.start()
+    assert roles_of([b]) == {"b": "passive"} and len(lineage_of(b)) == 1
+    assert "b after_promote" not in hooks.names()
