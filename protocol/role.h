@@ -99,7 +99,7 @@ const char *role_event_name(enum role_event event); /* "REVERSE", "LINK_LOST" */
 	X(COMPARE)	 /* scan, then the reconciliation with the survivor: RECONCILED */         \
 	X(DONE)		 /* tell the person: the roles are swapped */                              \
 	X(FAILED)	 /* tell the person: it did not happen, all is as before */                \
-	X(UNRESOLVED)	 /* tell the person: offered, and the answer is not known yet */
+	X(UNRESOLVED)	 /* tell the person: offered, or it may be, and the end is not known yet */
 /* clang-format on */
 enum role_action {
 #define X(name) ROLE_ACTION_##name,

@@ -178,6 +178,8 @@ static void tell_ended(struct roles *roles)
 	if (m->phase == ROLE_RISING || m->phase == ROLE_RETIRING || a->waits_for_scan ||
 	    a->waits_for_partner) {
 		tell_swapped(roles);
+	} else if (a->waits_for_giver) {
+		roles_tell(roles, EXIT_UNREACHABLE, "unresolved");
 	} else if (m->role == WIRE_ROLE_DRAINING || state.role == WIRE_ROLE_DRAINING) {
 		roles_reason(roles, EXIT_UNREACHABLE,
 			     m->phase == ROLE_OFFERING
@@ -245,7 +247,7 @@ static void carry_out(struct roles *roles, enum role_action action)
 	case ROLE_ACTION_COMPARE: roles_compare(roles); break;
 	case ROLE_ACTION_DONE: roles_done(roles); break;
 	case ROLE_ACTION_FAILED: roles_tell(roles, roles->attempt.code, NULL); break;
-	case ROLE_ACTION_UNRESOLVED: roles_tell(roles, EXIT_UNREACHABLE, "unresolved"); break;
+	case ROLE_ACTION_UNRESOLVED: roles_unresolved(roles); break;
 	default: roles_send(roles, action); break;
 	}
 }
@@ -293,7 +295,8 @@ static void follow(struct roles *roles, const struct role_machine *before)
 		roles->settle.phase = SETTLE_NOT;
 	if (has_looked(before) && !has_looked(m) && m->role == WIRE_ROLE_PASSIVE)
 		roles_looked(roles);
-	if (is_heir(before) && m->role == WIRE_ROLE_PASSIVE && m->phase == ROLE_RESTING)
+	bool open = asks_for(&roles->output, ROLE_ACTION_UNRESOLVED);
+	if (is_heir(before) && !open && m->role == WIRE_ROLE_PASSIVE && m->phase == ROLE_RESTING)
 		roles_tell(roles, roles->attempt.code, NULL);
 	if (m->role != before->role &&
 	    (m->role == WIRE_ROLE_FENCED || m->role == WIRE_ROLE_SPLIT)) {

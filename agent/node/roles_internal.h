@@ -46,6 +46,8 @@ struct attempt {
 	bool waits_for_scan, waits_for_partner;
 	uint64_t scan_since_ms;
 	int64_t switched_ns;
+	bool waits_for_giver; /* the heir has refused what may be offered: is it active again? */
+	uint64_t waits_until_ms;
 };
 
 enum settle_phase {
@@ -205,6 +207,8 @@ void roles_reason(struct roles *roles, enum exit_code code, const char *fmt, ...
 	__attribute__((format(printf, 3, 4)));
 void roles_tell(struct roles *roles, enum exit_code code, const char *outcome);
 void roles_done(struct roles *roles);
+void roles_unresolved(struct roles *roles);
+void roles_giver_is_back(struct roles *roles, const char *peer); /* it says so itself */
 void roles_report_advance(struct roles *roles);
 void roles_attempt_release(struct roles *roles);
 

@@ -254,6 +254,8 @@ void roles_session_live(struct session *s)
 	if (s->sender && roles->machine.phase == ROLE_OFFERING &&
 	    strcmp(s->peer, roles->machine.offer.node) == 0)
 		roles_push(roles, &in, s->peer);
+	if (s->receiver && s->peer_role == WIRE_ROLE_ACTIVE)
+		roles_giver_is_back(roles, s->peer);
 	roles_send_ended(roles, s);
 }
 

@@ -153,11 +153,15 @@ static void take_text(struct roles *roles, const struct session *s, const struct
 	roles_reason(roles, code_of(m->flags), "%s: %.400s", s->peer, text);
 }
 
+static bool same_id(const struct role_offer *offer, const struct wire_handover *m)
+{
+	return memcmp(offer->id, m->id, WIRE_ID_LEN) == 0;
+}
+
 /* The other side's after-hook: a person is to hear of it where they typed. */
 static void on_ended(struct roles *roles, const struct session *s, const struct wire_handover *m)
 {
-	if (strcmp(s->peer, roles->partner) != 0 ||
-	    memcmp(m->id, roles->machine.offer.id, WIRE_ID_LEN) != 0)
+	if (strcmp(s->peer, roles->partner) != 0 || !same_id(&roles->machine.offer, m))
 		return;
 	AUTO_FREE char *text = quote_utf8(m->text);
 	roles->partner_ended = true;
@@ -233,6 +237,8 @@ static bool is_beside(struct roles *roles, struct session *s, const struct role_
 		roles_tell(roles, roles->attempt.code, NULL);
 		return true;
 	}
+	if (m->word == HANDOVER_ABORT && same_id(&roles->machine.offer, m))
+		roles_giver_is_back(roles, s->peer);
 	return m->word != HANDOVER_OFFER && m->word != HANDOVER_ASK &&
 	       strcmp(s->peer, roles->partner) != 0;
 }

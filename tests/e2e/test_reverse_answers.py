@@ -15,9 +15,10 @@ import faults
 from harness import DONE, NO, PROGRAM, REFUSED, TIMED_OUT, UNREACHABLE, environment
 from roles import Hooks, done, failover, lineage_of, refused, reverse, roles_of, settle, unchanged
 from test_failover import cut_off
+from test_reverse_steps import clean_run, fault, restarted
 from waiting import wait_until
 
-NOT_RUNNING = 4
+needs_faults = pytest.mark.skipif(not faults.are_built_in(), reason="the build is without -Dfaults=true")
 
 
 @pytest.fixture
@@ -121,6 +122,7 @@ def test_the_new_active_is_stopped_while_its_hook_runs(hooked):
     hooks.wait_for("b after_promote", count=2)
 
 
+@needs_faults
 def test_an_epoch_that_cannot_be_stored_has_not_begun(make_pair, home):
     pair = make_pair(proxied=True)
     a, b = pair.nodes
@@ -142,3 +144,33 @@ def test_an_epoch_that_cannot_be_stored_has_not_begun(make_pair, home):
     b.start()
     assert roles_of([b]) == {"b": "passive"} and len(lineage_of(b)) == 1
     assert "b after_promote" not in hooks.names()
+
+
+# -- the heir does not know whether it was offered -----------------------------------------------------
+
+@needs_faults
+@pytest.mark.parametrize("what", ["kill", "cut"])
+def test_the_giver_vanishes_with_a_durable_offer(make_pair, home, what):
+    """Typed on the heir. Nobody can say that all is as before until the giver has said so itself."""
+    pair = make_pair(proxied=True)
+    hooks = Hooks(pair.nodes, home)
+    pair.start()
+    pair.converge()
+    a, b = pair.nodes
+    step = next(number for number, action in clean_run(pair, hooks)["giver"] if action == "SEND_OFFER")
+    done(reverse(b), a)
+    settle(pair)
+    restarted(a, fault(step, what))
+    settle(pair)
+    answer = refused(reverse(b, "--timeout", "30"), UNREACHABLE)
+    if what == "kill":
+        assert answer.json["outcome"] == "unresolved" and "refused for ever" in answer.text, repr(answer)
+        wait_until("a is gone", lambda: not a.running)
+        a.abandon()
+        a.start()
+    else:
+        assert answer.json["outcome"] == "rolled_back", repr(answer)
+        assert a.status()["role"] == "active", "it was told that all is as before"
+    assert settle(pair) is a
+    assert len(lineage_of(a)) == 3, "the reverse took place after all"
+    pair.converge()

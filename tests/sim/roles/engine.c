@@ -142,7 +142,8 @@ static void follow(struct world *w, struct node *n, const struct role_machine *w
 		n->proof = PROOF_NONE;
 	bool waited = was->phase == ROLE_READYING || was->phase == ROLE_READY ||
 		      was->phase == ROLE_LOOKING || was->phase == ROLE_WILLING;
-	if (waited && m->role == WIRE_ROLE_PASSIVE && m->phase == ROLE_RESTING)
+	bool open = asks_for(&n->output, ROLE_ACTION_UNRESOLVED);
+	if (waited && !open && m->role == WIRE_ROLE_PASSIVE && m->phase == ROLE_RESTING)
 		n->attempt.over = true;
 	if (m->role != was->role && (m->role == WIRE_ROLE_FENCED || m->role == WIRE_ROLE_SPLIT)) {
 		n->frozen = true;

@@ -591,6 +591,26 @@ static bool asks_for(const struct role_output *out, enum role_action action)
 	return found;
 }
 
+/* Who was told that the roles stay must not see them change: the refusal is durable first. */
+static void a_willing_heir_that_gives_up_refuses_for_ever(void **state)
+{
+	static const enum role_event ends[] = {ROLE_EVENT_LINK_LOST, ROLE_EVENT_CANCEL};
+	for (size_t i = 0; i < COUNT(ends); i++) {
+		struct role_machine m = node_in(WIRE_ROLE_PASSIVE, ROLE_WILLING, 1);
+		struct role_output out = step(&m, ends[i], 0);
+		assert_int_equal(out.actions[0], ROLE_ACTION_STORE_REFUSAL);
+		assert_memory_equal(out.offer.id, offer_of(1).id, WIRE_ID_LEN);
+		assert_true(asks_for(&out, ROLE_ACTION_UNRESOLVED));
+		assert_int_equal(step(&m, ROLE_EVENT_OFFER, 1).actions[1],
+				 ROLE_ACTION_SEND_REFUSED);
+	}
+	/* And the giver says when it has gone back. */
+	struct role_machine giver = node_in(WIRE_ROLE_DRAINING, ROLE_OFFERING, 1);
+	struct role_output out = step(&giver, ROLE_EVENT_REFUSED, 1);
+	assert_int_equal(out.actions[0], ROLE_ACTION_STORE);
+	assert_int_equal(out.actions[1], ROLE_ACTION_SEND_ABORT);
+}
+
 /* Up to the epoch itself a failover can be given up, and what it prepared is undone. */
 static void a_failover_can_be_given_up_until_it_is_one(void **state)
 {
@@ -652,6 +672,7 @@ int main(void)
 		cmocka_unit_test(a_node_that_knows_better_fences_itself),
 		cmocka_unit_test(a_split_waits_for_a_person),
 		cmocka_unit_test(what_nobody_may_cause_is_refused),
+		cmocka_unit_test(a_willing_heir_that_gives_up_refuses_for_ever),
 		cmocka_unit_test(a_failover_can_be_given_up_until_it_is_one),
 		cmocka_unit_test(a_failover_begins_what_was_proven_last),
 		cmocka_unit_test(planned_reverses_end_in_one_active_whatever_fails),
