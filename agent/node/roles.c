@@ -273,6 +273,29 @@ static bool is_heir(const struct role_machine *m)
 	       m->phase == ROLE_WILLING;
 }
 
+/* What a person wanted is overtaken by what others did meanwhile: it is said at once, and all is
+ * not as before. An attempt that nobody typed is only there for the ledger. */
+static void tell_superseded(struct roles *roles, const struct role_machine *before)
+{
+	const struct role_machine *m = &roles->machine;
+	const struct attempt *a = &roles->attempt;
+	bool left = m->role != before->role &&
+		    (m->role == WIRE_ROLE_FENCED || m->role == WIRE_ROLE_SPLIT);
+	bool follows = roles->event == ROLE_EVENT_SUPERSEDED && m->phase != before->phase;
+	if ((!left && !follows) || !(a->typed_here || a->planned))
+		return;
+	if (m->role == WIRE_ROLE_SPLIT) {
+		roles_reason(
+			roles, EXIT_NO,
+			"this node and %s went on from the same epoch: `artifact-sync resolve'",
+			roles->fork_node);
+		roles_tell(roles, EXIT_NO, "split");
+	} else {
+		roles_reason(roles, EXIT_NO, "%s took over meanwhile", roles->peer);
+		roles_tell(roles, EXIT_NO, "superseded");
+	}
+}
+
 /* What follows from where the machine is, beside its actions. */
 static void follow(struct roles *roles, const struct role_machine *before)
 {
@@ -295,6 +318,7 @@ static void follow(struct roles *roles, const struct role_machine *before)
 		roles->settle.phase = SETTLE_NOT;
 	if (has_looked(before) && !has_looked(m) && m->role == WIRE_ROLE_PASSIVE)
 		roles_looked(roles);
+	tell_superseded(roles, before);
 	bool open = asks_for(&roles->output, ROLE_ACTION_UNRESOLVED);
 	if (is_heir(before) && !open && m->role == WIRE_ROLE_PASSIVE && m->phase == ROLE_RESTING)
 		roles_tell(roles, roles->attempt.code, NULL);

@@ -13,7 +13,7 @@ import pytest
 
 import faults
 from harness import DONE, NO, PROGRAM, REFUSED, TIMED_OUT, UNREACHABLE, environment
-from roles import Hooks, done, failover, lineage_of, refused, reverse, roles_of, settle, unchanged
+from roles import Group, Hooks, done, failover, lineage_of, refused, reverse, roles_of, settle, unchanged
 from test_failover import cut_off
 from test_reverse_steps import clean_run, fault, restarted
 from waiting import wait_until
@@ -174,3 +174,82 @@ def test_the_giver_vanishes_with_a_durable_offer(make_pair, home, what):
     assert settle(pair) is a
     assert len(lineage_of(a)) == 3, "the reverse took place after all"
     pair.converge()
+
+
+# -- overtaken -----------------------------------------------------------------------------------------
+
+@pytest.fixture
+def three(request, home):
+    """(a, b, c, hooks, group)"""
+    made = Group(home)
+    request.node.agents = [made]
+    hooks = Hooks(made.nodes, home)
+    try:
+        made.start()
+        (made.active.tree / "file").write_text("content")
+        made.converge()
+        made.meet()
+        settle(made)
+        yield *made.nodes, hooks, made
+    finally:
+        made.close()
+
+
+def isolate(group, node):
+    for other in group.nodes:
+        if other is not node:
+            group.cut(node, other)
+    wait_until(f"{node.name} is alone", lambda: not any(p["connected"] for p in node.status()["peers"]))
+
+
+def join(group, node):
+    for other in group.nodes:
+        if other is not node:
+            group.restore(node, other)
+
+
+def test_who_is_superseded_is_told_at_once(three):
+    a, b, c, hooks, group = three
+    isolate(group, c)
+    hooks.hold(a, "before_demote")
+    command = type_it(a, "--to", "b")
+    hooks.wait_for("a before_demote")
+    done(failover(c, "--accept-data-loss"), c)
+    join(group, c)
+    code, told = answer_of(command)
+    assert (code, told["outcome"], told["active"]) == (NO, "superseded", "a"), told
+    assert "c took over" in str(told["reasons"]), told
+    hooks.let_go(a, "before_demote")
+    assert settle(group, 90) is c
+
+
+def test_who_is_in_a_split_is_told_at_once(three):
+    a, b, c, hooks, group = three
+    isolate(group, b)
+    isolate(group, c)
+    hooks.hold(b, "after_promote")
+    command = type_it(b, "--failover", "--accept-data-loss")
+    hooks.wait_for("b after_promote")
+    done(failover(c, "--accept-data-loss"), c)
+    group.restore(b, c)
+    code, told = answer_of(command)
+    assert (code, told["outcome"], told["role"]) == (NO, "split", "split"), told
+    hooks.let_go(b, "after_promote")
+
+
+def test_a_failover_under_way_is_superseded(three):
+    a, b, c, hooks, group = three
+    a.kill()
+    isolate(group, b)
+    hooks.hold(b, "before_promote")
+    command = type_it(b, "--failover", "--accept-data-loss")
+    hooks.wait_for("b before_promote")
+    done(failover(c, "--accept-data-loss"), c)
+    group.restore(b, c)
+    code, told = answer_of(command)
+    assert (code, told["outcome"]) == (NO, "superseded") and "c took over" in str(told["reasons"]), told
+    hooks.let_go(b, "before_promote")
+    hooks.wait_for("b after_demote")
+    a.start()
+    join(group, b)
+    assert settle(group, 90) is c
