@@ -65,11 +65,11 @@ static void add_own(json_t *list, struct roles *roles)
 		roles_add(list, "rewind: one is under way on %s", self);
 	if (put_back_is_busy(node))
 		roles_add(list, "put-back: what was rejected on %s is still being put back", self);
-	if (roles->machine.due != ROLE_ACTION_NONE && roles->machine.phase == ROLE_RESTING)
-		roles_add(list, "hook: %s of the last change of roles on %s has not ended well%s%s",
-			  roles->machine.due == ROLE_ACTION_AFTER_PROMOTE ? "after_promote"
-									  : "after_demote",
-			  self, roles->hook_failed ? ": " : "",
+	/* An after-hook that is owed is no obstacle: where a server does not start, handing over is
+	 * what mends it, and the hooks of that change take its place. */
+	if (roles->machine.due == ROLE_ACTION_ON_FENCED)
+		roles_add(list, "hook: on_fenced on %s has not ended well%s%s", self,
+			  roles->hook_failed ? ": " : "",
 			  roles->hook_failed ? roles->hook_text : "");
 }
 

@@ -71,7 +71,7 @@ static void reverse(struct world *w, struct node *n)
 	const struct role_offer none = {0};
 	unsigned peer = below(w, w->n_nodes);
 	const struct session *s = &n->sessions[peer];
-	if (people_busy(n) || n->machine.due != ROLE_ACTION_NONE || !s->live)
+	if (people_busy(n) || n->machine.due == ROLE_ACTION_ON_FENCED || !s->live)
 		return;
 	if (n->machine.role == WIRE_ROLE_ACTIVE && s->peer_role == WIRE_ROLE_PASSIVE) {
 		people_attempt(w, n, true);

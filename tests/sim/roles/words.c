@@ -68,7 +68,7 @@ static void decline(struct world *w, struct node *n, unsigned peer, uint64_t ple
 static void on_please(struct world *w, struct node *n, unsigned peer, uint64_t please)
 {
 	if (people_busy(n) || n->machine.role != WIRE_ROLE_ACTIVE ||
-	    n->machine.due != ROLE_ACTION_NONE) {
+	    n->machine.due == ROLE_ACTION_ON_FENCED) {
 		decline(w, n, peer, please);
 		return;
 	}
@@ -93,7 +93,7 @@ static void on_prepare(struct world *w, struct node *n, unsigned peer, const str
 	}
 	if (given_up)
 		fail(w, "%s was told that nothing came of it, and begins it", n->name);
-	if (n->machine.phase != ROLE_RESTING || n->machine.due != ROLE_ACTION_NONE) {
+	if (n->machine.phase != ROLE_RESTING || n->machine.due == ROLE_ACTION_ON_FENCED) {
 		words_say(w, n, peer, ROLE_EVENT_UNREADY, &in->offer);
 		return;
 	}
