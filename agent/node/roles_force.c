@@ -142,14 +142,15 @@ static void leave_offering(struct roles *roles, struct control_call *call, const
 {
 	struct role_input in = {.event = ROLE_EVENT_RECLAIM};
 	struct store_state state;
+	bool accepts = json_is_true(json_object_get(args, "accept_data_loss"));
 	json_t *reasons = json_array();
-	if (!json_is_true(json_object_get(args, "accept_data_loss")) ||
-	    json_is_true(json_object_get(args, "dry_run"))) {
+	if (!accepts || json_is_true(json_object_get(args, "dry_run"))) {
 		roles_add(reasons,
 			  "offered: %s may have taken epoch %" PRIu64 " over and act already; "
 			  "--accept-data-loss goes on here all the same, and that is a split then",
 			  roles->machine.offer.node, roles->machine.offer.number);
-		answer(roles, call, EXIT_REFUSED, "refused", reasons, json_array());
+		answer(roles, call, accepts ? EXIT_DONE : EXIT_REFUSED,
+		       accepts ? "possible" : "refused", reasons, json_array());
 		return;
 	}
 	json_decref(reasons);
