@@ -46,8 +46,8 @@ struct attempt {
 	bool waits_for_scan, waits_for_partner;
 	uint64_t scan_since_ms;
 	int64_t switched_ns;
-	bool waits_for_giver; /* the heir has refused what may be offered: is it active again? */
-	uint64_t waits_until_ms;
+	bool waits_for_giver;	 /* the heir has refused what may be offered: is it active again? */
+	uint64_t waits_until_ms; /* for that, or for after_promote of a rollback */
 };
 
 enum settle_phase {

@@ -10,8 +10,9 @@
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
 
-#define LOST_MAX 1000 /* paths named */
-#define GIVER_MS 3000 /* for it to say that it is active again */
+#define LOST_MAX 1000	 /* paths named */
+#define ROLLBACK_MS 5000 /* beyond its deadline the command waits so long for after_promote */
+#define GIVER_MS 3000	 /* for it to say that it is active again */
 
 void roles_attempt_release(struct roles *roles)
 {
@@ -277,6 +278,24 @@ static void advance_done(struct roles *roles)
 		roles_set_timer(roles, 20);
 }
 
+/* All is as before when the server runs again: after_promote says so, or it is said that it has not
+ * ended. It may take minutes. */
+static void advance_returning(struct roles *roles)
+{
+	struct attempt *a = &roles->attempt;
+	uint64_t now = clock_mono_ms();
+	if (a->waits_until_ms == 0)
+		a->waits_until_ms = now + ROLLBACK_MS;
+	if (now < a->waits_until_ms) {
+		roles_set_timer(roles, a->waits_until_ms - now + 1);
+		return;
+	}
+	roles_reason(roles, a->code,
+		     "after_promote (rollback) has not ended on %s yet: its server may not run",
+		     roles->node->conf->node);
+	roles_tell(roles, a->code, NULL);
+}
+
 static bool is_stepping(const struct roles *roles)
 {
 	return roles->carrying || roles->events ||
@@ -313,7 +332,7 @@ void roles_report_advance(struct roles *roles)
 		roles_ledger_write(roles);
 		roles_tell(roles, EXIT_DONE, "done");
 		break;
-	case ROLE_RETURNING: roles_tell(roles, a->code, NULL); break;
+	case ROLE_RETURNING: advance_returning(roles); break;
 	default: break;
 	}
 }

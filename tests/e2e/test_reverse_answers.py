@@ -5,6 +5,7 @@ import contextlib
 import errno
 import json
 import os
+import pty
 import re
 import signal
 import subprocess
@@ -253,3 +254,74 @@ def test_a_failover_under_way_is_superseded(three):
     a.start()
     join(group, b)
     assert settle(group, 90) is c
+
+
+# -- the server of the old region ----------------------------------------------------------------------
+
+def test_rolled_back_says_whether_the_server_runs_again(hooked):
+    a, b, hooks, pair = hooked
+    hooks.hold(a, "before_demote")
+    hooks.hold(a, "after_promote")
+    answer = refused(reverse(a, "--timeout", "2"), TIMED_OUT, "after_promote .*has not ended")
+    assert answer.json["outcome"] == "rolled_back"
+    hooks.let_go(a, "after_promote")
+    hooks.let_go(a, "before_demote")
+    unchanged(pair, 1)
+    hooks.hold(a, "before_demote")
+    hooks.fail(a, "after_promote", "the server does not start")
+    refused(reverse(a, "--timeout", "2"), TIMED_OUT, "after_promote .*the server does not start")
+    hooks.let_go(a, "before_demote")
+    hooks.mend(a, "after_promote")
+
+
+@pytest.mark.parametrize("asked", ["old", "new"])
+def test_a_server_that_does_not_start_can_be_left(hooked, asked):
+    """The new active's server does not start: handing the role back is the way out."""
+    a, b, hooks, pair = hooked
+    hooks.fail(b, "after_promote", "the server does not start")
+    assert "does not start" in done(reverse(a), b)["reasons"][0]
+    b.wait_for("it is followed", lambda s: s["peers"][0]["connected"])
+    done(reverse(a if asked == "old" else b), a)
+    assert settle(pair) is a
+    hooks.wait_for("a after_promote")
+
+
+# -- the exit of a node that waits for its heir --------------------------------------------------------
+
+def at_a_terminal(node, *arguments, reply=b"yes\n"):
+    """(exit code, what it says) of a command that asks."""
+    child, terminal = pty.fork()
+    if child == 0:
+        os.execve(PROGRAM, [str(PROGRAM), "--config", str(node.config), *arguments], environment())
+    said, answered = b"", False
+    with contextlib.suppress(OSError):
+        while piece := os.read(terminal, 4096):
+            said += piece
+            if b"Type yes" in said and not answered:
+                os.write(terminal, reply)
+                answered = True
+    os.close(terminal)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), said.decode(errors="replace")
+
+
+@needs_faults
+def test_a_draining_node_is_given_back_at_a_terminal(make_pair, home):
+    pair = make_pair(proxied=True)
+    hooks = Hooks(pair.nodes, home)
+    pair.start()
+    pair.converge()
+    a, b = pair.nodes
+    step = next(number for number, action in clean_run(pair, hooks)["heir"] if action == "STORE_EPOCH")
+    done(reverse(b), a)
+    settle(pair)
+    restarted(b, fault(step, "kill"))
+    settle(pair)
+    assert refused(reverse(a, "--timeout", "2"), UNREACHABLE).json["outcome"] == "unresolved"
+    refused(failover(a, "--dry-run"), REFUSED, "offered")
+    code, said = at_a_terminal(a, "reverse", "--failover", "--accept-data-loss", reply=b"no\n")
+    assert code == REFUSED and "split" in said and a.status()["role"] == "draining", said
+    code, said = at_a_terminal(a, "reverse", "--failover", "--accept-data-loss")
+    assert code == DONE and "a is active now" in said, said
+    b.abandon()
+    b.start()
+    assert settle(pair) is a
