@@ -14,7 +14,7 @@
 
 #define BEFORE_OFFER (P(DEMOTING) | P(SETTLING) | P(CHECKING))
 #define HEIR_WAITS (P(READYING) | P(READY) | P(LOOKING) | P(WILLING))
-#define FORCED (P(FORCING) | P(PROVING)) /* before_promote has begun */
+#define FORCED (P(FORCING) | P(PROVING) | P(CLAIMING)) /* before_promote has begun */
 
 /* clang-format off */
 static const struct role_rule rules[] = {
@@ -98,8 +98,9 @@ static const struct role_rule rules[] = {
 	{R(PASSIVE), P(RESTING), ROLE_EVENT_FAILOVER, 0, ROLE_WEIGHING, DO(A(WEIGH))},
 	{R(PASSIVE), P(WEIGHING), ROLE_EVENT_WEIGHED, 0, ROLE_FORCING, DO(A(BEFORE_PROMOTE))},
 	{R(PASSIVE), P(FORCING), ROLE_EVENT_HOOK_DONE, 0, ROLE_PROVING, DO(A(PROVE))},
+	{R(PASSIVE), P(PROVING), ROLE_EVENT_PROVEN, 0, ROLE_CLAIMING, DO(A(SEND_CLAIM))},
 	/* A hook takes minutes: what was true before it is not what the epoch is begun on. */
-	{R(PASSIVE), P(PROVING), ROLE_EVENT_PROVEN, WIRE_ROLE_ACTIVE, ROLE_RISING,
+	{R(PASSIVE), P(CLAIMING), ROLE_EVENT_CLAIMED, WIRE_ROLE_ACTIVE, ROLE_RISING,
 		DO(A(STORE_EPOCH), A(SWITCH), A(AFTER_PROMOTE))},
 	{R(PASSIVE), P(WEIGHING), ROLE_EVENT_UNFIT, 0, ROLE_RESTING, DO(A(FAILED))},
 	{R(PASSIVE), P(WEIGHING), ROLE_EVENT_CANCEL, 0, ROLE_RESTING, DO(A(FAILED))},
@@ -107,6 +108,16 @@ static const struct role_rule rules[] = {
 	{R(PASSIVE), FORCED, ROLE_EVENT_CANCEL, 0, ROLE_RESTING, DO(A(AFTER_DEMOTE), A(FAILED))},
 	{R(PASSIVE), FORCED, ROLE_EVENT_HOOK_FAILED, 0, ROLE_RESTING,
 		DO(A(AFTER_DEMOTE), A(FAILED))},
+
+	/* Two that can reach each other do not both begin. The promise is a number that this node
+	 * never begins with; judged by is_granted(), else the last of these rules. */
+	{R(PASSIVE), P(RESTING), ROLE_EVENT_CLAIM, 0, STAY, DO(A(STORE), A(SEND_PROMISE))},
+	{R(PASSIVE), P(WEIGHING), ROLE_EVENT_CLAIM, 0, ROLE_RESTING,
+		DO(A(STORE), A(SEND_PROMISE), A(FAILED))},
+	{R(PASSIVE), FORCED, ROLE_EVENT_CLAIM, 0, ROLE_RESTING,
+		DO(A(STORE), A(SEND_PROMISE), A(AFTER_DEMOTE), A(FAILED))},
+	{R(FENCED), ANY_PHASE, ROLE_EVENT_CLAIM, 0, STAY, DO(A(STORE), A(SEND_PROMISE))},
+	{ANY_ROLE, ANY_PHASE, ROLE_EVENT_CLAIM, 0, STAY, DO(A(SEND_DENIAL))},
 
 	/* ---- superseded ---------------------------------------------------------------------- */
 	{R(ACTIVE) | R(DRAINING), ANY_PHASE, ROLE_EVENT_SUPERSEDED, WIRE_ROLE_FENCED, ROLE_FENCING,
@@ -156,6 +167,7 @@ static const struct role_rule rules[] = {
 	{ANY_ROLE, ANY_PHASE, ROLE_EVENT_WEIGHED, 0, STAY, DO(A(NONE))},
 	{ANY_ROLE, ANY_PHASE, ROLE_EVENT_UNFIT, 0, STAY, DO(A(NONE))},
 	{ANY_ROLE, ANY_PHASE, ROLE_EVENT_PROVEN, 0, STAY, DO(A(NONE))},
+	{ANY_ROLE, ANY_PHASE, ROLE_EVENT_CLAIMED, 0, STAY, DO(A(NONE))},
 };
 /* clang-format on */
 
@@ -205,17 +217,37 @@ static bool is_what_was_asked(const struct role_machine *m, const struct role_in
 	       memcmp(in->offer.digest, m->offer.digest, sizeof(in->offer.digest)) == 0;
 }
 
+/* Of two that claim at once the greater number goes on, then the greater name; whoever claims goes
+ * before one that has not got so far. */
+static bool is_granted(const struct role_machine *m, const struct role_input *in)
+{
+	const struct role_offer *ours = &m->offer, *theirs = &in->offer;
+	if (in->refused || m->phase != ROLE_CLAIMING)
+		return !in->refused;
+	return theirs->number != ours->number ? theirs->number > ours->number
+					      : strcmp(theirs->node, ours->node) > 0;
+}
+
+/* A rule that says yes is for what may be said yes to; the one below it is for the rest. */
+static bool fits(const struct role_rule *rule, const struct role_machine *m,
+		 const struct role_input *in)
+{
+	if (rule->event == ROLE_EVENT_OFFER && rule->role == WIRE_ROLE_ACTIVE)
+		return is_acceptable(m, in);
+	if (rule->event == ROLE_EVENT_CLAIM && rule->actions[0] != ROLE_ACTION_SEND_DENIAL)
+		return is_granted(m, in);
+	return true;
+}
+
 static const struct role_rule *find_rule(const struct role_machine *m, const struct role_input *in)
 {
 	enum role_event event = in->event;
 	if (event == ROLE_EVENT_CLEAN && !is_what_was_asked(m, in))
 		event = ROLE_EVENT_DIRTY;
-	bool acceptable = event != ROLE_EVENT_OFFER || is_acceptable(m, in);
 	for (size_t i = 0; i < sizeof(rules) / sizeof(rules[0]); i++) {
 		const struct role_rule *rule = &rules[i];
 		if (rule->event == event && (rule->roles & 1u << m->role) &&
-		    (rule->phases & 1u << m->phase) &&
-		    (acceptable || rule->role != WIRE_ROLE_ACTIVE))
+		    (rule->phases & 1u << m->phase) && fits(rule, m, in))
 			return rule;
 	}
 	return NULL;
@@ -240,7 +272,7 @@ static void take_offer(struct role_machine *m, const struct role_input *in)
 	case ROLE_EVENT_PREPARE:
 	case ROLE_EVENT_RECLAIM:
 	case ROLE_EVENT_WEIGHED:
-	case ROLE_EVENT_PROVEN:
+	case ROLE_EVENT_CLAIMED:
 	case ROLE_EVENT_KEEP_US: m->offer = in->offer; break;
 	case ROLE_EVENT_SETTLED:
 	case ROLE_EVENT_CHECK:
@@ -258,12 +290,12 @@ static bool leads_to_nothing(const struct role_rule *rule)
 {
 	return rule->phase == STAY &&
 	       (rule->event == ROLE_EVENT_PREPARE || rule->event == ROLE_EVENT_WEIGHED ||
-		rule->event == ROLE_EVENT_PROVEN);
+		rule->event == ROLE_EVENT_CLAIMED);
 }
 
 static bool is_answer_about_theirs(enum role_event event)
 {
-	return event == ROLE_EVENT_OFFER || event == ROLE_EVENT_ASK;
+	return event == ROLE_EVENT_OFFER || event == ROLE_EVENT_ASK || event == ROLE_EVENT_CLAIM;
 }
 
 struct role_output role_step(struct role_machine *m, const struct role_input *in)
@@ -337,7 +369,8 @@ const char *role_phase_name(enum role_phase phase)
 		[ROLE_LOOKING] = "looking",	[ROLE_WILLING] = "willing",
 		[ROLE_RISING] = "rising",	[ROLE_WEIGHING] = "weighing",
 		[ROLE_FORCING] = "forcing",	[ROLE_PROVING] = "proving",
-		[ROLE_FENCING] = "fencing",	[ROLE_REJOINING] = "rejoining",
+		[ROLE_CLAIMING] = "claiming",	[ROLE_FENCING] = "fencing",
+		[ROLE_REJOINING] = "rejoining",
 	};
 	return phase < ROLE_PHASES ? names[phase] : "?";
 }

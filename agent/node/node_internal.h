@@ -70,6 +70,7 @@ struct session {
 	/* heartbeats */
 	uint64_t beat, beat_seen, beat_seen_us;
 	uint64_t asked_beat; /* whose answer is awaited; 0 = none */
+	bool asked_promise;  /* likewise: of a failover here */
 	struct wire_heartbeat theirs;
 	bool have_theirs;
 	double rtt_ms;				 /* < 0 = unknown */

@@ -241,6 +241,9 @@ static void carry_out(struct roles *roles, enum role_action action)
 		roles_apply_hold(roles);
 		break;
 	case ROLE_ACTION_LOOK: roles_look(roles, false); break;
+	case ROLE_ACTION_SEND_CLAIM: roles_claim(roles); break;
+	case ROLE_ACTION_SEND_PROMISE:
+	case ROLE_ACTION_SEND_DENIAL: roles_answer_claim(roles, action); break;
 	case ROLE_ACTION_WEIGH: roles_weigh(roles); break;
 	case ROLE_ACTION_PROVE: roles_look(roles, true); break;
 	case ROLE_ACTION_SWITCH: roles_switch(roles); break;
@@ -264,7 +267,8 @@ static bool asks_for(const struct role_output *out, enum role_action action)
 /* In and after a look the guard does not run: it begins again if nothing comes of it. */
 static bool has_looked(const struct role_machine *m)
 {
-	return m->phase == ROLE_LOOKING || m->phase == ROLE_WILLING || m->phase == ROLE_PROVING;
+	return m->phase == ROLE_LOOKING || m->phase == ROLE_WILLING || m->phase == ROLE_PROVING ||
+	       m->phase == ROLE_CLAIMING;
 }
 
 static bool is_heir(const struct role_machine *m)
@@ -319,6 +323,9 @@ static void follow(struct roles *roles, const struct role_machine *before)
 	if (has_looked(before) && !has_looked(m) && m->role == WIRE_ROLE_PASSIVE)
 		roles_looked(roles);
 	tell_superseded(roles, before);
+	if (roles->event == ROLE_EVENT_CLAIM && m->phase != before->phase)
+		roles_reason(roles, EXIT_REFUSED, "claimed: %s takes over and was first",
+			     roles->peer);
 	bool open = asks_for(&roles->output, ROLE_ACTION_UNRESOLVED);
 	if (is_heir(before) && !open && m->role == WIRE_ROLE_PASSIVE && m->phase == ROLE_RESTING)
 		roles_tell(roles, roles->attempt.code, NULL);
@@ -352,6 +359,8 @@ static int complete_input(struct roles *roles, struct role_input *in, struct err
 {
 	AUTO_FREE struct epoch_entry *lineage = NULL;
 	size_t n = 0;
+	if (in->event == ROLE_EVENT_CLAIM)
+		in->refused = roles_refuses_claim(roles, roles->peer);
 	if (in->event != ROLE_EVENT_OFFER && in->event != ROLE_EVENT_ASK)
 		return 0;
 	int r = store_is_epoch_refused(roles->node->store, in->offer.id, err);

@@ -12,6 +12,7 @@
  * roles_settle.c   giver: everything is at the heir. Heir: the tree is what the index says
  * roles_switch.c   sessions, intake and guard in the new role; rejoining
  * roles_force.c    failover, and the end of a split
+ * roles_claim.c    passives agree which of them fails over
  * roles_check.c    what stands in the way of a reverse
  * roles_requests.c the commands `reverse` and `resolve`
  * roles_report.c   what they are answered, and what status shows

@@ -36,7 +36,7 @@ static double at_risk_s(const struct node *node)
 }
 
 /* One that cannot send, because its tree is not there, is no better than one that is away. */
-static bool is_healthy_active(const struct session *s)
+bool roles_is_healthy_active(const struct session *s)
 {
 	return s->receiver && (!s->have_theirs || (s->theirs.flags & BEAT_HEALTHY));
 }
@@ -61,7 +61,7 @@ static void add_lost(struct roles *roles, json_t *losses, json_t *lost)
 			  " is the last that is here",
 			  announced, state.last_seq);
 	for (const struct session *s = node->sessions; s; s = s->next) {
-		if (s->live && s->receiver && !is_healthy_active(s))
+		if (s->live && s->receiver && !roles_is_healthy_active(s))
 			roles_add(losses,
 				  "unhealthy-active: %s is connected, and a directory of its tree "
 				  "is not there: what it had not sent is missing",
@@ -92,10 +92,16 @@ static void add_obstacles(struct roles *roles, json_t *list)
 	store_state(node->store, &state);
 	if (!node_is_healthy(node))
 		roles_add(list, "unhealthy: a directory of the tree is not there");
+	if (roles_promised(roles))
+		roles_add(
+			list,
+			"promised: %s is about to take over; if nothing comes of it, try again in "
+			"some seconds",
+			roles_promised(roles));
 	for (const struct session *s = node->sessions; s; s = s->next) {
 		if (!s->live)
 			continue;
-		if (is_healthy_active(s))
+		if (roles_is_healthy_active(s))
 			roles_add(list,
 				  "active-connected: %s is active and connected: `artifact-sync "
 				  "reverse' hands over without loss",
@@ -186,7 +192,7 @@ void roles_failover_request(struct roles *roles, struct control_call *call, cons
 }
 
 /* What the others have is asked for, not remembered: an answer of a second ago may be too old. */
-static void ask_others(struct roles *roles)
+void roles_ask_others(struct roles *roles)
 {
 	for (struct session *s = roles->node->sessions; s; s = s->next) {
 		if (s->live && s->link && !s->receiver)
@@ -198,13 +204,13 @@ static void ask_others(struct roles *roles)
 void roles_weigh(struct roles *roles)
 {
 	roles->settle = (struct settle){.phase = FORCE_ASK, .for_failover = true};
-	ask_others(roles);
+	roles_ask_others(roles);
 }
 
 static bool all_have_answered(const struct roles *roles)
 {
 	for (const struct session *s = roles->node->sessions; s; s = s->next) {
-		if (s->live && s->link && s->asked_beat != 0)
+		if (s->live && s->link && (s->asked_beat != 0 || s->asked_promise))
 			return false;
 	}
 	return true;
@@ -233,7 +239,7 @@ static bool weigh(struct roles *roles)
 	return fit;
 }
 
-static void unfit(struct roles *roles, enum exit_code code)
+void roles_unfit(struct roles *roles, enum exit_code code)
 {
 	roles->settle.phase = SETTLE_NOT;
 	roles->attempt.code = code;
@@ -246,7 +252,7 @@ static void weighed(struct roles *roles)
 	bool fit = weigh(roles);
 	if (!fit || roles->attempt.dry_run) {
 		roles_tell(roles, fit ? EXIT_DONE : EXIT_REFUSED, fit ? "possible" : "refused");
-		unfit(roles, EXIT_REFUSED);
+		roles_unfit(roles, EXIT_REFUSED);
 		return;
 	}
 	roles->settle.phase = SETTLE_NOT;
@@ -268,12 +274,12 @@ static bool is_sent_to(struct roles *roles)
 }
 
 /* An active may have come back while before_promote ran, and sent what is not in the report. */
-static void prove(struct roles *roles)
+static void claimed(struct roles *roles)
 {
-	struct role_input in = {.event = ROLE_EVENT_PROVEN, .offer = roles->machine.offer};
+	struct role_input in = {.event = ROLE_EVENT_CLAIMED, .offer = roles->machine.offer};
 	struct store_state state;
 	if (!weigh(roles)) {
-		unfit(roles, EXIT_REFUSED);
+		roles_unfit(roles, EXIT_REFUSED);
 		return;
 	}
 	if (is_sent_to(roles)) {
@@ -295,7 +301,7 @@ void roles_force_advance(struct roles *roles)
 	if (roles->settle.phase == FORCE_ASK)
 		weighed(roles);
 	else if (roles->settle.phase == FORCE_FINAL)
-		prove(roles);
+		claimed(roles);
 }
 
 /* ---- once the tree is known -------------------------------------------------------------------
@@ -330,18 +336,18 @@ static void settle_done(struct job *job)
 	if (result < 0) {
 		roles_reason(roles, EXIT_NO,
 			     "what had begun to arrive could not be settled: %.200s", err.msg);
-		unfit(roles, EXIT_NO);
+		roles_unfit(roles, EXIT_NO);
 		return;
 	}
-	roles->settle.phase = FORCE_FINAL;
-	ask_others(roles);
+	roles->settle.phase = SETTLE_NOT;
+	roles_push_event(roles, ROLE_EVENT_PROVEN);
 }
 
 void roles_failover_looked(struct roles *roles, bool clean, const char *why)
 {
 	if (!clean) {
 		roles_reason(roles, EXIT_REFUSED, "%s", why);
-		unfit(roles, EXIT_REFUSED);
+		roles_unfit(roles, EXIT_REFUSED);
 		return;
 	}
 	struct settle_job *s = x_calloc(1, sizeof(*s));

@@ -57,7 +57,7 @@ enum settle_phase {
 	SETTLE_STOP,  /* nothing new is begun; what workers have comes back */
 	FORCE_ASK,    /* before a failover: until the other passives have said what they have */
 	FORCE_ENTER,  /* until what had begun to arrive is in the tree, whole */
-	FORCE_FINAL,  /* until nobody sends to this node any more */
+	FORCE_FINAL,  /* until the others have promised, and nobody sends to this node */
 	SETTLE_PEERS, /* until it is acknowledged and a barrier has matched */
 	LOOK_SCAN,    /* the heir, and a failover: the same on the passive */
 	LOOK_MEND,
@@ -131,6 +131,9 @@ struct roles {
 	char fork_node[WIRE_NAME_MAX + 1];
 	bool cut;
 	size_t cut_to;
+	/* who takes over, as it has claimed: nobody else is to, until then */
+	char promised_to[WIRE_NAME_MAX + 1];
+	uint64_t promised_until_ms;
 	bool ledger_running, ledger_again;
 	bool ledger_due; /* an epoch was taken over from an active */
 };
@@ -190,9 +193,22 @@ void roles_join(char *out, size_t size, const json_t *list); /* for a word: sent
 /* roles_force.c */
 void roles_failover_request(struct roles *roles, struct control_call *call, const json_t *args);
 void roles_weigh(struct roles *roles);
+void roles_ask_others(struct roles *roles);
+void roles_unfit(struct roles *roles, enum exit_code code);
+bool roles_is_healthy_active(const struct session *s);
 void roles_force_advance(struct roles *roles);
 void roles_failover_looked(struct roles *roles, bool clean, const char *why);
 void roles_resolve_request(struct roles *roles, struct control_call *call, const json_t *args);
+
+/* roles_claim.c */
+void roles_claim(struct roles *roles);
+void roles_claim_session(struct roles *roles, struct session *s); /* one that has come meanwhile */
+void roles_claim_lost(struct roles *roles, struct session *s);
+void roles_answer_claim(struct roles *roles, enum role_action action);
+bool roles_claim_frame(struct session *s, const struct wire_handover *m); /* @return was it one? */
+bool roles_refuses_claim(const struct roles *roles, const char *peer);
+/* Who is about to take over; NULL: nobody that is known. */
+const char *roles_promised(const struct roles *roles);
 
 /* roles_requests.c */
 struct session *roles_session(const struct roles *roles, const char *peer); /* live, or NULL */

@@ -39,7 +39,8 @@ static const char *word_name(uint8_t word)
 {
 	static const char *const names[] = {"?",       "PREPARE",   "READY",  "UNREADY", "CHECK",
 					    "CHECKED", "UNCHECKED", "OFFER",  "TAKEN",	 "REFUSED",
-					    "ASK",     "ABORT",	    "PLEASE", "ENDED"};
+					    "ASK",     "ABORT",	    "PLEASE", "ENDED",	 "CLAIM",
+					    "PROMISE", "DENIAL"};
 	return word < ARRAY_LEN(names) ? names[word] : "?";
 }
 
@@ -260,6 +261,10 @@ int roles_frame(struct session *s, const struct frame *frame)
 		on_ended(roles, s, &m);
 		return 0;
 	}
+	if (roles->n_events >= WORDS_WAITING_MAX)
+		return -EPROTO;
+	if (roles_claim_frame(s, &m))
+		return 0;
 	size_t i = 0;
 	while (i < ARRAY_LEN(words) && words[i].word != m.word)
 		i++;
@@ -276,7 +281,7 @@ int roles_frame(struct session *s, const struct frame *frame)
 		return 0;
 	/* Each refusal is a durable row, and each word waits for those before it. */
 	bool refusable = m.word == HANDOVER_OFFER || m.word == HANDOVER_ASK;
-	if (roles->n_events >= WORDS_WAITING_MAX || (refusable && ++s->offers > OFFERS_MAX))
+	if (refusable && ++s->offers > OFFERS_MAX)
 		return -EPROTO;
 	take_text(roles, s, &m);
 	roles_push(roles, &in, s->peer);

@@ -195,3 +195,42 @@ def test_an_active_without_its_tree_is_no_obstacle(make_pair):
     away.rename(a.tree)
     assert settle(pair, 90) is b
     pair.converge()
+
+
+# -- two at once ---------------------------------------------------------------------------------------
+
+def test_of_two_passives_one_takes_over(home, request):
+    """Both are told to go on, at the same moment and without a cut: one does, and the other follows it."""
+    group = Group(home)
+    request.node.agents = [group]
+    hooks = Hooks(group.nodes, home)
+    try:
+        group.start()
+        (group.active.tree / "x").write_text("1")
+        group.converge()
+        group.meet()
+        settle(group)
+        a, b, c = group.nodes
+        a.kill()
+        for node in (b, c):
+            node.wait_for("it knows", lambda s: [p for p in s["peers"] if p["node"] == "a"][0]["connected"] is False)
+            hooks.hold(node, "before_promote")
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            under_way = [pool.submit(failover, node) for node in (b, c)]
+            for node in (b, c):
+                hooks.wait_for(f"{node.name} before_promote")
+            for node in (b, c):
+                hooks.let_go(node, "before_promote")
+            answers = {node: each.result() for node, each in zip((b, c), under_way)}
+        outcomes = {node.name: answer.json["outcome"] for node, answer in answers.items()}
+        assert sorted(outcomes.values()) in (["done", "refused"], ["done", "superseded"]), answers
+        winner = next(node for node in (b, c) if outcomes[node.name] == "done")
+        loser = c if winner is b else b
+        assert f"{winner.name} " in str(answers[loser].json["reasons"]), answers
+        hooks.wait_for(f"{loser.name} after_demote")
+        a.start()
+        assert settle(group, 90) is winner
+        assert [number for number, _ in lineage_of(winner)][1:] == [lineage_of(winner)[-1][0]]
+        assert "on_fenced" not in " ".join(hooks.names()).replace("a on_fenced", "")
+    finally:
+        group.close()

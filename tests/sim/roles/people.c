@@ -88,6 +88,8 @@ static void reverse(struct world *w, struct node *n)
 /* What is in the way of a failover, as far as it can be seen from here. */
 bool people_may_force(const struct world *w, const struct node *n)
 {
+	if (proofs_promised(w, n, -1))
+		return false;
 	for (unsigned peer = 0; peer < w->n_nodes; peer++) {
 		const struct session *s = &n->sessions[peer];
 		if (s->live && (s->receiver || s->theirs_last_seq > n->disk.last_seq))

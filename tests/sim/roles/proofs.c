@@ -116,11 +116,49 @@ static void fill_offer(const struct world *w, const struct node *n, struct role_
 
 void proofs_forced(struct world *w, struct node *n)
 {
-	struct role_input in = {.event = ROLE_EVENT_PROVEN, .offer = n->machine.offer};
 	if (n->machine.phase != ROLE_PROVING)
 		return;
-	if (!people_may_force(w, n) || fate(w, w->weather.dirty))
+	engine_push_event(w, n, fate(w, w->weather.dirty) ? ROLE_EVENT_UNFIT : ROLE_EVENT_PROVEN);
+}
+
+/* ---- claims --------------------------------------------------------------------------------- */
+
+bool proofs_promised(const struct world *w, const struct node *n, int but)
+{
+	return w->now < n->promised_until && n->promised_to != but;
+}
+
+void proofs_claim_session(struct world *w, struct node *n, unsigned peer)
+{
+	struct session *s = &n->sessions[peer];
+	s->asked_promise = false;
+	if (n->machine.phase != ROLE_CLAIMING || !s->live || s->receiver)
+		return;
+	s->asked_promise = true;
+	words_say(w, n, peer, ROLE_EVENT_CLAIM, &n->machine.offer);
+}
+
+void proofs_claim(struct world *w, struct node *n)
+{
+	n->proof = FORCE_FINAL;
+	for (unsigned peer = 0; peer < w->n_nodes; peer++)
+		proofs_claim_session(w, n, peer);
+	proofs_advance(w, n);
+}
+
+/* Whoever can be reached has promised: all is looked at as of now. */
+static void claim_ends(struct world *w, struct node *n)
+{
+	struct role_input in = {.event = ROLE_EVENT_CLAIMED, .offer = n->machine.offer};
+	for (unsigned peer = 0; peer < w->n_nodes; peer++) {
+		if (n->sessions[peer].live && n->sessions[peer].asked_promise)
+			return;
+	}
+	n->proof = PROOF_NONE;
+	if (!people_may_force(w, n))
 		in.event = ROLE_EVENT_UNFIT;
+	else
+		check_alone(w, n);
 	fill_offer(w, n, &in.offer);
 	engine_push(w, n, &in, -1);
 }
@@ -154,6 +192,8 @@ static bool peers_have_all(struct world *w, const struct node *n)
 void proofs_advance(struct world *w, struct node *n)
 {
 	struct role_input in = {.event = ROLE_EVENT_SETTLED, .offer.base_seq = n->disk.last_seq};
+	if (n->proof == FORCE_FINAL)
+		claim_ends(w, n);
 	if (n->proof != SETTLE_PEERS || !peers_have_all(w, n))
 		return;
 	n->proof = PROOF_NONE;

@@ -32,6 +32,7 @@
 #define IDS_MAX 4096
 #define MS 1000u
 #define SECOND (1000u * MS)
+#define PROMISE_TIME (10 * SECOND)
 
 /* What is broken on purpose in the engine that carries the table out. */
 #define MUTATION_LIST(X)                          \
@@ -98,7 +99,8 @@ struct message {
 	enum message_kind kind;
 	uint64_t arrives;
 	struct hello *hello;	 /* M_HELLO */
-	enum role_event word;	 /* M_WORD; ROLE_EVENT_REVERSE stands for PLEASE */
+	enum role_event word;	 /* M_WORD; REVERSE stands for PLEASE, CLAIMED for PROMISE, UNFIT
+				    for DENIAL */
 	struct role_offer offer; /* M_WORD */
 	uint64_t please;	 /* M_WORD: PLEASE, PREPARE, ABORT */
 	unsigned key;
@@ -129,6 +131,7 @@ struct session {
 	bool live, sender, receiver, reconciling;
 	uint64_t theirs_last_seq;
 	uint64_t sent[KEYS], sent_token[KEYS];
+	bool asked_promise;
 	bool want_barrier, barrier_out, matched, mismatch;
 	uint64_t matched_seq;
 	unsigned offers;
@@ -151,6 +154,7 @@ enum proof {
 	SETTLE_PEERS,
 	FORCE_ASK,
 	FORCE_LOOK,
+	FORCE_FINAL,
 	LOOK,
 	COMPARE_SCAN,
 	COMPARE_REJOIN
@@ -190,6 +194,8 @@ struct node {
 	bool hook_failed;
 	uint64_t hook_n; /* grows with each hook, and when the phase leaves one behind */
 	uint64_t hook_again, hook_wait, hook_free;
+	int promised_to;
+	uint64_t promised_until;
 	/* a split */
 	bool have_fork;
 	uint8_t fork_end[WIRE_ID_LEN];
@@ -306,7 +312,7 @@ void engine_push(struct world *w, struct node *n, const struct role_input *in, i
 void engine_push_event(struct world *w, struct node *n, enum role_event event);
 void engine_run(struct world *w, struct node *n);
 void engine_tick(struct world *w, struct node *n);
-void engine_session_lost(struct world *w, struct node *n, unsigned peer);
+void engine_session_lost(struct world *w, struct node *n, unsigned peer, bool asked_promise);
 void engine_matched(struct world *w, struct node *n, unsigned peer);
 uint8_t engine_role(const struct node *n); /* what is said of it */
 
@@ -325,6 +331,9 @@ void proofs_forced(struct world *w, struct node *n); /* the tree is whole: as of
 void proofs_reclaim(struct world *w, struct node *n);
 bool people_may_force(const struct world *w, const struct node *n);
 bool people_spend_epoch(struct world *w);
+void proofs_claim(struct world *w, struct node *n);
+void proofs_claim_session(struct world *w, struct node *n, unsigned peer);
+bool proofs_promised(const struct world *w, const struct node *n, int but);
 void proofs_advance(struct world *w, struct node *n);
 void hooks_run(struct world *w, struct node *n, enum role_action action);
 void hooks_end(struct world *w, struct node *n, bool done);
@@ -347,6 +356,7 @@ void people_hand_over(struct world *w, struct node *n, unsigned heir);
 void power_off(struct world *w, struct node *n);
 
 /* check.c */
+void check_alone(const struct world *w, const struct node *n);
 void check_step(const struct world *w);
 void check_epoch(struct world *w, const struct node *n, const struct role_offer *offer,
 		 enum role_event event);

@@ -124,6 +124,20 @@ static bool is_beside(struct world *w, struct node *n, unsigned peer, const stru
 	       n->partner != (int)peer;
 }
 
+static void on_promise(struct world *w, struct node *n, unsigned peer, const struct message *m)
+{
+	struct session *s = &n->sessions[peer];
+	if (n->machine.phase != ROLE_CLAIMING || !s->asked_promise ||
+	    memcmp(m->offer.id, n->machine.offer.id, WIRE_ID_LEN) != 0)
+		return;
+	s->asked_promise = false;
+	if (m->word == ROLE_EVENT_UNFIT) {
+		n->proof = PROOF_NONE;
+		engine_push_event(w, n, ROLE_EVENT_UNFIT);
+	}
+	proofs_advance(w, n);
+}
+
 void words_take(struct world *w, struct node *n, unsigned peer, const struct message *m)
 {
 	struct session *s = &n->sessions[peer];
@@ -134,6 +148,15 @@ void words_take(struct world *w, struct node *n, unsigned peer, const struct mes
 			fail(w, "%s asks %s, which does not send to it", w->nodes[peer].name,
 			     n->name);
 		on_please(w, n, peer, m->please);
+		return;
+	}
+	if (m->word == ROLE_EVENT_CLAIM) {
+		strcpy(in.offer.node, w->nodes[peer].name);
+		engine_push(w, n, &in, (int)peer);
+		return;
+	}
+	if (m->word == ROLE_EVENT_CLAIMED || m->word == ROLE_EVENT_UNFIT) {
+		on_promise(w, n, peer, m);
 		return;
 	}
 	while (words[i].event != m->word)

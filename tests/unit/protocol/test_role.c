@@ -207,6 +207,7 @@ static void act(struct world *w, int i)
 	case ROLE_ACTION_LOOK:
 	case ROLE_ACTION_WEIGH:
 	case ROLE_ACTION_PROVE:
+	case ROLE_ACTION_SEND_CLAIM:
 	case ROLE_ACTION_COMPARE: o->working = action; break;
 	case ROLE_ACTION_SWITCH: cut(w); break;
 	default:
@@ -224,12 +225,15 @@ static void ends_weighing(struct world *w, struct one *o, bool well)
 {
 	enum role_action what = o->working;
 	o->working = 0;
-	if (!well || w->live || w->attempts == ATTEMPTS)
+	if (!well || (w->live && what != ROLE_ACTION_PROVE) ||
+	    (w->attempts == ATTEMPTS && what == ROLE_ACTION_WEIGH))
 		happens(o, ROLE_EVENT_UNFIT, 0);
 	else if (what == ROLE_ACTION_WEIGH)
 		happens(o, ROLE_EVENT_WEIGHED, ++w->attempts);
+	else if (what == ROLE_ACTION_PROVE)
+		happens(o, ROLE_EVENT_PROVEN, 0);
 	else
-		happens(o, ROLE_EVENT_PROVEN, o->offer);
+		happens(o, ROLE_EVENT_CLAIMED, o->offer);
 }
 
 static void ends(struct one *o, bool well)
@@ -327,7 +331,8 @@ static bool move(struct world *w, int what, int i)
 			return false;
 		if (o->working == ROLE_ACTION_COMPARE)
 			o->disk.lineage = w->nodes[1 - i].disk.lineage;
-		if (o->working == ROLE_ACTION_WEIGH || o->working == ROLE_ACTION_PROVE)
+		if (o->working == ROLE_ACTION_WEIGH || o->working == ROLE_ACTION_PROVE ||
+		    o->working == ROLE_ACTION_SEND_CLAIM)
 			ends_weighing(w, o, what == END_WELL);
 		else
 			ends(o, what == END_WELL);
@@ -616,7 +621,8 @@ static void a_failover_can_be_given_up_until_it_is_one(void **state)
 {
 	static const enum role_event ends[] = {ROLE_EVENT_CANCEL, ROLE_EVENT_UNFIT,
 					       ROLE_EVENT_SUPERSEDED, ROLE_EVENT_HOOK_FAILED};
-	static const enum role_phase phases[] = {ROLE_WEIGHING, ROLE_FORCING, ROLE_PROVING};
+	static const enum role_phase phases[] = {ROLE_WEIGHING, ROLE_FORCING, ROLE_PROVING,
+						 ROLE_CLAIMING};
 	for (size_t p = 0; p < COUNT(phases); p++) {
 		for (size_t e = 0; e < COUNT(ends); e++) {
 			struct role_machine m = node_in(WIRE_ROLE_PASSIVE, phases[p], 1);
@@ -639,14 +645,54 @@ static void a_failover_begins_what_was_proven_last(void **state)
 	assert_int_equal(step(&m, ROLE_EVENT_FAILOVER, 0).actions[0], ROLE_ACTION_WEIGH);
 	assert_int_equal(step(&m, ROLE_EVENT_WEIGHED, 2).actions[0], ROLE_ACTION_BEFORE_PROMOTE);
 	assert_int_equal(step(&m, ROLE_EVENT_HOOK_DONE, 0).actions[0], ROLE_ACTION_PROVE);
+	assert_int_equal(step(&m, ROLE_EVENT_PROVEN, 0).actions[0], ROLE_ACTION_SEND_CLAIM);
 	struct role_machine given_up = m;
-	struct role_input in = {.event = ROLE_EVENT_PROVEN, .offer = offer_of(2)};
+	struct role_input in = {.event = ROLE_EVENT_CLAIMED, .offer = offer_of(2)};
 	in.offer.base_seq = 99;
 	assert_int_equal(role_step(&m, &in).actions[0], ROLE_ACTION_STORE_EPOCH);
 	assert_true(m.role == WIRE_ROLE_ACTIVE && m.offer.base_seq == 99);
 	step(&given_up, ROLE_EVENT_CANCEL, 0);
 	assert_int_equal(role_step(&given_up, &in).actions[0], ROLE_ACTION_NONE);
 	assert_true(given_up.role == WIRE_ROLE_PASSIVE && given_up.offer.base_seq != 99);
+}
+
+static void of_two_that_claim_one_goes_on(void **state)
+{
+	struct role_machine b = node_in(WIRE_ROLE_PASSIVE, ROLE_CLAIMING, 1), c = b;
+	memcpy(b.offer.node, "b", 2);
+	memcpy(c.offer.node, "c", 2);
+	struct role_input of_b = {.event = ROLE_EVENT_CLAIM, .offer = b.offer};
+	struct role_input of_c = {.event = ROLE_EVENT_CLAIM, .offer = c.offer};
+	struct role_output out = role_step(&b, &of_c);
+	assert_int_equal(out.actions[0], ROLE_ACTION_STORE); /* its number is never begun here */
+	assert_int_equal(out.actions[1], ROLE_ACTION_SEND_PROMISE);
+	assert_int_equal(b.phase, ROLE_RESTING);
+	assert_int_equal(role_step(&c, &of_b).actions[0], ROLE_ACTION_SEND_DENIAL);
+	assert_int_equal(c.phase, ROLE_CLAIMING);
+	/* a number goes before a name */
+	of_b.offer.number++;
+	assert_int_equal(role_step(&c, &of_b).actions[1], ROLE_ACTION_SEND_PROMISE);
+	assert_int_equal(c.number, of_b.offer.number);
+}
+
+static void a_claim_is_granted_by_a_passive_that_has_nobody_else(void **state)
+{
+	for (int phase = 0; phase < ROLE_PHASES; phase++) {
+		struct role_machine m = node_in(WIRE_ROLE_PASSIVE, (enum role_phase)phase, 1);
+		struct role_input in = {.event = ROLE_EVENT_CLAIM, .offer = offer_of(2)};
+		bool may =
+			phase == ROLE_RESTING || (phase >= ROLE_WEIGHING && phase <= ROLE_CLAIMING);
+		struct role_machine before = m;
+		in.refused = true;
+		assert_int_equal(role_step(&m, &in).actions[0], ROLE_ACTION_SEND_DENIAL);
+		assert_int_equal(m.phase, before.phase);
+		in.refused = false;
+		struct role_output out = role_step(&m, &in);
+		assert_int_equal(out.actions[0], may ? ROLE_ACTION_STORE : ROLE_ACTION_SEND_DENIAL);
+		assert_memory_equal(out.offer.id, in.offer.id, WIRE_ID_LEN);
+	}
+	struct role_machine active = node_in(WIRE_ROLE_ACTIVE, ROLE_RESTING, 1);
+	assert_int_equal(step(&active, ROLE_EVENT_CLAIM, 2).actions[0], ROLE_ACTION_SEND_DENIAL);
 }
 
 static void what_nobody_may_cause_is_refused(void **state)
@@ -672,6 +718,8 @@ int main(void)
 		cmocka_unit_test(a_node_that_knows_better_fences_itself),
 		cmocka_unit_test(a_split_waits_for_a_person),
 		cmocka_unit_test(what_nobody_may_cause_is_refused),
+		cmocka_unit_test(of_two_that_claim_one_goes_on),
+		cmocka_unit_test(a_claim_is_granted_by_a_passive_that_has_nobody_else),
 		cmocka_unit_test(a_willing_heir_that_gives_up_refuses_for_ever),
 		cmocka_unit_test(a_failover_can_be_given_up_until_it_is_one),
 		cmocka_unit_test(a_failover_begins_what_was_proven_last),
