@@ -45,6 +45,7 @@ void roles_free(struct roles *roles);
 enum wire_role roles_role(const struct roles *roles);
 const char *roles_name(enum wire_role role); /* "active", "draining" */
 
+size_t roles_epochs(const struct roles *roles);	      /* in the lineage, of WIRE_LINEAGE_MAX */
 bool roles_holds_intake(const struct roles *roles);   /* nothing may get a seq now */
 bool roles_holds_sessions(const struct roles *roles); /* they begin in a moment, in the new role */
 /* Why nobody may be spoken to for now; NULL when they may. */

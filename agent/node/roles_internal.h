@@ -186,6 +186,7 @@ void roles_apply_hold(struct roles *roles);
 /* roles_check.c. @return an array of sentences; empty: nothing stands in the way */
 json_t *roles_obstacles(struct roles *roles, const struct session *heir, bool accept_loss);
 json_t *roles_heir_obstacles(struct roles *roles, const struct session *giver);
+void roles_add_epochs(const struct roles *roles, json_t *list, size_t reserve); /* are any left? */
 void roles_session_obstacles(json_t *list, const struct session *s);
 void roles_add(json_t *list, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void roles_join(char *out, size_t size, const json_t *list); /* for a word: sentences in one */
