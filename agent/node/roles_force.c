@@ -92,6 +92,7 @@ static void add_obstacles(struct roles *roles, json_t *list)
 	store_state(node->store, &state);
 	if (!node_is_healthy(node))
 		roles_add(list, "unhealthy: a directory of the tree is not there");
+	roles_add_epochs(roles, list, 0);
 	if (roles_promised(roles))
 		roles_add(
 			list,
@@ -364,6 +365,7 @@ void roles_resolve_request(struct roles *roles, struct control_call *call, const
 {
 	const char *keep = json_string_value(json_object_get(args, "keep"));
 	const char *self = roles->node->conf->node;
+	bool accepts = json_is_true(json_object_get(args, "accept_data_loss"));
 	struct role_input in = {.event = ROLE_EVENT_KEEP_US};
 	struct store_state state;
 	json_t *reasons = json_array();
@@ -374,11 +376,13 @@ void roles_resolve_request(struct roles *roles, struct control_call *call, const
 	else if (!keep || strcmp(keep, self) != 0)
 		roles_add(reasons, "elsewhere: run `artifact-sync resolve --keep %s' on %s",
 			  keep ? keep : "NODE", keep ? keep : "NODE");
-	else if (!roles->have_fork) {
+	else if (!roles->have_fork && !accepts) {
 		roles_add(reasons, "unknown: the other side of the split has not been met since "
-				   "this agent started");
+				   "this agent started; if it is lost for ever: "
+				   "--accept-data-loss");
 		code = EXIT_UNREACHABLE;
 	}
+	roles_add_epochs(roles, reasons, 0);
 	if (json_array_size(reasons) > 0) {
 		answer(roles, call, code, "refused", reasons, json_array());
 		return;
@@ -386,6 +390,9 @@ void roles_resolve_request(struct roles *roles, struct control_call *call, const
 	json_decref(reasons);
 	roles_take_args(roles, call, args);
 	roles->attempt.resolve = true;
+	if (!roles->have_fork) /* this epoch ends nobody's: who comes back is in a split again */
+		roles_reason(roles, EXIT_DONE,
+			     "the other side was not met: if it comes back it is a split again");
 	snprintf(roles->attempt.from, sizeof(roles->attempt.from), "%s", roles->fork_node);
 	snprintf(roles->partner, sizeof(roles->partner), "%s", roles->fork_node);
 	roles_new_offer(roles, &in.offer, self);

@@ -5,12 +5,13 @@ import concurrent.futures
 import contextlib
 import os
 import signal
+import sqlite3
 import subprocess
 
 import pytest
 
 import processes
-from harness import DONE, NO, PROGRAM, REFUSED, TIMED_OUT, environment
+from harness import DONE, NO, PROGRAM, REFUSED, TIMED_OUT, UNREACHABLE, environment
 from roles import Group, Hooks, done, failover, lineage_of, refused, reverse, roles_of, settle
 from test_failover import cut_off
 from waiting import wait_until
@@ -234,3 +235,90 @@ def test_of_two_passives_one_takes_over(home, request):
         assert "on_fenced" not in " ".join(hooks.names()).replace("a on_fenced", "")
     finally:
         group.close()
+
+
+# -- dead ends ----------------------------------------------------------------------------------------
+
+def test_the_loser_of_a_split_is_lost_for_good(home, request):
+    """Its agent was restarted meanwhile, and nobody can be met who could tell what the other had."""
+    group = Group(home)
+    request.node.agents = [group]
+    try:
+        group.start()
+        (group.active.tree / "x").write_text("1")
+        group.converge()
+        group.meet()
+        settle(group)
+        a, b, c = group.nodes
+        a.kill()
+        group.cut(b, c)
+        for node in (b, c):
+            node.wait_for("it is alone", lambda s: not any(p["connected"] for p in s["peers"]))
+            done(failover(node, "--accept-data-loss"), node)
+        (c.tree / "only c has it").write_text("precious")
+        group.restore(b, c)
+        for node in (b, c):
+            node.wait_for_state("split", timeout=60)
+        c.kill()
+        b.stop()
+        b.start()
+        answer = b.cli("resolve", "--keep", "b")
+        assert answer.exit == UNREACHABLE and "accept-data-loss" in answer.text, repr(answer)
+        answer = b.cli("resolve", "--keep", "b", "--accept-data-loss")
+        assert answer.exit == DONE and b.status()["role"] == "active", repr(answer)
+        a.start()
+        wait_until("a follows b", lambda: a.status()["role"] == "passive" and a.status()["epoch"] == 3)
+        # And if it comes back after all: nothing is exchanged before a person has decided.
+        c.start()
+        for node in (b, c):
+            node.wait_for_state("split", timeout=60)
+        assert b.cli("resolve", "--keep", "b").exit == DONE
+        assert settle(group, 90) is b
+        group.converge()
+        assert c.salvaged_content("only c has it") == b"precious"
+    finally:
+        group.close()
+
+
+def lengthen(node, total):
+    """As if so many changes of roles had been made; its agent does not run."""
+    with sqlite3.connect(node.state / "state.db") as database:
+        (number, parent, base_seq, name), = database.execute(
+            "SELECT number, id, base_seq, node FROM lineage ORDER BY position DESC LIMIT 1")
+        for position in range(lineage_length(database), total):
+            number += 1
+            made = number.to_bytes(16, "big")
+            database.execute("INSERT INTO lineage(position, number, id, parent, base_seq, node, ends)"
+                             " VALUES(?, ?, ?, ?, ?, ?, ?)",
+                             (position, number, made, parent, base_seq, name, bytes(16)))
+            parent = made
+
+
+def lineage_length(database):
+    return database.execute("SELECT count(*) FROM lineage").fetchone()[0]
+
+
+@pytest.mark.parametrize("used, planned, alone", [(481, DONE, DONE), (508, REFUSED, DONE), (512, REFUSED, REFUSED)])
+def test_a_lineage_that_comes_to_its_end(make_pair, used, planned, alone):
+    """It is said in time, and never found out at the point of no return."""
+    pair = make_pair().start()
+    pair.converge()
+    settle(pair)
+    pair.stop()
+    for node in pair.nodes:
+        lengthen(node, used)
+    pair.start()
+    settle(pair)
+    for node in pair.nodes:
+        answer = node.cli("ready")
+        assert answer.exit == NO and f"lineage: {used} of 512" in answer.text, repr(answer)
+        assert node.cli("reverse", "--dry-run").exit == planned
+    answer = reverse(pair.active)
+    assert answer.exit == planned and (planned == DONE or "lineage" in answer.text), repr(answer)
+    active = settle(pair)
+    passive = next(node for node in pair.nodes if node is not active)
+    active.kill()
+    passive.wait_for("it knows", lambda s: not s["peers"][0]["connected"])
+    answer = failover(passive)
+    assert answer.exit == alone and (alone == DONE or "lineage" in answer.text), repr(answer)
+    assert passive.running
