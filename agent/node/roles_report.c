@@ -225,7 +225,7 @@ void roles_done(struct roles *roles)
 void roles_unresolved(struct roles *roles)
 {
 	struct attempt *a = &roles->attempt;
-	if (roles->machine.role != WIRE_ROLE_PASSIVE) {
+	if (roles->machine.role != WIRE_ROLE_PASSIVE || !a->typed_here) {
 		roles_tell(roles, EXIT_UNREACHABLE, "unresolved");
 		return;
 	}
