@@ -215,6 +215,7 @@ void wire_encode_handover(struct wr *w, const struct wire_handover *m)
 	wr_u32(w, m->deadline_ms);
 	wr_u64(w, m->number);
 	wr_raw(w, m->id, WIRE_ID_LEN);
+	wr_u64(w, m->please);
 	wr_u64(w, m->base_seq);
 	wr_raw(w, m->digest, sizeof(m->digest));
 	wr_text(w, m->text);
@@ -232,6 +233,8 @@ int wire_decode_handover(struct wire_handover *out, struct rd *r)
 	out->number = rd_counter(r, "number");
 	rd_check(r, (out->number == 0) == (out->word == HANDOVER_PLEASE), "number");
 	rd_copy(r, out->id, WIRE_ID_LEN, "id");
+	out->please = rd_u64(r, "please");
+	rd_check(r, out->please != 0 || out->word != HANDOVER_PLEASE, "please");
 	out->base_seq = rd_counter(r, "base_seq");
 	rd_copy(r, out->digest, sizeof(out->digest), "digest");
 	read_text(r, out->text, WIRE_TEXT_MAX, "text");

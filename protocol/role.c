@@ -14,6 +14,7 @@
 
 #define BEFORE_OFFER (P(DEMOTING) | P(SETTLING) | P(CHECKING))
 #define HEIR_WAITS (P(READYING) | P(READY) | P(LOOKING) | P(WILLING))
+#define FORCED (P(FORCING) | P(PROVING) | P(CLAIMING)) /* before_promote has begun */
 
 /* clang-format off */
 static const struct role_rule rules[] = {
@@ -39,8 +40,9 @@ static const struct role_rule rules[] = {
 		DO(A(STORE), A(SEND_ABORT), A(RELEASE), A(AFTER_PROMOTE))},
 	{R(DRAINING), BEFORE_OFFER, ROLE_EVENT_LINK_LOST, WIRE_ROLE_ACTIVE, ROLE_RETURNING,
 		DO(A(STORE), A(RELEASE), A(AFTER_PROMOTE))},
+	/* ABORT is what the heir may tell its person: that all is as before. */
 	{R(DRAINING), BEFORE_OFFER, ROLE_EVENT_UNREADY, WIRE_ROLE_ACTIVE, ROLE_RETURNING,
-		DO(A(STORE), A(RELEASE), A(AFTER_PROMOTE))},
+		DO(A(STORE), A(SEND_ABORT), A(RELEASE), A(AFTER_PROMOTE))},
 
 	/* ---- the giver: from the offer on only the heir's durable word counts ---------------- */
 	{R(DRAINING), P(OFFERING), ROLE_EVENT_TAKEN, WIRE_ROLE_PASSIVE, ROLE_RETIRING,
@@ -48,12 +50,12 @@ static const struct role_rule rules[] = {
 	{R(DRAINING), P(OFFERING), ROLE_EVENT_INHERITED, WIRE_ROLE_PASSIVE, ROLE_RETIRING,
 		DO(A(STORE_EPOCH), A(SWITCH), A(AFTER_DEMOTE))},
 	{R(DRAINING), P(OFFERING), ROLE_EVENT_REFUSED, WIRE_ROLE_ACTIVE, ROLE_RETURNING,
-		DO(A(STORE), A(RELEASE), A(AFTER_PROMOTE))},
+		DO(A(STORE), A(SEND_ABORT), A(RELEASE), A(AFTER_PROMOTE))},
 	{R(DRAINING), P(OFFERING), ROLE_EVENT_LINK_LOST, 0, ROLE_OFFERING, DO(A(NONE))},
 	{R(DRAINING), P(OFFERING), ROLE_EVENT_LINK_LIVE, 0, ROLE_OFFERING, DO(A(SEND_ASK))},
 	{R(DRAINING), P(OFFERING), ROLE_EVENT_CANCEL, 0, ROLE_OFFERING, DO(A(UNRESOLVED))},
 	/* The heir is lost: a number above the offered one. If it had taken, the lineages say so. */
-	{R(DRAINING), P(OFFERING), ROLE_EVENT_FAILOVER, WIRE_ROLE_ACTIVE, ROLE_RISING,
+	{R(DRAINING), P(OFFERING), ROLE_EVENT_RECLAIM, WIRE_ROLE_ACTIVE, ROLE_RISING,
 		DO(A(STORE_EPOCH), A(RELEASE), A(SWITCH), A(AFTER_PROMOTE))},
 
 	{R(ACTIVE), P(RETURNING), ROLE_EVENT_HOOK_DONE, 0, ROLE_RESTING, DO(A(STORE), A(FAILED))},
@@ -67,11 +69,19 @@ static const struct role_rule rules[] = {
 	{R(PASSIVE) | R(FENCED) | R(SPLIT), ANY_PHASE, ROLE_EVENT_PREPARE, 0, STAY,
 		DO(A(SEND_UNREADY))},
 	{R(PASSIVE), P(READYING), ROLE_EVENT_HOOK_DONE, 0, ROLE_READY, DO(A(SEND_READY))},
-	{R(PASSIVE), P(READYING), ROLE_EVENT_HOOK_FAILED, 0, ROLE_RESTING, DO(A(SEND_UNREADY))},
+	/* What it had begun to prepare is undone. */
+	{R(PASSIVE), P(READYING), ROLE_EVENT_HOOK_FAILED, 0, ROLE_RESTING,
+		DO(A(SEND_UNREADY), A(AFTER_DEMOTE))},
 	{R(PASSIVE), P(READY), ROLE_EVENT_CHECK, 0, ROLE_LOOKING, DO(A(LOOK))},
 	{R(PASSIVE), P(LOOKING), ROLE_EVENT_CLEAN, 0, ROLE_WILLING, DO(A(SEND_CHECKED))},
 	{R(PASSIVE), P(LOOKING), ROLE_EVENT_DIRTY, 0, ROLE_RESTING,
 		DO(A(SEND_UNCHECKED), A(AFTER_DEMOTE))},
+	/* It has said that it would: the offer may be durable at the giver. What is told of it is
+	 * that it will never be taken, and only the giver knows that it has gone back. */
+	{R(PASSIVE), P(WILLING), ROLE_EVENT_LINK_LOST, 0, ROLE_RESTING,
+		DO(A(STORE_REFUSAL), A(AFTER_DEMOTE), A(UNRESOLVED))},
+	{R(PASSIVE), P(WILLING), ROLE_EVENT_CANCEL, 0, ROLE_RESTING,
+		DO(A(STORE_REFUSAL), A(SEND_UNREADY), A(AFTER_DEMOTE), A(UNRESOLVED))},
 	{R(PASSIVE), HEIR_WAITS, ROLE_EVENT_ABORT, 0, ROLE_RESTING, DO(A(AFTER_DEMOTE))},
 	{R(PASSIVE), HEIR_WAITS, ROLE_EVENT_LINK_LOST, 0, ROLE_RESTING, DO(A(AFTER_DEMOTE))},
 	{R(PASSIVE), HEIR_WAITS, ROLE_EVENT_CANCEL, 0, ROLE_RESTING,
@@ -85,11 +95,29 @@ static const struct role_rule rules[] = {
 	{R(ACTIVE), P(RISING), ROLE_EVENT_HOOK_FAILED, 0, ROLE_RESTING, DO(A(DONE))},
 
 	/* ---- failover ------------------------------------------------------------------------ */
-	{R(PASSIVE), P(RESTING), ROLE_EVENT_FAILOVER, 0, ROLE_FORCING, DO(A(BEFORE_PROMOTE))},
-	{R(PASSIVE), P(FORCING), ROLE_EVENT_HOOK_DONE, WIRE_ROLE_ACTIVE, ROLE_RISING,
+	{R(PASSIVE), P(RESTING), ROLE_EVENT_FAILOVER, 0, ROLE_WEIGHING, DO(A(WEIGH))},
+	{R(PASSIVE), P(WEIGHING), ROLE_EVENT_WEIGHED, 0, ROLE_FORCING, DO(A(BEFORE_PROMOTE))},
+	{R(PASSIVE), P(FORCING), ROLE_EVENT_HOOK_DONE, 0, ROLE_PROVING, DO(A(PROVE))},
+	{R(PASSIVE), P(PROVING), ROLE_EVENT_PROVEN, 0, ROLE_CLAIMING, DO(A(SEND_CLAIM))},
+	/* A hook takes minutes: what was true before it is not what the epoch is begun on. */
+	{R(PASSIVE), P(CLAIMING), ROLE_EVENT_CLAIMED, WIRE_ROLE_ACTIVE, ROLE_RISING,
 		DO(A(STORE_EPOCH), A(SWITCH), A(AFTER_PROMOTE))},
-	{R(PASSIVE), P(FORCING), ROLE_EVENT_HOOK_FAILED, 0, ROLE_RESTING, DO(A(FAILED))},
-	{R(PASSIVE), P(FORCING), ROLE_EVENT_CANCEL, 0, ROLE_RESTING, DO(A(FAILED))},
+	{R(PASSIVE), P(WEIGHING), ROLE_EVENT_UNFIT, 0, ROLE_RESTING, DO(A(FAILED))},
+	{R(PASSIVE), P(WEIGHING), ROLE_EVENT_CANCEL, 0, ROLE_RESTING, DO(A(FAILED))},
+	{R(PASSIVE), FORCED, ROLE_EVENT_UNFIT, 0, ROLE_RESTING, DO(A(AFTER_DEMOTE), A(FAILED))},
+	{R(PASSIVE), FORCED, ROLE_EVENT_CANCEL, 0, ROLE_RESTING, DO(A(AFTER_DEMOTE), A(FAILED))},
+	{R(PASSIVE), FORCED, ROLE_EVENT_HOOK_FAILED, 0, ROLE_RESTING,
+		DO(A(AFTER_DEMOTE), A(FAILED))},
+
+	/* Two that can reach each other do not both begin. The promise is a number that this node
+	 * never begins with; judged by is_granted(), else the last of these rules. */
+	{R(PASSIVE), P(RESTING), ROLE_EVENT_CLAIM, 0, STAY, DO(A(STORE), A(SEND_PROMISE))},
+	{R(PASSIVE), P(WEIGHING), ROLE_EVENT_CLAIM, 0, ROLE_RESTING,
+		DO(A(STORE), A(SEND_PROMISE), A(FAILED))},
+	{R(PASSIVE), FORCED, ROLE_EVENT_CLAIM, 0, ROLE_RESTING,
+		DO(A(STORE), A(SEND_PROMISE), A(AFTER_DEMOTE), A(FAILED))},
+	{R(FENCED), ANY_PHASE, ROLE_EVENT_CLAIM, 0, STAY, DO(A(STORE), A(SEND_PROMISE))},
+	{ANY_ROLE, ANY_PHASE, ROLE_EVENT_CLAIM, 0, STAY, DO(A(SEND_DENIAL))},
 
 	/* ---- superseded ---------------------------------------------------------------------- */
 	{R(ACTIVE) | R(DRAINING), ANY_PHASE, ROLE_EVENT_SUPERSEDED, WIRE_ROLE_FENCED, ROLE_FENCING,
@@ -97,7 +125,9 @@ static const struct role_rule rules[] = {
 	{R(ACTIVE) | R(DRAINING) | R(PASSIVE) | R(SPLIT), ANY_PHASE, ROLE_EVENT_FORK_LOST,
 		WIRE_ROLE_FENCED, ROLE_FENCING, DO(A(STORE), A(ON_FENCED))},
 	/* It follows another active by now: what a person wanted of it is overtaken. */
-	{R(PASSIVE), P(FORCING), ROLE_EVENT_SUPERSEDED, 0, ROLE_RESTING, DO(A(FAILED))},
+	{R(PASSIVE), P(WEIGHING), ROLE_EVENT_SUPERSEDED, 0, ROLE_RESTING, DO(A(FAILED))},
+	{R(PASSIVE), FORCED, ROLE_EVENT_SUPERSEDED, 0, ROLE_RESTING,
+		DO(A(AFTER_DEMOTE), A(FAILED))},
 	{R(PASSIVE) | R(FENCED) | R(SPLIT), ANY_PHASE, ROLE_EVENT_SUPERSEDED, 0, STAY, DO(A(NONE))},
 	/* fenced on behalf of one that has lost a split since: its lineage is cut all the same */
 	{R(FENCED), ANY_PHASE, ROLE_EVENT_FORK_LOST, 0, STAY, DO(A(STORE))},
@@ -134,6 +164,10 @@ static const struct role_rule rules[] = {
 	{ANY_ROLE, ANY_PHASE, ROLE_EVENT_REFUSED, 0, STAY, DO(A(NONE))},
 	{ANY_ROLE, ANY_PHASE, ROLE_EVENT_INHERITED, 0, STAY, DO(A(NONE))},
 	{ANY_ROLE, ANY_PHASE, ROLE_EVENT_TAKEN, 0, STAY, DO(A(NONE))},
+	{ANY_ROLE, ANY_PHASE, ROLE_EVENT_WEIGHED, 0, STAY, DO(A(NONE))},
+	{ANY_ROLE, ANY_PHASE, ROLE_EVENT_UNFIT, 0, STAY, DO(A(NONE))},
+	{ANY_ROLE, ANY_PHASE, ROLE_EVENT_PROVEN, 0, STAY, DO(A(NONE))},
+	{ANY_ROLE, ANY_PHASE, ROLE_EVENT_CLAIMED, 0, STAY, DO(A(NONE))},
 };
 /* clang-format on */
 
@@ -183,17 +217,37 @@ static bool is_what_was_asked(const struct role_machine *m, const struct role_in
 	       memcmp(in->offer.digest, m->offer.digest, sizeof(in->offer.digest)) == 0;
 }
 
+/* Of two that claim at once the greater number goes on, then the greater name; whoever claims goes
+ * before one that has not got so far. */
+static bool is_granted(const struct role_machine *m, const struct role_input *in)
+{
+	const struct role_offer *ours = &m->offer, *theirs = &in->offer;
+	if (in->refused || m->phase != ROLE_CLAIMING)
+		return !in->refused;
+	return theirs->number != ours->number ? theirs->number > ours->number
+					      : strcmp(theirs->node, ours->node) > 0;
+}
+
+/* A rule that says yes is for what may be said yes to; the one below it is for the rest. */
+static bool fits(const struct role_rule *rule, const struct role_machine *m,
+		 const struct role_input *in)
+{
+	if (rule->event == ROLE_EVENT_OFFER && rule->role == WIRE_ROLE_ACTIVE)
+		return is_acceptable(m, in);
+	if (rule->event == ROLE_EVENT_CLAIM && rule->actions[0] != ROLE_ACTION_SEND_DENIAL)
+		return is_granted(m, in);
+	return true;
+}
+
 static const struct role_rule *find_rule(const struct role_machine *m, const struct role_input *in)
 {
 	enum role_event event = in->event;
 	if (event == ROLE_EVENT_CLEAN && !is_what_was_asked(m, in))
 		event = ROLE_EVENT_DIRTY;
-	bool acceptable = event != ROLE_EVENT_OFFER || is_acceptable(m, in);
 	for (size_t i = 0; i < sizeof(rules) / sizeof(rules[0]); i++) {
 		const struct role_rule *rule = &rules[i];
 		if (rule->event == event && (rule->roles & 1u << m->role) &&
-		    (rule->phases & 1u << m->phase) &&
-		    (acceptable || rule->role != WIRE_ROLE_ACTIVE))
+		    (rule->phases & 1u << m->phase) && fits(rule, m, in))
 			return rule;
 	}
 	return NULL;
@@ -216,7 +270,9 @@ static void take_offer(struct role_machine *m, const struct role_input *in)
 	switch (in->event) {
 	case ROLE_EVENT_REVERSE:
 	case ROLE_EVENT_PREPARE:
-	case ROLE_EVENT_FAILOVER:
+	case ROLE_EVENT_RECLAIM:
+	case ROLE_EVENT_WEIGHED:
+	case ROLE_EVENT_CLAIMED:
 	case ROLE_EVENT_KEEP_US: m->offer = in->offer; break;
 	case ROLE_EVENT_SETTLED:
 	case ROLE_EVENT_CHECK:
@@ -229,9 +285,17 @@ static void take_offer(struct role_machine *m, const struct role_input *in)
 		m->number = in->offer.number;
 }
 
+/* What it would have begun is not begun: the offer under way, if any, is another one. */
+static bool leads_to_nothing(const struct role_rule *rule)
+{
+	return rule->phase == STAY &&
+	       (rule->event == ROLE_EVENT_PREPARE || rule->event == ROLE_EVENT_WEIGHED ||
+		rule->event == ROLE_EVENT_CLAIMED);
+}
+
 static bool is_answer_about_theirs(enum role_event event)
 {
-	return event == ROLE_EVENT_OFFER || event == ROLE_EVENT_ASK;
+	return event == ROLE_EVENT_OFFER || event == ROLE_EVENT_ASK || event == ROLE_EVENT_CLAIM;
 }
 
 struct role_output role_step(struct role_machine *m, const struct role_input *in)
@@ -248,8 +312,8 @@ struct role_output role_step(struct role_machine *m, const struct role_input *in
 		out.legal = false;
 		return out;
 	}
-	bool refused_prepare = in->event == ROLE_EVENT_PREPARE && rule->phase == STAY;
-	if (!refused_prepare)
+	bool beside = leads_to_nothing(rule);
+	if (!beside)
 		take_offer(m, in);
 	if (rule->role)
 		m->role = rule->role;
@@ -260,7 +324,7 @@ struct role_output role_step(struct role_machine *m, const struct role_input *in
 		m->due = ROLE_ACTION_NONE;
 	note_due(m, rule->actions);
 	memcpy(out.actions, rule->actions, sizeof(out.actions));
-	if (!refused_prepare && !is_answer_about_theirs(in->event))
+	if (!beside && !is_answer_about_theirs(in->event))
 		out.offer = m->offer;
 	return out;
 }
@@ -288,7 +352,8 @@ struct role_output role_start(struct role_machine *m)
 
 bool role_may_cancel(const struct role_machine *m)
 {
-	return (1u << m->phase & (P(PREPARING) | BEFORE_OFFER | HEIR_WAITS | P(FORCING))) != 0;
+	return (1u << m->phase &
+		(P(PREPARING) | BEFORE_OFFER | HEIR_WAITS | P(WEIGHING) | FORCED)) != 0;
 }
 
 /* ---- names -------------------------------------------------------------------------------- */
@@ -302,8 +367,10 @@ const char *role_phase_name(enum role_phase phase)
 		[ROLE_RETURNING] = "returning", [ROLE_RETIRING] = "retiring",
 		[ROLE_READYING] = "readying",	[ROLE_READY] = "ready",
 		[ROLE_LOOKING] = "looking",	[ROLE_WILLING] = "willing",
-		[ROLE_RISING] = "rising",	[ROLE_FORCING] = "forcing",
-		[ROLE_FENCING] = "fencing",	[ROLE_REJOINING] = "rejoining",
+		[ROLE_RISING] = "rising",	[ROLE_WEIGHING] = "weighing",
+		[ROLE_FORCING] = "forcing",	[ROLE_PROVING] = "proving",
+		[ROLE_CLAIMING] = "claiming",	[ROLE_FENCING] = "fencing",
+		[ROLE_REJOINING] = "rejoining",
 	};
 	return phase < ROLE_PHASES ? names[phase] : "?";
 }

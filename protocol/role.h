@@ -35,7 +35,10 @@ enum role_phase {
 	ROLE_WILLING,  /* passive: would take the offer of what it has looked at */
 	ROLE_RISING,   /* active: after_promote runs */
 	/* alone */
-	ROLE_FORCING,	/* passive: before_promote runs, then the failover's epoch begins */
+	ROLE_WEIGHING,	/* passive: what the others have, and what a failover would lose */
+	ROLE_FORCING,	/* passive: before_promote runs */
+	ROLE_PROVING,	/* passive: its tree is scanned */
+	ROLE_CLAIMING,	/* passive: whoever else could take over is asked for its promise not to */
 	ROLE_FENCING,	/* fenced: until on_fenced has ended well nothing in the tree is touched */
 	ROLE_REJOINING, /* fenced: compares with the survivor; passive when a barrier has matched */
 	ROLE_PHASES
@@ -47,11 +50,13 @@ const char *role_phase_name(enum role_phase phase); /* "resting", "preparing" */
 	/* a person, or the time they gave */                                                      \
 	X(REVERSE)	/* hand over to `attempt`'s heir */                                        \
 	X(CANCEL)	/* the deadline, or the person, gave up */                                 \
-	X(FAILOVER)	/* every check of a failover is made: begin the epoch in `offer` */        \
+	X(FAILOVER)	/* this node is to go on without the active */                             \
+	X(RECLAIM)	/* the heir is given up for lost: begin the epoch in `offer` */            \
 	X(KEEP_US)	/* a split is decided for this node: begin the epoch in `offer` */         \
 	/* the other side's words */                                                               \
 	X(PREPARE) X(READY) X(UNREADY) X(CHECK) X(CHECKED) X(UNCHECKED)                            \
 	X(OFFER) X(TAKEN) X(REFUSED) X(ASK) X(ABORT)                                               \
+	X(CLAIM)	/* another passive is about to begin the epoch in `offer` */               \
 	/* the session */                                                                          \
 	X(LINK_LOST)	/* it ended, or its peer was replaced */                                   \
 	X(LINK_LIVE)	/* a new one with the heir has begun; it has not taken the offer */        \
@@ -65,7 +70,11 @@ const char *role_phase_name(enum role_phase phase); /* "resting", "preparing" */
 	X(UNSETTLED)	/* it cannot be: something is held or still being written */               \
 	X(CLEAN)	/* the tree is what the index says */                                      \
 	X(DIRTY)	/* it is not, and could not be mended */                                   \
-	X(RECONCILED)	/* a barrier has matched */
+	X(RECONCILED)	/* a barrier has matched */                                                \
+	X(WEIGHED)	/* nothing stands in the way of a failover; it would begin `offer` */      \
+	X(UNFIT)	/* something does, or has come up since */                                 \
+	X(PROVEN)	/* the tree is what the index says */                                      \
+	X(CLAIMED)	/* who can be reached has promised; all weighed again: begin `offer` */
 /* clang-format on */
 enum role_event {
 #define X(name) ROLE_EVENT_##name,
@@ -83,15 +92,19 @@ const char *role_event_name(enum role_event event); /* "REVERSE", "LINK_LOST" */
 	X(STORE_REFUSAL) /* the id that was offered or asked for is refused, for ever */           \
 	X(SEND_PREPARE) X(SEND_READY) X(SEND_UNREADY) X(SEND_CHECK) X(SEND_CHECKED)                \
 	X(SEND_UNCHECKED) X(SEND_OFFER) X(SEND_TAKEN) X(SEND_REFUSED) X(SEND_ASK) X(SEND_ABORT)    \
+	X(SEND_CLAIM)	 /* to every passive; then as WEIGH: CLAIMED or UNFIT */                   \
+	X(SEND_PROMISE) X(SEND_DENIAL)                                                             \
 	X(BEFORE_DEMOTE) X(AFTER_DEMOTE) X(BEFORE_PROMOTE) X(AFTER_PROMOTE) X(ON_FENCED)           \
 	X(SETTLE)	 /* fence, whole scan, acknowledgements, barrier: SETTLED or UNSETTLED */  \
 	X(RELEASE)	 /* changes are indexed again */                                           \
 	X(LOOK)		 /* drift guard stops, open mends end, whole scan: CLEAN or DIRTY */       \
+	X(WEIGH)	 /* ask the other passives, count the losses: WEIGHED or UNFIT */          \
+	X(PROVE)	 /* as LOOK: PROVEN or UNFIT */                                            \
 	X(SWITCH)	 /* sessions end and begin anew in the new role */                         \
 	X(COMPARE)	 /* scan, then the reconciliation with the survivor: RECONCILED */         \
 	X(DONE)		 /* tell the person: the roles are swapped */                              \
 	X(FAILED)	 /* tell the person: it did not happen, all is as before */                \
-	X(UNRESOLVED)	 /* tell the person: offered, and the answer is not known yet */
+	X(UNRESOLVED)	 /* tell the person: offered, or it may be, and the end is not known yet */
 /* clang-format on */
 enum role_action {
 #define X(name) ROLE_ACTION_##name,
@@ -126,10 +139,11 @@ struct role_machine {
 /* What an event carries besides its name. Zero where it carries nothing. */
 struct role_input {
 	enum role_event event;
-	/* PREPARE, CHECK, OFFER, TAKEN, REFUSED, ASK, REVERSE, FAILOVER, KEEP_US; SETTLED: base_seq
-	 * and digest; CLEAN: base_seq and digest of our index */
+	/* PREPARE, CHECK, OFFER, TAKEN, REFUSED, ASK, REVERSE, RECLAIM, WEIGHED, CLAIM, CLAIMED,
+	 * KEEP_US; SETTLED: base_seq and digest; CLEAN: base_seq and digest of our index */
 	struct role_offer offer;
-	bool refused; /* OFFER, ASK: this id was refused before, durably */
+	bool refused; /* OFFER, ASK: this id was refused before, durably. CLAIM: another was
+			 promised, or there is an active */
 	bool taken;   /* ASK: this id is in our lineage */
 };
 

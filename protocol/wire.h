@@ -470,15 +470,18 @@ enum handover_word {
 		4, /* giver: all is at you, with this digest at base_seq: is your tree that? */
 	HANDOVER_CHECKED = 5,
 	HANDOVER_UNCHECKED = 6,
-	HANDOVER_OFFER = 7,   /* giver, durable: the epoch is yours if you say so */
-	HANDOVER_TAKEN = 8,   /* heir, durable */
-	HANDOVER_REFUSED = 9, /* heir, durable: this id will never be taken */
-	HANDOVER_ASK = 10,    /* giver: did you take it? */
-	HANDOVER_ABORT = 11,  /* giver: forget it; all is as before */
-	HANDOVER_PLEASE = 12, /* heir: a person here asks you to hand over to me */
-	HANDOVER_ENDED = 13,  /* either: my after-hook has ended; text when it did not end well */
+	HANDOVER_OFFER = 7,    /* giver, durable: the epoch is yours if you say so */
+	HANDOVER_TAKEN = 8,    /* heir, durable */
+	HANDOVER_REFUSED = 9,  /* heir, durable: this id will never be taken */
+	HANDOVER_ASK = 10,     /* giver: did you take it? */
+	HANDOVER_ABORT = 11,   /* giver: forget it; all is as before */
+	HANDOVER_PLEASE = 12,  /* heir: a person here asks you to hand over to me */
+	HANDOVER_ENDED = 13,   /* either: my after-hook has ended; text when it did not end well */
+	HANDOVER_CLAIM = 14,   /* passive to passive: I am about to take over with this epoch */
+	HANDOVER_PROMISE = 15, /* durable: I do not, with this number or a smaller one */
+	HANDOVER_DENIAL = 16,  /* text says why */
 };
-#define HANDOVER_WORD_MAX HANDOVER_ENDED
+#define HANDOVER_WORD_MAX HANDOVER_DENIAL
 #define HANDOVER_ACCEPT_LOSS 0x01 /* PLEASE: with held paths, too */
 #define HANDOVER_BY_RULE 0x02	  /* UNREADY, UNCHECKED, ABORT: a safety rule says no */
 #define HANDOVER_LATE 0x04	  /* UNREADY, ABORT: the person's time is up */
@@ -490,6 +493,8 @@ struct wire_handover {
 	uint32_t deadline_ms; /* PLEASE, PREPARE: how long the person waits */
 	uint64_t number;      /* of the epoch; 0 in PLEASE */
 	uint8_t id[WIRE_ID_LEN];
+	uint64_t please;	      /* PLEASE: drawn anew. PREPARE, ABORT: of the PLEASE that they
+					 answer, or 0 */
 	uint64_t base_seq;	      /* CHECK, OFFER; else 0 */
 	uint8_t digest[32];	      /* likewise */
 	char text[WIRE_TEXT_MAX + 1]; /* for people */

@@ -9,6 +9,7 @@
 
 struct resolve_options {
 	const char *keep, *reason;
+	bool accept_data_loss;
 	uint64_t timeout_s;
 };
 
@@ -19,6 +20,11 @@ static const struct option_row options[] = {
 	 .off = offsetof(struct resolve_options, keep),
 	 .required = true,
 	 .help = "The node whose tree goes on; run the command there"},
+	{.name = "accept-data-loss",
+	 .type = OPTION_FLAG,
+	 .off = offsetof(struct resolve_options, accept_data_loss),
+	 .help = "Also when the other node is lost for ever and cannot be met again; if it comes "
+		 "back all the same, that is a split once more"},
 	{.name = "reason",
 	 .arg = "TEXT",
 	 .type = OPTION_TEXT,
@@ -42,8 +48,9 @@ static int run(const struct cli *cli, const void *given, char **operands, int n)
 	json_t *result;
 	(void)operands;
 	(void)n;
-	json_t *request = json_pack("{s:s, s:o, s:f}", "verb", "resolve", "keep",
-				    control_text(o->keep), "timeout_s", (double)o->timeout_s);
+	json_t *request = json_pack("{s:s, s:o, s:b, s:f}", "verb", "resolve", "keep",
+				    control_text(o->keep), "accept_data_loss", o->accept_data_loss,
+				    "timeout_s", (double)o->timeout_s);
 	if (o->reason)
 		json_object_set_new(request, "reason", control_text(o->reason));
 	if (who)

@@ -90,11 +90,14 @@ void reverse_print(const json_t *result)
 	else if (strcmp(outcome, "possible") == 0 && !failover)
 		print_dry_run(result);
 	else if (strcmp(outcome, "unresolved") == 0)
-		puts("Unresolved: the role was offered, and the answer has not come yet. It is "
-		     "asked for until "
-		     "it comes; `artifact-sync status' shows it.");
+		puts("Unresolved: the role may have been offered, and the end of it is not known "
+		     "yet; `artifact-sync status' on both nodes shows it.");
 	else if (strcmp(outcome, "rolled_back") == 0)
-		puts("Rolled back: all is as before.");
+		puts("Rolled back: the roles are as before.");
+	else if (strcmp(outcome, "superseded") == 0)
+		puts("Superseded: another node took over meanwhile.");
+	else if (strcmp(outcome, "split") == 0)
+		puts("Split: another node took over from the same epoch.");
 	else if (strcmp(outcome, "possible") != 0)
 		printf("%s: nothing was changed.\n", *outcome == 'r' ? "Refused" : "Failed");
 	if (failover || member_number(result, "seconds_at_risk", -1) >= 0)

@@ -118,7 +118,8 @@ static bool profile_differs(const struct node *node)
 
 static void go_on(struct node *node)
 {
-	drift_spare_added(node->drift, profile_differs(node));
+	node->guard_spares = profile_differs(node);
+	drift_spare_added(node->drift, node->guard_spares);
 	drift_hold(node->drift, node->distrusted);
 }
 
@@ -190,8 +191,22 @@ void drift_guard_tick(struct node *node)
 		return;
 	log_info("drift", "nobody speaks to this node: what it holds is guarded all the same");
 	node->guarded_alone = true;
+	node->guard_spares = true;
 	drift_spare_added(node->drift, true);
 	drift_hold(node->drift, node->distrusted);
+}
+
+/* As it was when it ended: nobody need speak to this node for that. */
+void drift_guard_resume(struct node *node)
+{
+	if (node->drift || node->stopping || !node->intake || !drift_guard_applies(node))
+		return;
+	drift_guard_start(node);
+	drift_spare_added(node->drift, node->guard_spares);
+	drift_hold(node->drift, node->distrusted || !(node->met || node->guarded_alone));
+	if (find_active(node))
+		drift_connected(node->drift);
+	intake_scan(node->intake);
 }
 
 uint64_t drift_guard_count(const struct node *node)

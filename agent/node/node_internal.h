@@ -70,6 +70,7 @@ struct session {
 	/* heartbeats */
 	uint64_t beat, beat_seen, beat_seen_us;
 	uint64_t asked_beat; /* whose answer is awaited; 0 = none */
+	bool asked_promise;  /* likewise: of a failover here */
 	struct wire_heartbeat theirs;
 	bool have_theirs;
 	double rtt_ms;				 /* < 0 = unknown */
@@ -160,6 +161,7 @@ struct node {
 	bool distrusted;	 /* its index is to be compared first */
 	bool met;		 /* an active has spoken to it in this run */
 	bool guarded_alone;	 /* nobody has, and it guards all the same */
+	bool guard_spares;	 /* what the index does not have is left alone */
 	struct commit_turn turn; /* who commits, or mends */
 	struct control_server *control;
 	struct session *sessions;
@@ -286,6 +288,7 @@ void drift_guard_configure(struct node *node);
 void drift_guard_tick(struct node *node);
 uint64_t drift_guard_count(const struct node *node);
 void drift_guard_stop(struct node *node);
+void drift_guard_resume(struct node *node); /* after drift_guard_stop(), still a passive */
 
 /* requests.c (wait and the short ones), verify.c, salvage_requests.c */
 void requests_on_request(void *owner, struct control_call *call, const char *verb,

@@ -13,8 +13,9 @@
 
 #define SAME_DAY_NS 3600000000000ll /* what is kept for days does not mind an hour */
 #define SKEW_MAX_NS 5000000000ll    /* clocks that differ by more make recovery points misleading */
-#define CERTIFICATE_SOON_S (7 * 86400ll) /* time to renew it before it is needed */
-#define NAMED_MAX 64			 /* reasons; more are counted as one */
+#define CERTIFICATE_SOON_S (7 * 86400ll)    /* time to renew it before it is needed */
+#define EPOCHS_MANY (WIRE_LINEAGE_MAX - 32) /* years before the last one, as a rule */
+#define NAMED_MAX 64			    /* reasons; more are counted as one */
 
 __attribute__((format(printf, 3, 4))) static void add(struct judgement *j, bool own,
 						      const char *fmt, ...)
@@ -162,6 +163,9 @@ static void judge_here(struct judgement *j, struct node *node)
 	judge_notes(j, node, NOTE_UNREADABLE, "unreadable", "let the agent's user read them");
 	judge_salvage(j, node);
 	judge_watch(j, node);
+	if (roles_epochs(node->roles) >= EPOCHS_MANY)
+		add(j, true, "lineage: %zu of %d epochs are used; init the group anew in time",
+		    roles_epochs(node->roles), WIRE_LINEAGE_MAX);
 	if (*r->here.space)
 		add(j, true, "%s", r->here.space);
 	if (*r->here.hooks)

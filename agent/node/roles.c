@@ -142,15 +142,67 @@ static void on_hooks_closed(void *owner)
 	node_closed_one(roles->node);
 }
 
+/* The machine is ahead of the disk while something is stored, and for good when that failed. */
+static bool is_begun(const struct roles *roles)
+{
+	AUTO_FREE struct epoch_entry *lineage = NULL;
+	size_t n = 0;
+	bool found = false;
+	if (store_lineage(roles->node->store, &lineage, &n, NULL) < 0)
+		return false;
+	for (size_t i = 0; i < n; i++)
+		found |= memcmp(lineage[i].id, roles->machine.offer.id, WIRE_ID_LEN) == 0;
+	return found;
+}
+
+static void tell_swapped(struct roles *roles)
+{
+	const struct attempt *a = &roles->attempt;
+	bool alone = a->failover || a->resolve;
+	if (is_begun(roles)) {
+		roles_reason(roles, EXIT_DONE,
+			     "this agent ended: the hook after the change is owed until its next "
+			     "start");
+		roles_tell(roles, EXIT_DONE, "done");
+	} else if (alone && !roles->carrying) {
+		roles_tell(roles, EXIT_NO, "failed");
+	} else {
+		roles_tell(roles, EXIT_UNREACHABLE, "unresolved");
+	}
+}
+
+/* What a person is told when the agent ends before the attempt does: what its next start, or the
+ * other side, will find. */
+static void tell_ended(struct roles *roles)
+{
+	const struct attempt *a = &roles->attempt;
+	const struct role_machine *m = &roles->machine;
+	struct store_state state;
+	store_state(roles->node->store, &state);
+	if (m->phase == ROLE_RISING || m->phase == ROLE_RETIRING || a->waits_for_scan ||
+	    a->waits_for_partner) {
+		tell_swapped(roles);
+	} else if (a->waits_for_giver) {
+		roles_tell(roles, EXIT_UNREACHABLE, "unresolved");
+	} else if (m->role == WIRE_ROLE_DRAINING || state.role == WIRE_ROLE_DRAINING) {
+		roles_reason(roles, EXIT_UNREACHABLE,
+			     m->phase == ROLE_OFFERING
+				     ? "this agent ended while the answer to its offer was awaited"
+				     : "this agent ended while it was draining: at its next start "
+				       "this node is active again");
+		roles_tell(roles, EXIT_UNREACHABLE, "unresolved");
+	} else {
+		roles_tell(roles, m->phase == ROLE_WILLING ? EXIT_UNREACHABLE : EXIT_NOT_RUNNING,
+			   m->phase == ROLE_WILLING ? "unresolved" : "rolled_back");
+	}
+}
+
 void roles_stop(struct roles *roles)
 {
 	struct node *node = roles->node;
 	roles->stopping = true;
-	bool swapped = roles->machine.phase == ROLE_RISING || roles->machine.phase == ROLE_RETIRING;
-	roles_tell(roles, EXIT_NOT_RUNNING,
-		   roles->machine.phase == ROLE_OFFERING ? "unresolved"
-		   : swapped				 ? "done"
-							 : "rolled_back");
+	if (!roles->attempt.over)
+		tell_ended(roles);
 	if (roles->timer_open) {
 		node->closing++;
 		uv_close((uv_handle_t *)&roles->timer, on_timer_closed);
@@ -193,11 +245,16 @@ static void carry_out(struct roles *roles, enum role_action action)
 		roles_apply_hold(roles);
 		break;
 	case ROLE_ACTION_LOOK: roles_look(roles, false); break;
+	case ROLE_ACTION_SEND_CLAIM: roles_claim(roles); break;
+	case ROLE_ACTION_SEND_PROMISE:
+	case ROLE_ACTION_SEND_DENIAL: roles_answer_claim(roles, action); break;
+	case ROLE_ACTION_WEIGH: roles_weigh(roles); break;
+	case ROLE_ACTION_PROVE: roles_look(roles, true); break;
 	case ROLE_ACTION_SWITCH: roles_switch(roles); break;
 	case ROLE_ACTION_COMPARE: roles_compare(roles); break;
 	case ROLE_ACTION_DONE: roles_done(roles); break;
 	case ROLE_ACTION_FAILED: roles_tell(roles, roles->attempt.code, NULL); break;
-	case ROLE_ACTION_UNRESOLVED: roles_tell(roles, EXIT_UNREACHABLE, "unresolved"); break;
+	case ROLE_ACTION_UNRESOLVED: roles_unresolved(roles); break;
 	default: roles_send(roles, action); break;
 	}
 }
@@ -211,9 +268,40 @@ static bool asks_for(const struct role_output *out, enum role_action action)
 	return false;
 }
 
-static bool is_looking(const struct role_machine *m)
+/* In and after a look the guard does not run: it begins again if nothing comes of it. */
+static bool has_looked(const struct role_machine *m)
 {
-	return m->phase == ROLE_LOOKING || m->phase == ROLE_WILLING;
+	return m->phase == ROLE_LOOKING || m->phase == ROLE_WILLING || m->phase == ROLE_PROVING ||
+	       m->phase == ROLE_CLAIMING;
+}
+
+static bool is_heir(const struct role_machine *m)
+{
+	return m->phase == ROLE_READYING || m->phase == ROLE_READY || m->phase == ROLE_LOOKING ||
+	       m->phase == ROLE_WILLING;
+}
+
+/* What a person wanted is overtaken by what others did meanwhile: it is said at once, and all is
+ * not as before. An attempt that nobody typed is only there for the ledger. */
+static void tell_superseded(struct roles *roles, const struct role_machine *before)
+{
+	const struct role_machine *m = &roles->machine;
+	const struct attempt *a = &roles->attempt;
+	bool left = m->role != before->role &&
+		    (m->role == WIRE_ROLE_FENCED || m->role == WIRE_ROLE_SPLIT);
+	bool follows = roles->event == ROLE_EVENT_SUPERSEDED && m->phase != before->phase;
+	if ((!left && !follows) || !(a->typed_here || a->planned))
+		return;
+	if (m->role == WIRE_ROLE_SPLIT) {
+		roles_reason(
+			roles, EXIT_NO,
+			"this node and %s went on from the same epoch: `artifact-sync resolve'",
+			roles->fork_node);
+		roles_tell(roles, EXIT_NO, "split");
+	} else {
+		roles_reason(roles, EXIT_NO, "%s took over meanwhile", roles->peer);
+		roles_tell(roles, EXIT_NO, "superseded");
+	}
 }
 
 /* What follows from where the machine is, beside its actions. */
@@ -236,11 +324,14 @@ static void follow(struct roles *roles, const struct role_machine *before)
 	if (m->phase != before->phase &&
 	    (roles->settle.phase < COMPARE_SCAN || m->role != WIRE_ROLE_FENCED))
 		roles->settle.phase = SETTLE_NOT;
-	if (is_looking(before) && !is_looking(m) && m->role == WIRE_ROLE_PASSIVE)
+	if (has_looked(before) && !has_looked(m) && m->role == WIRE_ROLE_PASSIVE)
 		roles_looked(roles);
-	bool waited = role_may_cancel(before) && before->role == WIRE_ROLE_PASSIVE &&
-		      before->phase != ROLE_FORCING;
-	if (waited && m->role == WIRE_ROLE_PASSIVE && m->phase == ROLE_RESTING)
+	tell_superseded(roles, before);
+	if (roles->event == ROLE_EVENT_CLAIM && m->phase != before->phase)
+		roles_reason(roles, EXIT_REFUSED, "claimed: %s takes over and was first",
+			     roles->peer);
+	bool open = asks_for(&roles->output, ROLE_ACTION_UNRESOLVED);
+	if (is_heir(before) && !open && m->role == WIRE_ROLE_PASSIVE && m->phase == ROLE_RESTING)
 		roles_tell(roles, roles->attempt.code, NULL);
 	if (m->role != before->role &&
 	    (m->role == WIRE_ROLE_FENCED || m->role == WIRE_ROLE_SPLIT)) {
@@ -272,6 +363,8 @@ static int complete_input(struct roles *roles, struct role_input *in, struct err
 {
 	AUTO_FREE struct epoch_entry *lineage = NULL;
 	size_t n = 0;
+	if (in->event == ROLE_EVENT_CLAIM)
+		in->refused = roles_refuses_claim(roles, roles->peer);
 	if (in->event != ROLE_EVENT_OFFER && in->event != ROLE_EVENT_ASK)
 		return 0;
 	int r = store_is_epoch_refused(roles->node->store, in->offer.id, err);
@@ -288,7 +381,7 @@ static int complete_input(struct roles *roles, struct role_input *in, struct err
 static void tell_overtaken(struct roles *roles)
 {
 	bool asked = roles->event == ROLE_EVENT_REVERSE || roles->event == ROLE_EVENT_FAILOVER ||
-		     roles->event == ROLE_EVENT_KEEP_US;
+		     roles->event == ROLE_EVENT_RECLAIM || roles->event == ROLE_EVENT_KEEP_US;
 	if (!asked)
 		return;
 	roles_reason(roles, EXIT_REFUSED, "this node is %s by now (%s)",

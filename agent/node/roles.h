@@ -12,6 +12,7 @@
  * roles_settle.c   giver: everything is at the heir. Heir: the tree is what the index says
  * roles_switch.c   sessions, intake and guard in the new role; rejoining
  * roles_force.c    failover, and the end of a split
+ * roles_claim.c    passives agree which of them fails over
  * roles_check.c    what stands in the way of a reverse
  * roles_requests.c the commands `reverse` and `resolve`
  * roles_report.c   what they are answered, and what status shows
@@ -44,6 +45,7 @@ void roles_free(struct roles *roles);
 enum wire_role roles_role(const struct roles *roles);
 const char *roles_name(enum wire_role role); /* "active", "draining" */
 
+size_t roles_epochs(const struct roles *roles);	      /* in the lineage, of WIRE_LINEAGE_MAX */
 bool roles_holds_intake(const struct roles *roles);   /* nothing may get a seq now */
 bool roles_holds_sessions(const struct roles *roles); /* they begin in a moment, in the new role */
 /* Why nobody may be spoken to for now; NULL when they may. */

@@ -10,7 +10,8 @@
 
 #include "agent/base/quote.h"
 
-#define NAMED_MAX 10 /* paths named of each kind */
+#define NAMED_MAX 10  /* paths named of each kind */
+#define EPOCHS_KEPT 4 /* of a lineage: for a failover, and the end of a split */
 
 void roles_add(json_t *list, const char *fmt, ...)
 {
@@ -65,11 +66,11 @@ static void add_own(json_t *list, struct roles *roles)
 		roles_add(list, "rewind: one is under way on %s", self);
 	if (put_back_is_busy(node))
 		roles_add(list, "put-back: what was rejected on %s is still being put back", self);
-	if (roles->machine.due != ROLE_ACTION_NONE && roles->machine.phase == ROLE_RESTING)
-		roles_add(list, "hook: %s of the last change of roles on %s has not ended well%s%s",
-			  roles->machine.due == ROLE_ACTION_AFTER_PROMOTE ? "after_promote"
-									  : "after_demote",
-			  self, roles->hook_failed ? ": " : "",
+	/* An after-hook that is owed is no obstacle: where a server does not start, handing over is
+	 * what mends it, and the hooks of that change take its place. */
+	if (roles->machine.due == ROLE_ACTION_ON_FENCED)
+		roles_add(list, "hook: on_fenced on %s has not ended well%s%s", self,
+			  roles->hook_failed ? ": " : "",
 			  roles->hook_failed ? roles->hook_text : "");
 }
 
@@ -79,6 +80,24 @@ void roles_add_own_obstacles(struct roles *roles, json_t *list)
 		roles_add(list, "busy: a change of roles is under way on %s (%s); wait for its end",
 			  roles->node->conf->node, role_phase_name(roles->machine.phase));
 	add_own(list, roles);
+}
+
+size_t roles_epochs(const struct roles *roles)
+{
+	AUTO_FREE struct epoch_entry *lineage = NULL;
+	size_t n = 0;
+	return store_lineage(roles->node->store, &lineage, &n, NULL) == 0 ? n : 0;
+}
+
+/* Found out at the point of no return it would cost the heir its agent, and the group its active.
+ */
+void roles_add_epochs(const struct roles *roles, json_t *list, size_t reserve)
+{
+	size_t n = roles_epochs(roles);
+	if (n + reserve >= WIRE_LINEAGE_MAX)
+		roles_add(list, "lineage: %zu of %d epochs are used%s: `init' the group anew", n,
+			  WIRE_LINEAGE_MAX,
+			  reserve > 0 ? ", and the last are kept for a failover" : "");
 }
 
 void roles_session_obstacles(json_t *list, const struct session *s)
@@ -98,6 +117,7 @@ json_t *roles_obstacles(struct roles *roles, const struct session *heir, bool ac
 {
 	json_t *list = json_array();
 	add_own(list, roles);
+	roles_add_epochs(roles, list, EPOCHS_KEPT);
 	if (!accept_loss)
 		add_notes(list, roles, NOTE_HELD, "held");
 	if (!accept_loss && holds_held(roles->node->holds) > 0)
@@ -123,6 +143,7 @@ json_t *roles_heir_obstacles(struct roles *roles, const struct session *giver)
 	json_t *list = json_array();
 	store_state(roles->node->store, &state);
 	add_own(list, roles);
+	roles_add_epochs(roles, list, EPOCHS_KEPT);
 	if (giver->profile_differs)
 		roles_session_obstacles(list, giver);
 	if (state.adopt || state.barrier_clock_ns == 0)

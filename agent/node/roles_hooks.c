@@ -14,7 +14,8 @@
 #define HOOK_FIRST_MS 2000 /* one that is owed is run again after so long, and then ... */
 #define HOOK_LAST_MS 60000 /* ... less and less often */
 #define HOOKS_WAITING_MAX 8
-#define OUTPUT_PIECE 400    /* bytes of what a hook printed in one line of the log */
+#define OUTPUT_PIECE 400 /* bytes of what a hook printed in one line of the log */
+#define LATE_MS 100
 #define DRIFT_HOOK_MS 60000 /* however much drifts: at most so often */
 
 enum hook_index { BEFORE_DEMOTE, AFTER_DEMOTE, BEFORE_PROMOTE, AFTER_PROMOTE, ON_FENCED, ON_DRIFT };
@@ -107,8 +108,11 @@ void roles_on_hook(void *owner, unsigned index, const struct hook_result *result
 	if (roles->hook_wait_ms > HOOK_LAST_MS)
 		roles->hook_wait_ms = HOOK_LAST_MS;
 	roles->hook_again_ms = clock_mono_ms() + roles->hook_wait_ms;
-	roles_reason(roles, EXIT_NO, "%s: %s", roles->node->conf->node, roles->hook_text);
-	roles_say(roles, 0, "%.230s", roles->hook_text);
+	/* A before-hook is ended when the person's time is up: that may be seen first. */
+	bool late = roles_time_left_ms(roles) < LATE_MS;
+	roles_reason(roles, late ? EXIT_TIMED_OUT : EXIT_NO, "%s: %s", roles->node->conf->node,
+		     roles->hook_text);
+	roles_say(roles, late ? HANDOVER_LATE : 0, "%.230s", roles->hook_text);
 	roles_push_event(roles, ROLE_EVENT_HOOK_FAILED);
 }
 

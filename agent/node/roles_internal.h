@@ -29,15 +29,17 @@ struct role_event_item {
 struct attempt {
 	struct control_call *call; /* NULL: typed at the other side, or the command is gone */
 	bool typed_here, planned, failover, resolve, accept_loss, dry_run;
-	bool asked;    /* PLEASE was sent and not answered yet */
-	bool over;     /* the person was answered */
-	bool declined; /* by the other side, which has named each of its reasons */
-	bool counted;  /* the deadline has passed */
+	bool asked;	 /* PLEASE was sent and not answered yet */
+	uint64_t please; /* which one; the giver: the one that it serves; 0: none */
+	bool over;	 /* the person was answered */
+	bool declined;	 /* by the other side, which has named each of its reasons */
+	bool counted;	 /* the deadline has passed */
 	uint64_t began_ms, deadline_ms;
 	char reason[WIRE_TEXT_MAX + 1];
 	char operator[WIRE_NAME_MAX + 1];
 	char from[WIRE_NAME_MAX + 1]; /* who was active before */
 	enum exit_code code;	      /* when it does not come about */
+	bool blamed;		      /* `code` is that of a reason, not what a person accepts */
 	json_t *timeline, *lost, *reasons;
 	json_t *hook_output; /* of the first hook that failed here; NULL */
 	int64_t recovery_ns;
@@ -46,6 +48,8 @@ struct attempt {
 	bool waits_for_scan, waits_for_partner;
 	uint64_t scan_since_ms;
 	int64_t switched_ns;
+	bool waits_for_giver;	 /* the heir has refused what may be offered: is it active again? */
+	uint64_t waits_until_ms; /* for that, or for after_promote of a rollback */
 };
 
 enum settle_phase {
@@ -54,6 +58,8 @@ enum settle_phase {
 	SETTLE_INDEX, /* until that is indexed */
 	SETTLE_STOP,  /* nothing new is begun; what workers have comes back */
 	FORCE_ASK,    /* before a failover: until the other passives have said what they have */
+	FORCE_ENTER,  /* until what had begun to arrive is in the tree, whole */
+	FORCE_FINAL,  /* until the others have promised, and nobody sends to this node */
 	SETTLE_PEERS, /* until it is acknowledged and a barrier has matched */
 	LOOK_SCAN,    /* the heir, and a failover: the same on the passive */
 	LOOK_MEND,
@@ -144,6 +150,9 @@ struct roles {
 	char fork_node[WIRE_NAME_MAX + 1];
 	bool cut;
 	size_t cut_to;
+	/* who takes over, as it has claimed: nobody else is to, until then */
+	char promised_to[WIRE_NAME_MAX + 1];
+	uint64_t promised_until_ms;
 	/* the ledger */
 	uint64_t entry_open; /* number of the entry that may still be completed; 0: none */
 	bool ledger_running, ledger_again;
@@ -179,6 +188,7 @@ int roles_load_owed(struct roles *roles, struct err *err); /* after role_start()
 
 /* roles_words.c */
 void roles_send(struct roles *roles, enum role_action action);
+void roles_send_handover(struct session *s, const struct wire_handover *m);
 void roles_send_word(struct session *s, uint8_t word, const struct role_offer *offer, uint8_t flags,
 		     uint32_t deadline_ms, const char *text);
 /* How the after-hook of the last change ended here, when it has. */
@@ -191,6 +201,7 @@ void roles_say(struct roles *roles, uint8_t flags, const char *fmt, ...)
 void roles_settle(struct roles *roles);
 void roles_look(struct roles *roles, bool for_failover);
 void roles_compare(struct roles *roles);
+void roles_note_given_up(struct roles *roles, enum note_kind kind); /* as lost */
 void roles_settle_advance(struct roles *roles);
 void roles_looked(struct roles *roles); /* the look led to nothing: the guard begins again */
 
@@ -203,15 +214,30 @@ void roles_apply_hold(struct roles *roles);
 /* roles_check.c. @return an array of sentences; empty: nothing stands in the way */
 json_t *roles_obstacles(struct roles *roles, const struct session *heir, bool accept_loss);
 json_t *roles_heir_obstacles(struct roles *roles, const struct session *giver);
+void roles_add_epochs(const struct roles *roles, json_t *list, size_t reserve); /* are any left? */
 void roles_session_obstacles(json_t *list, const struct session *s);
 void roles_add(json_t *list, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void roles_join(char *out, size_t size, const json_t *list); /* for a word: sentences in one */
 
 /* roles_force.c */
 void roles_failover_request(struct roles *roles, struct control_call *call, const json_t *args);
+void roles_weigh(struct roles *roles);
+void roles_ask_others(struct roles *roles);
+void roles_unfit(struct roles *roles, enum exit_code code);
+bool roles_is_healthy_active(const struct session *s);
 void roles_force_advance(struct roles *roles);
 void roles_failover_looked(struct roles *roles, bool clean, const char *why);
 void roles_resolve_request(struct roles *roles, struct control_call *call, const json_t *args);
+
+/* roles_claim.c */
+void roles_claim(struct roles *roles);
+void roles_claim_session(struct roles *roles, struct session *s); /* one that has come meanwhile */
+void roles_claim_lost(struct roles *roles, struct session *s);
+void roles_answer_claim(struct roles *roles, enum role_action action);
+bool roles_claim_frame(struct session *s, const struct wire_handover *m); /* @return was it one? */
+bool roles_refuses_claim(const struct roles *roles, const char *peer);
+/* Who is about to take over; NULL: nobody that is known. */
+const char *roles_promised(const struct roles *roles);
 
 /* roles_requests.c */
 struct session *roles_session(const struct roles *roles, const char *peer); /* live, or NULL */
@@ -238,6 +264,8 @@ void roles_reason(struct roles *roles, enum exit_code code, const char *fmt, ...
 	__attribute__((format(printf, 3, 4)));
 void roles_tell(struct roles *roles, enum exit_code code, const char *outcome);
 void roles_done(struct roles *roles);
+void roles_unresolved(struct roles *roles);
+void roles_giver_is_back(struct roles *roles, const char *peer); /* it says so itself */
 void roles_report_advance(struct roles *roles);
 void roles_attempt_release(struct roles *roles);
 

@@ -10,7 +10,9 @@
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
 
-#define LOST_MAX 1000 /* paths named */
+#define LOST_MAX 1000	 /* paths named */
+#define ROLLBACK_MS 5000 /* beyond its deadline the command waits so long for after_promote */
+#define GIVER_MS 3000	 /* for it to say that it is active again */
 
 void roles_attempt_release(struct roles *roles)
 {
@@ -77,8 +79,9 @@ void roles_reason(struct roles *roles, enum exit_code code, const char *fmt, ...
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	if (json_array_size(a->reasons) == 0)
+	if (!a->blamed)
 		a->code = code;
+	a->blamed = true;
 	json_array_append_new(a->reasons, control_text(text));
 	log_warn(MODULE_ROLE, "reason=\"%s\"", text);
 }
@@ -241,6 +244,43 @@ void roles_done(struct roles *roles)
 	roles_advance(roles);
 }
 
+/* The giver: nobody knows before the heir is back. The heir: the giver may say in a moment that it
+ * has gone back. */
+void roles_unresolved(struct roles *roles)
+{
+	struct attempt *a = &roles->attempt;
+	if (roles->machine.role != WIRE_ROLE_PASSIVE || !a->typed_here) {
+		roles_tell(roles, EXIT_UNREACHABLE, "unresolved");
+		return;
+	}
+	a->waits_for_giver = !a->over;
+	a->waits_until_ms = clock_mono_ms() + GIVER_MS;
+	roles_set_timer(roles, GIVER_MS);
+}
+
+void roles_giver_is_back(struct roles *roles, const char *peer)
+{
+	struct attempt *a = &roles->attempt;
+	if (!a->waits_for_giver || strcmp(peer, roles->partner) != 0)
+		return;
+	a->waits_for_giver = false;
+	roles_tell(roles, a->code, NULL);
+}
+
+static void advance_unresolved(struct roles *roles)
+{
+	struct attempt *a = &roles->attempt;
+	if (clock_mono_ms() < a->waits_until_ms)
+		return;
+	a->waits_for_giver = false;
+	roles_reason(
+		roles, EXIT_UNREACHABLE,
+		"%s has refused for ever what may have been offered to it: if it was, %s stays "
+		"draining until it hears that",
+		roles->node->conf->node, roles->partner);
+	roles_tell(roles, EXIT_UNREACHABLE, "unresolved");
+}
+
 /* It has come about: what is still waited for are facts that the person wants to hear. */
 static void advance_done(struct roles *roles)
 {
@@ -262,6 +302,31 @@ static void advance_done(struct roles *roles)
 		roles_set_timer(roles, 20);
 }
 
+/* All is as before when the server runs again: after_promote says so, or it is said that it has not
+ * ended. It may take minutes. */
+static void advance_returning(struct roles *roles)
+{
+	struct attempt *a = &roles->attempt;
+	uint64_t now = clock_mono_ms();
+	if (a->waits_until_ms == 0)
+		a->waits_until_ms = now + ROLLBACK_MS;
+	if (now < a->waits_until_ms) {
+		roles_set_timer(roles, a->waits_until_ms - now + 1);
+		return;
+	}
+	roles_reason(roles, a->code,
+		     "after_promote (rollback) has not ended on %s yet: its server may not run",
+		     roles->node->conf->node);
+	roles_tell(roles, a->code, NULL);
+}
+
+static bool is_stepping(const struct roles *roles)
+{
+	return roles->carrying || roles->events ||
+	       (roles->at < ROLE_ACTIONS_MAX &&
+		roles->output.actions[roles->at] != ROLE_ACTION_NONE);
+}
+
 void roles_report_advance(struct roles *roles)
 {
 	struct attempt *a = &roles->attempt;
@@ -273,7 +338,11 @@ void roles_report_advance(struct roles *roles)
 		advance_done(roles);
 		return;
 	}
-	if (!a->counted || role_may_cancel(&roles->machine))
+	if (a->waits_for_giver) {
+		advance_unresolved(roles);
+		return;
+	}
+	if (!a->counted || role_may_cancel(&roles->machine) || is_stepping(roles))
 		return;
 	/* The deadline has passed, and nothing can be undone any more, or nothing was begun. */
 	switch (roles->machine.phase) {
@@ -289,12 +358,7 @@ void roles_report_advance(struct roles *roles)
 		roles_ledger_complete(roles);
 		roles_tell(roles, EXIT_DONE, "done");
 		break;
-	case ROLE_RETURNING:
-		if (!roles->carrying)
-			roles_tell(roles, a->code, NULL);
-		else
-			roles_set_timer(roles, 20);
-		break;
+	case ROLE_RETURNING: advance_returning(roles); break;
 	default: break;
 	}
 }

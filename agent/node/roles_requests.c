@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
@@ -166,6 +167,9 @@ static void reverse_passive(struct roles *roles, struct control_call *call, cons
 	json_decref(obstacles);
 	roles_take_args(roles, call, args);
 	a->asked = true;
+	do
+		BUG_ON(getrandom(&a->please, sizeof(a->please), 0) != sizeof(a->please));
+	while (a->please == 0);
 	snprintf(a->from, sizeof(a->from), "%s", giver->peer);
 	snprintf(roles->partner, sizeof(roles->partner), "%s", giver->peer);
 	roles_send_word(giver, HANDOVER_PLEASE, NULL, a->accept_loss ? HANDOVER_ACCEPT_LOSS : 0,
@@ -173,21 +177,29 @@ static void reverse_passive(struct roles *roles, struct control_call *call, cons
 	roles_advance(roles);
 }
 
+static void decline(struct session *s, const struct wire_handover *please, const json_t *obstacles)
+{
+	struct wire_handover m = {
+		.word = HANDOVER_ABORT, .flags = HANDOVER_BY_RULE, .please = please->please};
+	struct role_offer none;
+	roles_new_offer(s->node->roles, &none, s->peer);
+	m.number = none.number;
+	memcpy(m.id, none.id, sizeof(m.id));
+	roles_join(m.text, sizeof(m.text), obstacles);
+	roles_send_handover(s, &m);
+}
+
 /* The other side of it. What stands in the way is said; nothing was begun. */
 bool roles_please(struct session *s, const struct wire_handover *m)
 {
 	struct roles *roles = s->node->roles;
-	char text[WIRE_TEXT_MAX + 1];
-	struct role_offer none;
 	bool accept = (m->flags & HANDOVER_ACCEPT_LOSS) != 0;
 	json_t *obstacles = roles_is_busy(roles) || roles->machine.role != WIRE_ROLE_ACTIVE
 				    ? json_pack("[s]", "another change of roles is under way")
 				    : roles_obstacles(roles, s, accept);
 	if (json_array_size(obstacles) > 0) {
 		roles_send_decline(s, obstacles);
-		roles_join(text, sizeof(text), obstacles);
-		roles_new_offer(roles, &none, s->peer);
-		roles_send_word(s, HANDOVER_ABORT, &none, HANDOVER_BY_RULE, 0, text);
+		decline(s, m, obstacles);
 		json_decref(obstacles);
 		return false;
 	}
@@ -195,6 +207,7 @@ bool roles_please(struct session *s, const struct wire_handover *m)
 	roles_attempt_begin(roles);
 	struct attempt *a = &roles->attempt;
 	a->accept_loss = accept;
+	a->please = m->please;
 	a->deadline_ms =
 		a->began_ms + (m->deadline_ms ? m->deadline_ms : 1000ull * ROLE_DEADLINE_S);
 	snprintf(a->reason, sizeof(a->reason), "%s", m->text);

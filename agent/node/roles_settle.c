@@ -170,7 +170,7 @@ static bool is_held(struct roles *roles, enum note_kind kind, const char *what)
 	return n > 0;
 }
 
-static void note_given_up(struct roles *roles, enum note_kind kind)
+void roles_note_given_up(struct roles *roles, enum note_kind kind)
 {
 	struct note *notes = NULL;
 	size_t n = 0;
@@ -206,8 +206,8 @@ static void settled(struct roles *roles)
 	in.offer.base_seq = state.last_seq;
 	memcpy(in.offer.digest, state.digest, sizeof(in.offer.digest));
 	if (roles->attempt.accept_loss) {
-		note_given_up(roles, NOTE_HELD);
-		note_given_up(roles, NOTE_BRAKE);
+		roles_note_given_up(roles, NOTE_HELD);
+		roles_note_given_up(roles, NOTE_BRAKE);
 	}
 	roles_push(roles, &in, "");
 }
@@ -267,22 +267,15 @@ static bool advance_settle(struct roles *roles)
 void roles_look(struct roles *roles, bool for_failover)
 {
 	roles->settle = (struct settle){.phase = LOOK_SCAN, .for_failover = for_failover};
+	drift_guard_resume(roles->node); /* without it whatever is in the tree would pass */
 	ask_tree(roles);
 	roles_set_timer(roles, 1);
 }
 
 void roles_looked(struct roles *roles)
 {
-	struct node *node = roles->node;
 	roles->settle.phase = SETTLE_NOT;
-	if (node->drift || !node->intake || node->stopping || !drift_guard_applies(node))
-		return;
-	drift_guard_start(node);
-	for (const struct session *s = node->sessions; s; s = s->next) {
-		if (s->live && s->receiver)
-			drift_guard_session(node, !node->distrusted);
-	}
-	intake_scan(node->intake);
+	drift_guard_resume(roles->node);
 }
 
 static void look_ended(struct roles *roles, bool clean, const char *why)
@@ -347,6 +340,8 @@ static void close_look(struct roles *roles)
 		look_ended(roles, true, "");
 		return;
 	}
+	if (roles->attempt.accept_loss)
+		roles_note_given_up(roles, NOTE_DRIFT); /* what it replaced is nowhere any more */
 	if (memcmp(state.digest, roles->machine.offer.digest, HASH_LEN) != 0 ||
 	    state.last_seq > roles->machine.offer.base_seq) {
 		look_ended(roles, false, "what is indexed here is not what was offered");
@@ -372,6 +367,13 @@ static void look_is_dirty(struct roles *roles)
 	look_ended(roles, false, why);
 }
 
+/* Before a failover nobody may be there who could say what the tree should be, or send it. */
+static bool is_beyond_mending(const struct roles *roles)
+{
+	const struct node *node = roles->node;
+	return roles->settle.for_failover && (node->distrusted || drift_only_waits(node->drift));
+}
+
 static bool advance_look(struct roles *roles)
 {
 	struct node *node = roles->node;
@@ -383,8 +385,7 @@ static bool advance_look(struct roles *roles)
 		st->phase = LOOK_MEND;
 		return true;
 	case LOOK_MEND:
-		if (node->drift && !drift_is_calm(node->drift) &&
-		    !(st->for_failover && node->distrusted)) {
+		if (node->drift && !drift_is_calm(node->drift) && !is_beyond_mending(roles)) {
 			roles_set_timer(roles, LOOK_AGAIN_MS);
 			return false;
 		}

@@ -254,6 +254,9 @@ void roles_session_live(struct session *s)
 	if (s->sender && roles->machine.phase == ROLE_OFFERING &&
 	    strcmp(s->peer, roles->machine.offer.node) == 0)
 		roles_push(roles, &in, s->peer);
+	roles_claim_session(roles, s);
+	if (s->receiver && s->peer_role == WIRE_ROLE_ACTIVE)
+		roles_giver_is_back(roles, s->peer);
 	roles_send_ended(roles, s);
 }
 
@@ -270,9 +273,12 @@ void roles_session_lost(struct session *s, uint16_t reason)
 	struct roles *roles = s->node->roles;
 	const struct role_input in = {.event = ROLE_EVENT_LINK_LOST};
 	(void)reason;
+	if (!roles->stopping)
+		roles_claim_lost(roles, s);
 	if (roles->stopping || !is_partner(roles, s->peer))
 		return;
-	if (role_may_cancel(&roles->machine) || roles->attempt.asked)
+	bool without = roles->attempt.failover; /* whom it does not wait for */
+	if ((role_may_cancel(&roles->machine) && !without) || roles->attempt.asked)
 		roles_reason(roles, EXIT_UNREACHABLE, "the connection with %s was lost (%.200s)",
 			     s->peer, s->trouble);
 	if (roles->attempt.asked) {
@@ -327,6 +333,7 @@ void roles_after_lineage(struct session *s, const struct wire_hello *theirs)
 	common_epochs(s, theirs, &relation);
 	if (relation != LINEAGE_THEIRS_LONGER)
 		return;
+	roles->promised_until_ms = 0;
 	for (struct session *other = s->node->sessions; other; other = other->next) {
 		if (other != s && other->link)
 			link_close(other->link, BYE_ROLE, "this node follows a new epoch");

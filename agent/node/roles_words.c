@@ -39,7 +39,8 @@ static const char *word_name(uint8_t word)
 {
 	static const char *const names[] = {"?",       "PREPARE",   "READY",  "UNREADY", "CHECK",
 					    "CHECKED", "UNCHECKED", "OFFER",  "TAKEN",	 "REFUSED",
-					    "ASK",     "ABORT",	    "PLEASE", "ENDED"};
+					    "ASK",     "ABORT",	    "PLEASE", "ENDED",	 "CLAIM",
+					    "PROMISE", "DENIAL"};
 	return word < ARRAY_LEN(names) ? names[word] : "?";
 }
 
@@ -54,15 +55,28 @@ void roles_say(struct roles *roles, uint8_t flags, const char *fmt, ...)
 	roles->word_flags = flags;
 }
 
+void roles_send_handover(struct session *s, const struct wire_handover *m)
+{
+	uint8_t body[512];
+	struct wr w;
+	wr_init(&w, body, sizeof(body));
+	wire_encode_handover(&w, m);
+	BUG_ON(w.error);
+	log_info(MODULE_ROLE, "peer=%s said=%s epoch=%" PRIu64 "%s%s", s->peer, word_name(m->word),
+		 m->number, *m->text ? " text=" : "", m->text);
+	link_send(s->link, WIRE_HANDOVER, body, wr_len(&w));
+}
+
 void roles_send_word(struct session *s, uint8_t word, const struct role_offer *offer, uint8_t flags,
 		     uint32_t deadline_ms, const char *text)
 {
-	uint8_t body[512];
 	struct wire_handover m = {.word = word, .flags = flags, .deadline_ms = deadline_ms};
 	if (offer) {
 		m.number = offer->number;
 		memcpy(m.id, offer->id, sizeof(m.id));
 	}
+	if (word == HANDOVER_PLEASE || word == HANDOVER_PREPARE)
+		m.please = s->node->roles->attempt.please;
 	if (word == HANDOVER_CHECK || word == HANDOVER_OFFER) {
 		m.base_seq = offer->base_seq;
 		memcpy(m.digest, offer->digest, sizeof(m.digest));
@@ -70,13 +84,7 @@ void roles_send_word(struct session *s, uint8_t word, const struct role_offer *o
 	if (word == HANDOVER_PLEASE || word == HANDOVER_PREPARE)
 		snprintf(m.operator, sizeof(m.operator), "%s", s->node->roles->attempt.operator);
 	snprintf(m.text, sizeof(m.text), "%s", text);
-	struct wr w;
-	wr_init(&w, body, sizeof(body));
-	wire_encode_handover(&w, &m);
-	BUG_ON(w.error);
-	log_info(MODULE_ROLE, "peer=%s said=%s epoch=%" PRIu64 "%s%s", s->peer, word_name(word),
-		 m.number, *text ? " text=" : "", text);
-	link_send(s->link, WIRE_HANDOVER, body, wr_len(&w));
+	roles_send_handover(s, &m);
 }
 
 static uint32_t deadline_for(const struct roles *roles)
@@ -148,11 +156,15 @@ static void take_text(struct roles *roles, const struct session *s, const struct
 	roles_reason(roles, code_of(m->flags), "%s: %.400s", s->peer, text);
 }
 
+static bool same_id(const struct role_offer *offer, const struct wire_handover *m)
+{
+	return memcmp(offer->id, m->id, WIRE_ID_LEN) == 0;
+}
+
 /* The other side's after-hook: a person is to hear of it where they typed. */
 static void on_ended(struct roles *roles, const struct session *s, const struct wire_handover *m)
 {
-	if (strcmp(s->peer, roles->partner) != 0 ||
-	    memcmp(m->id, roles->machine.offer.id, WIRE_ID_LEN) != 0)
+	if (strcmp(s->peer, roles->partner) != 0 || !same_id(&roles->machine.offer, m))
 		return;
 	AUTO_FREE char *text = quote_utf8(m->text);
 	roles->partner_ended = true;
@@ -162,7 +174,17 @@ static void on_ended(struct roles *roles, const struct session *s, const struct 
 	roles_advance(roles);
 }
 
-static bool is_busy(const struct roles *roles)
+/* It answers what was asked for here, and that is still wanted; nobody is told that all stays as
+ * it is and then sees the roles change. */
+static bool is_wanted(const struct roles *roles, const struct session *s,
+		      const struct wire_handover *m)
+{
+	const struct attempt *a = &roles->attempt;
+	return a->asked && a->please == m->please && strcmp(s->peer, roles->partner) == 0;
+}
+
+/* Not whether a person waits here: the giver's PREPARE is what they may be waiting for. */
+static bool is_under_way(const struct roles *roles)
 {
 	return roles->machine.phase != ROLE_RESTING;
 }
@@ -172,7 +194,12 @@ static void on_prepare(struct roles *roles, struct session *s, const struct role
 		       const struct wire_handover *m)
 {
 	char text[WIRE_TEXT_MAX + 1];
-	json_t *obstacles = is_busy(roles)
+	if (m->please != 0 && !is_wanted(roles, s, m)) {
+		roles_send_word(s, HANDOVER_UNREADY, &in->offer, HANDOVER_LATE, 0,
+				"who asked for it has given it up");
+		return;
+	}
+	json_t *obstacles = is_under_way(roles)
 				    ? json_pack("[s]", "another change of roles is under way")
 				    : roles_heir_obstacles(roles, s);
 	bool refused = json_array_size(obstacles) > 0;
@@ -211,13 +238,14 @@ static bool is_beside(struct roles *roles, struct session *s, const struct role_
 		on_prepare(roles, s, in, m);
 		return true;
 	}
-	if (m->word == HANDOVER_ABORT && roles->attempt.asked &&
-	    strcmp(s->peer, roles->partner) == 0) {
+	if (m->word == HANDOVER_ABORT && is_wanted(roles, s, m)) {
 		take_text(roles, s, m); /* what a person asked for here */
 		roles->attempt.asked = false;
 		roles_tell(roles, roles->attempt.code, NULL);
 		return true;
 	}
+	if (m->word == HANDOVER_ABORT && same_id(&roles->machine.offer, m))
+		roles_giver_is_back(roles, s->peer);
 	return m->word != HANDOVER_OFFER && m->word != HANDOVER_ASK &&
 	       strcmp(s->peer, roles->partner) != 0;
 }
@@ -239,6 +267,10 @@ int roles_frame(struct session *s, const struct frame *frame)
 		on_ended(roles, s, &m);
 		return 0;
 	}
+	if (roles->n_events >= WORDS_WAITING_MAX)
+		return -EPROTO;
+	if (roles_claim_frame(s, &m))
+		return 0;
 	size_t i = 0;
 	while (i < ARRAY_LEN(words) && words[i].word != m.word)
 		i++;
@@ -255,7 +287,7 @@ int roles_frame(struct session *s, const struct frame *frame)
 		return 0;
 	/* Each refusal is a durable row, and each word waits for those before it. */
 	bool refusable = m.word == HANDOVER_OFFER || m.word == HANDOVER_ASK;
-	if (roles->n_events >= WORDS_WAITING_MAX || (refusable && ++s->offers > OFFERS_MAX))
+	if (refusable && ++s->offers > OFFERS_MAX)
 		return -EPROTO;
 	take_text(roles, s, &m);
 	roles_push(roles, &in, s->peer);

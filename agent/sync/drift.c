@@ -368,6 +368,14 @@ bool drift_is_calm(const struct drift *d)
 	       drift_book_next(d->book) > clock_mono_ms();
 }
 
+bool drift_only_waits(const struct drift *d)
+{
+	size_t open = drift_book_open(d->book);
+	return !d->held && !d->mending && open > 0 && drift_book_next(d->book) > clock_mono_ms() &&
+	       store_note_count(d->setup.env.store, NOTE_DRIFT) >= open &&
+	       !d->setup.events.reachable(d->setup.events.owner);
+}
+
 /* ---- closing ----------------------------------------------------------------------------------
  */
 

@@ -59,6 +59,9 @@ void drift_connected(struct drift *d); /* the active can be asked; what was aske
 uint64_t drift_count(const struct drift *d);
 /* Nothing is being judged or mended, and nothing is due; what is only reported does not count. */
 bool drift_is_calm(const struct drift *d);
+/* The same, but for paths whose bytes are nowhere here; all of them are noted, and there is nobody
+ * who could be asked. */
+bool drift_only_waits(const struct drift *d);
 void drift_close(struct drift *d);
 
 #endif

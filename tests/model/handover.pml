@@ -69,8 +69,8 @@ inline lose_session()
 inline lost(i)
 {
 	if
-	:: phase[i] == PREPARING || phase[i] == READYING || phase[i] == WAITING || phase[i] == WILLING ->
-		phase[i] = RESTING
+	:: phase[i] == PREPARING || phase[i] == READYING || phase[i] == WAITING -> phase[i] = RESTING
+	:: phase[i] == WILLING -> refused[i] = refused[i] | (1 << offer[i]); phase[i] = RESTING
 	:: phase[i] == SETTLING || phase[i] == CHECKING -> role[i] = ACTIVE; phase[i] = RESTING
 	:: else
 	fi
@@ -160,6 +160,10 @@ proctype node(byte n)
 	:: atomic { phase[n] == READYING && nfull(to[other]) -> phase[n] = WAITING; says(READY, offer[n], 0) }
 	:: atomic { !stopped && (phase[n] == READYING || phase[n] == WAITING || phase[n] == WILLING) &&
 		nfull(to[other]) ->
+		if
+		:: phase[n] == WILLING -> refused[n] = refused[n] | (1 << offer[n])
+		:: else
+		fi;
 		phase[n] = RESTING; says(UNREADY, offer[n], 0) }
 	:: atomic { role[n] == PASSIVE && phase[n] == RESTING && !live && attempts < ATTEMPTS &&
 		failovers < FAILOVERS && !stopped ->

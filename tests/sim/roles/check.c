@@ -83,6 +83,17 @@ static void check_handed_over(const struct world *w, const struct node *heir,
 	}
 }
 
+/* Whoever can be reached has not taken over, either: a split needs a cut. */
+void check_alone(const struct world *w, const struct node *n)
+{
+	for (unsigned peer = 0; peer < w->n_nodes; peer++) {
+		const struct node *p = &w->nodes[peer];
+		if (n->sessions[peer].live && p->up && is_active(p))
+			fail(w, "%s fails over while it is connected with %s, which is active",
+			     n->name, p->name);
+	}
+}
+
 void check_epoch(struct world *w, const struct node *n, const struct role_offer *offer,
 		 enum role_event event)
 {

@@ -14,7 +14,7 @@ static void begin_life(struct world *w, struct node *n)
 	n->boot = ++w->next_boot;
 	n->attempt.over = true;
 	n->next_action = ROLE_ACTIONS_MAX;
-	n->partner = n->peer = -1;
+	n->partner = n->peer = n->promised_to = -1;
 	n->machine = disk.machine;
 	n->machine.phase = ROLE_RESTING;
 	uint64_t last = disk.lineage[disk.n_lineage - 1].number; /* as store_role() */
@@ -94,6 +94,17 @@ static void carry_out(struct world *w, struct node *n, enum role_action action)
 	case ROLE_ACTION_SETTLE: proofs_settle(w, n); break;
 	case ROLE_ACTION_RELEASE: data_thaw(w, n); break;
 	case ROLE_ACTION_LOOK: proofs_look(w, n, false); break;
+	case ROLE_ACTION_SEND_CLAIM: proofs_claim(w, n); break;
+	case ROLE_ACTION_SEND_PROMISE:
+		n->promised_to = n->peer;
+		n->promised_until = w->now + PROMISE_TIME;
+		words_say(w, n, (unsigned)n->peer, ROLE_EVENT_CLAIMED, &n->output.offer);
+		break;
+	case ROLE_ACTION_SEND_DENIAL:
+		words_say(w, n, (unsigned)n->peer, ROLE_EVENT_UNFIT, &n->output.offer);
+		break;
+	case ROLE_ACTION_WEIGH: proofs_weigh(w, n); break;
+	case ROLE_ACTION_PROVE: proofs_look(w, n, true); break;
 	case ROLE_ACTION_SWITCH: switch_role(w, n); break;
 	case ROLE_ACTION_COMPARE: proofs_compare(w, n); break;
 	case ROLE_ACTION_DONE:
@@ -138,9 +149,10 @@ static void follow(struct world *w, struct node *n, const struct role_machine *w
 	}
 	if (m->phase != was->phase && (n->proof < COMPARE_SCAN || m->role != WIRE_ROLE_FENCED))
 		n->proof = PROOF_NONE;
-	bool waited = role_may_cancel(was) && was->role == WIRE_ROLE_PASSIVE &&
-		      was->phase != ROLE_FORCING;
-	if (waited && m->role == WIRE_ROLE_PASSIVE && m->phase == ROLE_RESTING)
+	bool waited = was->phase == ROLE_READYING || was->phase == ROLE_READY ||
+		      was->phase == ROLE_LOOKING || was->phase == ROLE_WILLING;
+	bool open = asks_for(&n->output, ROLE_ACTION_UNRESOLVED);
+	if (waited && !open && m->role == WIRE_ROLE_PASSIVE && m->phase == ROLE_RESTING)
 		n->attempt.over = true;
 	if (m->role != was->role && (m->role == WIRE_ROLE_FENCED || m->role == WIRE_ROLE_SPLIT)) {
 		n->frozen = true;
@@ -170,8 +182,19 @@ static void doubt_checked(const struct node *n, struct role_input *in)
 		in->event = ROLE_EVENT_CANCEL;
 }
 
-static void complete_input(const struct node *n, struct role_input *in)
+static bool follows_an_active(const struct world *w, const struct node *n)
 {
+	bool found = false;
+	for (unsigned peer = 0; peer < w->n_nodes; peer++)
+		found |= n->sessions[peer].live && n->sessions[peer].receiver;
+	return found;
+}
+
+static void complete_input(const struct world *w, const struct node *n, int peer,
+			   struct role_input *in)
+{
+	if (in->event == ROLE_EVENT_CLAIM)
+		in->refused = proofs_promised(w, n, peer) || follows_an_active(w, n);
 	if (in->event != ROLE_EVENT_OFFER && in->event != ROLE_EVENT_ASK)
 		return;
 	in->refused = bit(n->disk.refused, id_number(in->offer.id));
@@ -182,7 +205,7 @@ static void complete_input(const struct node *n, struct role_input *in)
 static bool is_of_a_person(enum role_event event)
 {
 	return event == ROLE_EVENT_REVERSE || event == ROLE_EVENT_FAILOVER ||
-	       event == ROLE_EVENT_KEEP_US;
+	       event == ROLE_EVENT_RECLAIM || event == ROLE_EVENT_KEEP_US;
 }
 
 static void take_event(struct world *w, struct node *n)
@@ -194,7 +217,7 @@ static void take_event(struct world *w, struct node *n)
 	if (of_hook && q.hook_n != n->hook_n && w->mutation != MUTATE_STALE_HOOK)
 		return;
 	doubt_checked(n, &q.in);
-	complete_input(n, &q.in);
+	complete_input(w, n, q.peer, &q.in);
 	n->event = q.in.event;
 	n->peer = q.peer;
 	n->output = role_step(&n->machine, &q.in);
@@ -257,9 +280,13 @@ static bool is_partner(const struct world *w, const struct node *n, unsigned pee
 		     : n->partner == (int)peer;
 }
 
-void engine_session_lost(struct world *w, struct node *n, unsigned peer)
+void engine_session_lost(struct world *w, struct node *n, unsigned peer, bool asked_promise)
 {
 	const struct role_input in = {.event = ROLE_EVENT_LINK_LOST};
+	if (n->up && n->machine.phase == ROLE_CLAIMING && asked_promise) {
+		n->proof = PROOF_NONE;
+		engine_push_event(w, n, ROLE_EVENT_UNFIT);
+	}
 	if (!n->up || !is_partner(w, n, peer) || w->mutation == MUTATE_LOSS_IGNORED)
 		return;
 	if (n->attempt.asked) {

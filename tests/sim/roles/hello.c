@@ -121,6 +121,7 @@ static bool take_lineage(struct world *w, struct node *n, unsigned peer,
 	size_t common;
 	bool takes = n->machine.role == WIRE_ROLE_PASSIVE || n->machine.role == WIRE_ROLE_FENCED;
 	bool longer = relation(s, theirs, &common) == LINEAGE_THEIRS_LONGER;
+	n->promised_until = longer ? 0 : n->promised_until;
 	note_number(n, theirs);
 	if (!takes || (n->carrying && longer))
 		return false;
@@ -186,6 +187,8 @@ static void go_live(struct world *w, struct node *n, unsigned peer, const struct
 	} else if (s->outcome != HANDSHAKE_IDLE) {
 		if (!take_lineage(w, n, peer, theirs))
 			links_close(w, n, peer);
+	} else {
+		proofs_claim_session(w, n, peer);
 	}
 	engine_run(w, n);
 }

@@ -167,10 +167,10 @@ void links_resume(struct world *w, struct node *n)
 
 static void session_over(struct world *w, struct node *n, unsigned peer)
 {
-	bool live = n->sessions[peer].live;
+	bool live = n->sessions[peer].live, asked = n->sessions[peer].asked_promise;
 	n->sessions[peer] = (struct session){.next = n->sessions[peer].next};
 	if (live)
-		engine_session_lost(w, n, peer);
+		engine_session_lost(w, n, peer, asked);
 }
 
 void links_close(struct world *w, struct node *n, unsigned peer)

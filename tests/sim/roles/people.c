@@ -44,7 +44,7 @@ bool people_busy(const struct node *n)
 	return n->machine.phase != ROLE_RESTING || !n->attempt.over || n->proof != PROOF_NONE;
 }
 
-static bool spend_epoch(struct world *w)
+bool people_spend_epoch(struct world *w)
 {
 	if (w->weather.epochs == 0)
 		return false;
@@ -55,7 +55,7 @@ static bool spend_epoch(struct world *w)
 void people_hand_over(struct world *w, struct node *n, unsigned heir)
 {
 	struct role_input in = {.event = ROLE_EVENT_REVERSE};
-	if (!spend_epoch(w)) {
+	if (!people_spend_epoch(w)) {
 		n->attempt.over = true;
 		return;
 	}
@@ -71,7 +71,7 @@ static void reverse(struct world *w, struct node *n)
 	const struct role_offer none = {0};
 	unsigned peer = below(w, w->n_nodes);
 	const struct session *s = &n->sessions[peer];
-	if (people_busy(n) || n->machine.due != ROLE_ACTION_NONE || !s->live)
+	if (people_busy(n) || n->machine.due == ROLE_ACTION_ON_FENCED || !s->live)
 		return;
 	if (n->machine.role == WIRE_ROLE_ACTIVE && s->peer_role == WIRE_ROLE_PASSIVE) {
 		people_attempt(w, n, true);
@@ -79,39 +79,41 @@ static void reverse(struct world *w, struct node *n)
 	} else if (n->machine.role == WIRE_ROLE_PASSIVE && s->receiver) {
 		people_attempt(w, n, true);
 		n->attempt.asked = true;
+		n->attempt.please = ++w->next_please;
 		n->partner = (int)peer;
 		words_say(w, n, peer, ROLE_EVENT_REVERSE, &none);
 	}
 }
 
 /* What is in the way of a failover, as far as it can be seen from here. */
-static bool may_force(const struct world *w, const struct node *n)
+bool people_may_force(const struct world *w, const struct node *n)
 {
+	if (proofs_promised(w, n, -1))
+		return false;
 	for (unsigned peer = 0; peer < w->n_nodes; peer++) {
 		const struct session *s = &n->sessions[peer];
 		if (s->live && (s->receiver || s->theirs_last_seq > n->disk.last_seq))
 			return false;
 	}
-	return n->machine.role == WIRE_ROLE_PASSIVE && !people_busy(n);
+	return true;
 }
 
 static void failover(struct world *w, struct node *n)
 {
-	bool leaves = n->machine.phase == ROLE_OFFERING && n->attempt.over;
-	if ((!leaves && !may_force(w, n)) || !spend_epoch(w))
-		return;
-	people_attempt(w, n, true);
-	if (leaves)
-		proofs_forced(w, n);
-	else
-		proofs_look(w, n, true);
+	if (n->machine.phase == ROLE_OFFERING && n->attempt.over && people_spend_epoch(w)) {
+		people_attempt(w, n, true);
+		proofs_reclaim(w, n);
+	} else if (n->machine.role == WIRE_ROLE_PASSIVE && !people_busy(n)) {
+		people_attempt(w, n, true);
+		engine_push_event(w, n, ROLE_EVENT_FAILOVER);
+	}
 }
 
 static bool resolve(struct world *w, struct node *n)
 {
 	struct role_input in = {.event = ROLE_EVENT_KEEP_US};
 	if (!n->up || n->machine.role != WIRE_ROLE_SPLIT || !n->have_fork ||
-	    (!w->calm && !spend_epoch(w)))
+	    (!w->calm && !people_spend_epoch(w)))
 		return false;
 	w->figures.resolves++;
 	people_attempt(w, n, true);

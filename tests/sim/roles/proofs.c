@@ -67,6 +67,22 @@ static void looked(struct world *w, struct node *n)
 	engine_push(w, n, &in, -1);
 }
 
+void proofs_weigh(struct world *w, struct node *n)
+{
+	begin(w, n, FORCE_ASK);
+}
+
+static void weighed(struct world *w, struct node *n)
+{
+	struct role_input in = {.event = ROLE_EVENT_WEIGHED};
+	n->proof = PROOF_NONE;
+	if (!people_may_force(w, n) || !people_spend_epoch(w))
+		in.event = ROLE_EVENT_UNFIT;
+	else
+		new_offer(w, n, &in.offer, n->at_index);
+	engine_push(w, n, &in, -1);
+}
+
 void proofs_go_on(struct world *w, struct node *n, uint64_t proof_n)
 {
 	if (proof_n != n->proof_n)
@@ -74,6 +90,7 @@ void proofs_go_on(struct world *w, struct node *n, uint64_t proof_n)
 	switch (n->proof) {
 	case SETTLE_FENCE: fenced(w, n); break;
 	case LOOK: looked(w, n); break;
+	case FORCE_ASK: weighed(w, n); break;
 	case FORCE_LOOK:
 		n->proof = PROOF_NONE;
 		world_at(w, late(w, 5 * MS), H_FORCED, n, 0, 0);
@@ -86,17 +103,72 @@ void proofs_go_on(struct world *w, struct node *n, uint64_t proof_n)
 	}
 }
 
-void proofs_forced(struct world *w, struct node *n)
+static void fill_offer(const struct world *w, const struct node *n, struct role_offer *offer)
 {
-	struct role_input in = {.event = ROLE_EVENT_FAILOVER};
-	new_offer(w, n, &in.offer, n->at_index);
-	in.offer.base_seq = n->disk.last_seq;
+	offer->base_seq = n->disk.last_seq;
 	for (unsigned peer = 0; peer < w->n_nodes; peer++) {
 		const struct session *s = &n->sessions[peer];
-		if (s->live && s->theirs_last_seq > in.offer.base_seq)
-			in.offer.base_seq = s->theirs_last_seq;
+		if (s->live && s->theirs_last_seq > offer->base_seq)
+			offer->base_seq = s->theirs_last_seq;
 	}
-	data_put_digest(in.offer.digest, data_digest(n));
+	data_put_digest(offer->digest, data_digest(n));
+}
+
+void proofs_forced(struct world *w, struct node *n)
+{
+	if (n->machine.phase != ROLE_PROVING)
+		return;
+	engine_push_event(w, n, fate(w, w->weather.dirty) ? ROLE_EVENT_UNFIT : ROLE_EVENT_PROVEN);
+}
+
+/* ---- claims --------------------------------------------------------------------------------- */
+
+bool proofs_promised(const struct world *w, const struct node *n, int but)
+{
+	return w->now < n->promised_until && n->promised_to != but;
+}
+
+void proofs_claim_session(struct world *w, struct node *n, unsigned peer)
+{
+	struct session *s = &n->sessions[peer];
+	s->asked_promise = false;
+	if (n->machine.phase != ROLE_CLAIMING || !s->live || s->receiver)
+		return;
+	s->asked_promise = true;
+	words_say(w, n, peer, ROLE_EVENT_CLAIM, &n->machine.offer);
+}
+
+void proofs_claim(struct world *w, struct node *n)
+{
+	n->proof = FORCE_FINAL;
+	for (unsigned peer = 0; peer < w->n_nodes; peer++)
+		proofs_claim_session(w, n, peer);
+	proofs_advance(w, n);
+}
+
+/* Whoever can be reached has promised: all is looked at as of now. */
+static void claim_ends(struct world *w, struct node *n)
+{
+	struct role_input in = {.event = ROLE_EVENT_CLAIMED, .offer = n->machine.offer};
+	for (unsigned peer = 0; peer < w->n_nodes; peer++) {
+		if (n->sessions[peer].live && n->sessions[peer].asked_promise)
+			return;
+	}
+	n->proof = PROOF_NONE;
+	if (!people_may_force(w, n))
+		in.event = ROLE_EVENT_UNFIT;
+	else
+		check_alone(w, n);
+	fill_offer(w, n, &in.offer);
+	engine_push(w, n, &in, -1);
+}
+
+/* The heir of a durable offer is given up. */
+void proofs_reclaim(struct world *w, struct node *n)
+{
+	struct role_input in = {.event = ROLE_EVENT_RECLAIM};
+	new_offer(w, n, &in.offer, n->at_index);
+	fill_offer(w, n, &in.offer);
 	engine_push(w, n, &in, -1);
 }
 
@@ -120,6 +192,8 @@ static bool peers_have_all(struct world *w, const struct node *n)
 void proofs_advance(struct world *w, struct node *n)
 {
 	struct role_input in = {.event = ROLE_EVENT_SETTLED, .offer.base_seq = n->disk.last_seq};
+	if (n->proof == FORCE_FINAL)
+		claim_ends(w, n);
 	if (n->proof != SETTLE_PEERS || !peers_have_all(w, n))
 		return;
 	n->proof = PROOF_NONE;

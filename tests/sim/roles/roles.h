@@ -32,6 +32,7 @@
 #define IDS_MAX 4096
 #define MS 1000u
 #define SECOND (1000u * MS)
+#define PROMISE_TIME (10 * SECOND)
 
 /* What is broken on purpose in the engine that carries the table out. */
 #define MUTATION_LIST(X)                          \
@@ -48,7 +49,8 @@
 	X(FORK_NOT_CUT, "fork-not-cut")           \
 	X(STALE_HOOK, "stale-hook")               \
 	X(TWO_GIVERS, "two-givers")               \
-	X(NUMBER_FORGOTTEN, "number-forgotten")
+	X(NUMBER_FORGOTTEN, "number-forgotten")   \
+	X(PLEASE_FORGOTTEN, "please-forgotten")
 enum mutation {
 #define X(name, text) MUTATE_##name,
 	MUTATION_LIST(X)
@@ -97,8 +99,10 @@ struct message {
 	enum message_kind kind;
 	uint64_t arrives;
 	struct hello *hello;	 /* M_HELLO */
-	enum role_event word;	 /* M_WORD; ROLE_EVENT_REVERSE stands for PLEASE */
+	enum role_event word;	 /* M_WORD; REVERSE stands for PLEASE, CLAIMED for PROMISE, UNFIT
+				    for DENIAL */
 	struct role_offer offer; /* M_WORD */
+	uint64_t please;	 /* M_WORD: PLEASE, PREPARE, ABORT */
 	unsigned key;
 	struct version version; /* M_RECORD, M_ACK */
 	uint64_t seq, digest;	/* M_BARRIER, M_MATCH */
@@ -127,6 +131,7 @@ struct session {
 	bool live, sender, receiver, reconciling;
 	uint64_t theirs_last_seq;
 	uint64_t sent[KEYS], sent_token[KEYS];
+	bool asked_promise;
 	bool want_barrier, barrier_out, matched, mismatch;
 	uint64_t matched_seq;
 	unsigned offers;
@@ -140,14 +145,16 @@ struct queued {
 
 struct attempt {
 	bool over, asked, counted, planned, typed_here;
-	uint64_t deadline;
+	uint64_t deadline, please;
 };
 
 enum proof {
 	PROOF_NONE,
 	SETTLE_FENCE,
 	SETTLE_PEERS,
+	FORCE_ASK,
 	FORCE_LOOK,
+	FORCE_FINAL,
 	LOOK,
 	COMPARE_SCAN,
 	COMPARE_REJOIN
@@ -187,6 +194,8 @@ struct node {
 	bool hook_failed;
 	uint64_t hook_n; /* grows with each hook, and when the phase leaves one behind */
 	uint64_t hook_again, hook_wait, hook_free;
+	int promised_to;
+	uint64_t promised_until;
 	/* a split */
 	bool have_fork;
 	uint8_t fork_end[WIRE_ID_LEN];
@@ -247,7 +256,7 @@ struct world {
 	size_t n_heap, cap_heap;
 	struct figures figures;
 	/* what an onlooker knows */
-	uint64_t next_token, next_id;
+	uint64_t next_token, next_id, next_please;
 	uint64_t acknowledged[KEYS]; /* tokens */
 	bool forced;		     /* a person has begun an epoch alone since the last rest */
 	uint8_t begun[IDS_MAX / 8], refused[IDS_MAX / 8];
@@ -303,7 +312,7 @@ void engine_push(struct world *w, struct node *n, const struct role_input *in, i
 void engine_push_event(struct world *w, struct node *n, enum role_event event);
 void engine_run(struct world *w, struct node *n);
 void engine_tick(struct world *w, struct node *n);
-void engine_session_lost(struct world *w, struct node *n, unsigned peer);
+void engine_session_lost(struct world *w, struct node *n, unsigned peer, bool asked_promise);
 void engine_matched(struct world *w, struct node *n, unsigned peer);
 uint8_t engine_role(const struct node *n); /* what is said of it */
 
@@ -315,9 +324,16 @@ void durable_set_machine(struct node *n, const struct role_machine *m);
 /* proofs.c */
 void proofs_settle(struct world *w, struct node *n);
 void proofs_look(struct world *w, struct node *n, bool forced);
+void proofs_weigh(struct world *w, struct node *n);
 void proofs_compare(struct world *w, struct node *n);
 void proofs_go_on(struct world *w, struct node *n, uint64_t proof_n);
-void proofs_forced(struct world *w, struct node *n);
+void proofs_forced(struct world *w, struct node *n); /* the tree is whole: as of now */
+void proofs_reclaim(struct world *w, struct node *n);
+bool people_may_force(const struct world *w, const struct node *n);
+bool people_spend_epoch(struct world *w);
+void proofs_claim(struct world *w, struct node *n);
+void proofs_claim_session(struct world *w, struct node *n, unsigned peer);
+bool proofs_promised(const struct world *w, const struct node *n, int but);
 void proofs_advance(struct world *w, struct node *n);
 void hooks_run(struct world *w, struct node *n, enum role_action action);
 void hooks_end(struct world *w, struct node *n, bool done);
@@ -340,6 +356,7 @@ void people_hand_over(struct world *w, struct node *n, unsigned heir);
 void power_off(struct world *w, struct node *n);
 
 /* check.c */
+void check_alone(const struct world *w, const struct node *n);
 void check_step(const struct world *w);
 void check_epoch(struct world *w, const struct node *n, const struct role_offer *offer,
 		 enum role_event event);

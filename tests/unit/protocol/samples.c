@@ -102,7 +102,8 @@ BUILDER(obstacles_answer)
 BUILDER(handover_please)
 {
 	ENCODE(handover, .word = HANDOVER_PLEASE, .flags = HANDOVER_ACCEPT_LOSS,
-	       .deadline_ms = 30000, .text = "drill of the third quarter", .operator= "somebody");
+	       .deadline_ms = 30000, .please = 0x1122334455667788,
+	       .text = "drill of the third quarter", .operator= "somebody");
 }
 
 BUILDER(bye)

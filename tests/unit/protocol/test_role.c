@@ -119,6 +119,13 @@ static void cut(struct world *w)
 	w->nodes[0].lost = w->nodes[1].lost = 1;
 }
 
+static void follows(struct one *o, uint8_t lineage)
+{
+	o->disk.lineage = lineage;
+	if (!is_busy(o))
+		happens(o, ROLE_EVENT_SUPERSEDED, 0);
+}
+
 /* What each learns from the other's lineage. */
 static void connect(struct world *w)
 {
@@ -136,7 +143,7 @@ static void connect(struct world *w)
 			 (us->role == WIRE_ROLE_ACTIVE || us->role == WIRE_ROLE_DRAINING))
 			happens(us, ROLE_EVENT_SUPERSEDED, 0);
 		else if ((ours & theirs) == ours && us->role == WIRE_ROLE_PASSIVE)
-			us->disk.lineage = theirs; /* follows */
+			follows(us, theirs);
 	}
 }
 
@@ -198,6 +205,9 @@ static void act(struct world *w, int i)
 	case ROLE_ACTION_ON_FENCED:
 	case ROLE_ACTION_SETTLE:
 	case ROLE_ACTION_LOOK:
+	case ROLE_ACTION_WEIGH:
+	case ROLE_ACTION_PROVE:
+	case ROLE_ACTION_SEND_CLAIM:
 	case ROLE_ACTION_COMPARE: o->working = action; break;
 	case ROLE_ACTION_SWITCH: cut(w); break;
 	default:
@@ -208,6 +218,22 @@ static void act(struct world *w, int i)
 	assert_false(w->nodes[0].disk.role == WIRE_ROLE_ACTIVE &&
 		     w->nodes[1].disk.role == WIRE_ROLE_ACTIVE &&
 		     (!w->forced || w->nodes[0].disk.lineage == w->nodes[1].disk.lineage));
+}
+
+/* Of a failover: while the other is connected nothing comes of it. */
+static void ends_weighing(struct world *w, struct one *o, bool well)
+{
+	enum role_action what = o->working;
+	o->working = 0;
+	if (!well || (w->live && what != ROLE_ACTION_PROVE) ||
+	    (w->attempts == ATTEMPTS && what == ROLE_ACTION_WEIGH))
+		happens(o, ROLE_EVENT_UNFIT, 0);
+	else if (what == ROLE_ACTION_WEIGH)
+		happens(o, ROLE_EVENT_WEIGHED, ++w->attempts);
+	else if (what == ROLE_ACTION_PROVE)
+		happens(o, ROLE_EVENT_PROVEN, 0);
+	else
+		happens(o, ROLE_EVENT_CLAIMED, o->offer);
 }
 
 static void ends(struct one *o, bool well)
@@ -305,7 +331,11 @@ static bool move(struct world *w, int what, int i)
 			return false;
 		if (o->working == ROLE_ACTION_COMPARE)
 			o->disk.lineage = w->nodes[1 - i].disk.lineage;
-		ends(o, what == END_WELL);
+		if (o->working == ROLE_ACTION_WEIGH || o->working == ROLE_ACTION_PROVE ||
+		    o->working == ROLE_ACTION_SEND_CLAIM)
+			ends_weighing(w, o, what == END_WELL);
+		else
+			ends(o, what == END_WELL);
 		return true;
 	case CRASH:
 		cut(w);
@@ -322,7 +352,10 @@ static bool move(struct world *w, int what, int i)
 		if (!may_fail_over(w, i))
 			return false;
 		w->forced = 1;
-		happens(o, ROLE_EVENT_FAILOVER, ++w->attempts);
+		if (o->phase == ROLE_OFFERING)
+			happens(o, ROLE_EVENT_RECLAIM, ++w->attempts);
+		else
+			happens(o, ROLE_EVENT_FAILOVER, 0);
 		return true;
 	case CUT:
 		if (i == 1 || !w->live || !both_quiet(w))
@@ -549,11 +582,125 @@ static void a_split_waits_for_a_person(void **state)
 	assert_int_equal(lost.role, WIRE_ROLE_FENCED);
 }
 
+static struct role_output step(struct role_machine *m, enum role_event event, uint8_t attempt)
+{
+	struct role_input in = {.event = event, .offer = offer_of(attempt)};
+	return role_step(m, &in);
+}
+
+static bool asks_for(const struct role_output *out, enum role_action action)
+{
+	bool found = false;
+	for (size_t i = 0; i < ROLE_ACTIONS_MAX; i++)
+		found |= out->actions[i] == action;
+	return found;
+}
+
+/* Who was told that the roles stay must not see them change: the refusal is durable first. */
+static void a_willing_heir_that_gives_up_refuses_for_ever(void **state)
+{
+	static const enum role_event ends[] = {ROLE_EVENT_LINK_LOST, ROLE_EVENT_CANCEL};
+	for (size_t i = 0; i < COUNT(ends); i++) {
+		struct role_machine m = node_in(WIRE_ROLE_PASSIVE, ROLE_WILLING, 1);
+		struct role_output out = step(&m, ends[i], 0);
+		assert_int_equal(out.actions[0], ROLE_ACTION_STORE_REFUSAL);
+		assert_memory_equal(out.offer.id, offer_of(1).id, WIRE_ID_LEN);
+		assert_true(asks_for(&out, ROLE_ACTION_UNRESOLVED));
+		assert_int_equal(step(&m, ROLE_EVENT_OFFER, 1).actions[1],
+				 ROLE_ACTION_SEND_REFUSED);
+	}
+	/* And the giver says when it has gone back. */
+	struct role_machine giver = node_in(WIRE_ROLE_DRAINING, ROLE_OFFERING, 1);
+	struct role_output out = step(&giver, ROLE_EVENT_REFUSED, 1);
+	assert_int_equal(out.actions[0], ROLE_ACTION_STORE);
+	assert_int_equal(out.actions[1], ROLE_ACTION_SEND_ABORT);
+}
+
+/* Up to the epoch itself a failover can be given up, and what it prepared is undone. */
+static void a_failover_can_be_given_up_until_it_is_one(void **state)
+{
+	static const enum role_event ends[] = {ROLE_EVENT_CANCEL, ROLE_EVENT_UNFIT,
+					       ROLE_EVENT_SUPERSEDED, ROLE_EVENT_HOOK_FAILED};
+	static const enum role_phase phases[] = {ROLE_WEIGHING, ROLE_FORCING, ROLE_PROVING,
+						 ROLE_CLAIMING};
+	for (size_t p = 0; p < COUNT(phases); p++) {
+		for (size_t e = 0; e < COUNT(ends); e++) {
+			struct role_machine m = node_in(WIRE_ROLE_PASSIVE, phases[p], 1);
+			if (ends[e] == ROLE_EVENT_HOOK_FAILED && phases[p] != ROLE_FORCING)
+				continue;
+			assert_true(role_may_cancel(&m));
+			struct role_output out = step(&m, ends[e], 0);
+			assert_int_equal(m.phase, ROLE_RESTING);
+			assert_true(asks_for(&out, ROLE_ACTION_FAILED));
+			assert_int_equal(asks_for(&out, ROLE_ACTION_AFTER_DEMOTE),
+					 phases[p] != ROLE_WEIGHING);
+		}
+	}
+}
+
+/* What is begun is what was weighed last, and what comes when it was given up begins nothing. */
+static void a_failover_begins_what_was_proven_last(void **state)
+{
+	struct role_machine m = node_in(WIRE_ROLE_PASSIVE, ROLE_RESTING, 1);
+	assert_int_equal(step(&m, ROLE_EVENT_FAILOVER, 0).actions[0], ROLE_ACTION_WEIGH);
+	assert_int_equal(step(&m, ROLE_EVENT_WEIGHED, 2).actions[0], ROLE_ACTION_BEFORE_PROMOTE);
+	assert_int_equal(step(&m, ROLE_EVENT_HOOK_DONE, 0).actions[0], ROLE_ACTION_PROVE);
+	assert_int_equal(step(&m, ROLE_EVENT_PROVEN, 0).actions[0], ROLE_ACTION_SEND_CLAIM);
+	struct role_machine given_up = m;
+	struct role_input in = {.event = ROLE_EVENT_CLAIMED, .offer = offer_of(2)};
+	in.offer.base_seq = 99;
+	assert_int_equal(role_step(&m, &in).actions[0], ROLE_ACTION_STORE_EPOCH);
+	assert_true(m.role == WIRE_ROLE_ACTIVE && m.offer.base_seq == 99);
+	step(&given_up, ROLE_EVENT_CANCEL, 0);
+	assert_int_equal(role_step(&given_up, &in).actions[0], ROLE_ACTION_NONE);
+	assert_true(given_up.role == WIRE_ROLE_PASSIVE && given_up.offer.base_seq != 99);
+}
+
+static void of_two_that_claim_one_goes_on(void **state)
+{
+	struct role_machine b = node_in(WIRE_ROLE_PASSIVE, ROLE_CLAIMING, 1), c = b;
+	memcpy(b.offer.node, "b", 2);
+	memcpy(c.offer.node, "c", 2);
+	struct role_input of_b = {.event = ROLE_EVENT_CLAIM, .offer = b.offer};
+	struct role_input of_c = {.event = ROLE_EVENT_CLAIM, .offer = c.offer};
+	struct role_output out = role_step(&b, &of_c);
+	assert_int_equal(out.actions[0], ROLE_ACTION_STORE); /* its number is never begun here */
+	assert_int_equal(out.actions[1], ROLE_ACTION_SEND_PROMISE);
+	assert_int_equal(b.phase, ROLE_RESTING);
+	assert_int_equal(role_step(&c, &of_b).actions[0], ROLE_ACTION_SEND_DENIAL);
+	assert_int_equal(c.phase, ROLE_CLAIMING);
+	/* a number goes before a name */
+	of_b.offer.number++;
+	assert_int_equal(role_step(&c, &of_b).actions[1], ROLE_ACTION_SEND_PROMISE);
+	assert_int_equal(c.number, of_b.offer.number);
+}
+
+static void a_claim_is_granted_by_a_passive_that_has_nobody_else(void **state)
+{
+	for (int phase = 0; phase < ROLE_PHASES; phase++) {
+		struct role_machine m = node_in(WIRE_ROLE_PASSIVE, (enum role_phase)phase, 1);
+		struct role_input in = {.event = ROLE_EVENT_CLAIM, .offer = offer_of(2)};
+		bool may =
+			phase == ROLE_RESTING || (phase >= ROLE_WEIGHING && phase <= ROLE_CLAIMING);
+		struct role_machine before = m;
+		in.refused = true;
+		assert_int_equal(role_step(&m, &in).actions[0], ROLE_ACTION_SEND_DENIAL);
+		assert_int_equal(m.phase, before.phase);
+		in.refused = false;
+		struct role_output out = role_step(&m, &in);
+		assert_int_equal(out.actions[0], may ? ROLE_ACTION_STORE : ROLE_ACTION_SEND_DENIAL);
+		assert_memory_equal(out.offer.id, in.offer.id, WIRE_ID_LEN);
+	}
+	struct role_machine active = node_in(WIRE_ROLE_ACTIVE, ROLE_RESTING, 1);
+	assert_int_equal(step(&active, ROLE_EVENT_CLAIM, 2).actions[0], ROLE_ACTION_SEND_DENIAL);
+}
+
 static void what_nobody_may_cause_is_refused(void **state)
 {
 	struct role_machine m = node_in(WIRE_ROLE_ACTIVE, ROLE_RESTING, 1), before = m;
 	static const enum role_event events[] = {ROLE_EVENT_OFFER, ROLE_EVENT_PREPARE,
-						 ROLE_EVENT_FAILOVER, ROLE_EVENT_SETTLED};
+						 ROLE_EVENT_FAILOVER, ROLE_EVENT_RECLAIM,
+						 ROLE_EVENT_SETTLED};
 	for (size_t i = 0; i < COUNT(events); i++) {
 		struct role_input in = {.event = events[i], .offer = offer_of(2)};
 		assert_false(role_step(&m, &in).legal);
@@ -571,6 +718,11 @@ int main(void)
 		cmocka_unit_test(a_node_that_knows_better_fences_itself),
 		cmocka_unit_test(a_split_waits_for_a_person),
 		cmocka_unit_test(what_nobody_may_cause_is_refused),
+		cmocka_unit_test(of_two_that_claim_one_goes_on),
+		cmocka_unit_test(a_claim_is_granted_by_a_passive_that_has_nobody_else),
+		cmocka_unit_test(a_willing_heir_that_gives_up_refuses_for_ever),
+		cmocka_unit_test(a_failover_can_be_given_up_until_it_is_one),
+		cmocka_unit_test(a_failover_begins_what_was_proven_last),
 		cmocka_unit_test(planned_reverses_end_in_one_active_whatever_fails),
 		cmocka_unit_test(failovers_end_in_one_active_or_a_split_that_both_see),
 	};
