@@ -60,7 +60,8 @@ int tree_prepare(const char *dir, char *const *follow, size_t n_follow, struct e
 /**
  * Opens the roots. A root that is missing or has no marker is opened as unhealthy, with the reason;
  * that is no error.
- * @param ids  n_follow + 1 expected ids in order, or NULL to accept what the markers say
+ * @param ids  n_follow + 1 expected ids in order, or NULL; of a root whose id is all zero what its
+ *             marker says is accepted
  */
 int tree_open(struct tree **out, const char *dir, char *const *follow, size_t n_follow,
 	      const uint8_t (*ids)[ROOT_ID_LEN], struct err *err);

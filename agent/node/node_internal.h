@@ -229,6 +229,8 @@ int node_open(struct node *node, struct err *err);
 /* roots.c */
 void roots_check(struct node *node); /* on a worker; settles what a crash left behind, too */
 void roots_changed(struct node *node);
+/* The roots that no marker is known of, and only these, belong to this state from now on. */
+int roots_bind_new(struct node *node, struct err *err);
 
 /* hello.c */
 void hello_send(struct session *s);

@@ -20,20 +20,11 @@ static int open_tree(struct node *node, struct err *err)
 {
 	const struct conf *conf = node->conf;
 	uint8_t ids[ROOT_MAX][ROOT_ID_LEN];
-	bool have_ids = conf->n_follow < ROOT_MAX;
-	for (size_t i = 0; i < conf->n_follow + 1 && have_ids; i++)
-		have_ids =
-			store_root_id(node->store, i ? conf->follow[i - 1] : "", ids[i], NULL) == 0;
-	int r = tree_open(&node->tree, conf->tree, conf->follow, conf->n_follow,
-			  have_ids ? (const uint8_t(*)[ROOT_ID_LEN])ids : NULL, err);
-	if (r < 0)
-		return r;
-	for (size_t i = 0; i < node->tree->n && !have_ids; i++) {
-		const struct root *root = &node->tree->roots[i];
-		if (root->healthy)
-			store_set_root_id(node->store, root->at, root->id, NULL);
-	}
-	return 0;
+	int r = store_root_ids(node->store, conf->follow, conf->n_follow, ids, ROOT_MAX, err);
+	if (r == 0)
+		r = tree_open(&node->tree, conf->tree, conf->follow, conf->n_follow,
+			      (const uint8_t(*)[ROOT_ID_LEN])ids, err);
+	return r == 0 ? roots_bind_new(node, err) : r;
 }
 
 static void open_history(struct node *node)

@@ -1,11 +1,28 @@
 /* roots.c - is what lies beneath still the tree it was? And what a crash left behind in it. */
 #include "agent/node/node_internal.h"
 
+#include <errno.h>
+
 #include "agent/base/log.h"
 #include "agent/base/quote.h"
 #include "agent/base/trouble.h"
 #include "agent/fs/publish.h"
 #include "agent/sync/job.h"
+
+int roots_bind_new(struct node *node, struct err *err)
+{
+	for (size_t i = 0; i < node->tree->n; i++) {
+		const struct root *root = &node->tree->roots[i];
+		uint8_t known[ROOT_ID_LEN];
+		int r = root->healthy ? store_root_id(node->store, root->at, known, err) : 0;
+		/* One that is known stays: another directory in its place is another root. */
+		if (r == -ENOENT)
+			r = store_set_root_id(node->store, root->at, root->id, err);
+		if (r < 0)
+			return err_wrap(err, "note whose marker stands in %.100s", root->location);
+	}
+	return 0;
+}
 
 struct tree_job {
 	struct job job;
@@ -13,6 +30,8 @@ struct tree_job {
 	bool changed;
 	int recovered;
 	struct err err;
+	int bound;
+	struct err bind_err;
 };
 
 /* worker: a dead NFS server may keep us waiting here, and nothing else. */
@@ -25,6 +44,7 @@ static void tree_work(struct job *job)
 		stage_discard_leftovers(&node->tree->roots[i]);
 	/* Who could not take it has said why; the disk may have room by now. */
 	history_settle_left(node->history, NULL);
+	t->bound = t->changed ? roots_bind_new(node, &t->bind_err) : 0;
 	t->recovered = 0;
 	if (!node->recovered)
 		t->recovered = commit_recover(&node->commit, &t->err);
@@ -60,6 +80,8 @@ static void tree_done(struct job *job)
 	node->checking_tree = false;
 	if (t->changed)
 		roots_changed(node);
+	if (t->bound < 0)
+		log_error("node", "err=\"%s\" action=noted-at-the-next-start", t->bind_err.msg);
 	if (!node->recovered) {
 		trouble_result("finishing what a crash left behind", t->recovered, &t->err);
 		if (t->recovered == 0) {

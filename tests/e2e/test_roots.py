@@ -8,6 +8,7 @@ import pytest
 
 import sample
 import trees
+from harness import Node
 
 
 def mount(*arguments):
@@ -232,3 +233,28 @@ def test_a_followed_link_that_leads_nowhere_deletes_nothing(make_pair, home):
     (home / "aside").rename(home / "elsewhere")
     pair.active.wait_for("it is healthy again", lambda s: s["state"] != "unhealthy", 30)
     pair.wait()
+
+
+def test_one_more_followed_directory_does_not_unbind_the_others(pair, home):
+    """The state knows its tree; a `follow` that is new and not healthy yet changes nothing of that."""
+    (pair.active.tree / "base").write_bytes(b"base")
+    pair.converge()
+    pair.active.stop()
+    pair.active.tree.rename(home / "aside")
+    other = Node(home, "other", "active", tree=pair.active.tree)
+    other.init()
+    (pair.active.tree / "foreign").write_bytes(b"of another tree")
+    (pair.active.tree / "ten").mkdir()
+    pair.active.configure(follow=["ten"])
+    for _ in range(2):  # a start must not make the next one believe it
+        pair.active.start()
+        pair.active.wait_for("it is unhealthy, with the reason", unhealthy, 30)
+        assert_nothing_is_sent(pair)
+        pair.active.stop()
+    assert (pair.passive.tree / "base").read_bytes() == b"base"
+    assert not (pair.passive.tree / "foreign").exists()
+    shutil.rmtree(pair.active.tree)
+    (home / "aside").rename(pair.active.tree)
+    pair.active.configure(follow=None)
+    pair.active.start()
+    pair.converge()
