@@ -20,9 +20,9 @@ static int open_all(struct offline *o, struct err *err)
 	int r = store_open(&o->store, conf->state_dir, err);
 	if (r == 0)
 		r = store_root_ids(o->store, conf->follow, conf->n_follow, ids, ROOT_MAX, err);
+	const struct tree_claim claim = {.ids = (const uint8_t(*)[ROOT_ID_LEN])ids};
 	if (r == 0)
-		r = tree_open(&o->tree, conf->tree, conf->follow, conf->n_follow,
-			      (const uint8_t(*)[ROOT_ID_LEN])ids, err);
+		r = tree_open(&o->tree, conf->tree, conf->follow, conf->n_follow, &claim, err);
 	if (r < 0)
 		return r;
 	const struct history_keep keep = {conf->history_keep_days, conf->history_keep_bytes};

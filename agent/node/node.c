@@ -217,10 +217,8 @@ static int start_node(struct node *node, struct err *err)
 	node->prune_due_ms = node->started_ms + PRUNE_MS;
 	drills_start(node);
 	roles_start(node->roles);
-	if (!node_is_healthy(node)) {
-		node->was_healthy = true;
-		roots_changed(node);
-	}
+	node->was_healthy = true;
+	roots_changed(node);
 	return 0;
 }
 

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 /* What both sides must agree on to call their trees equal. */
 static void hash_profile(struct node *node, const struct meta_policy *policy)
@@ -16,14 +17,26 @@ static void hash_profile(struct node *node, const struct meta_policy *policy)
 	hash_bytes(node->profile_hash, bytes, sizeof(bytes));
 }
 
+/* For whoever finds a root of ours taken. */
+static char *whoami(const struct conf *conf)
+{
+	char host[65] = "?";
+	if (gethostname(host, sizeof(host) - 1) < 0)
+		snprintf(host, sizeof(host), "?");
+	return x_asprintf("node %s of group %s, process %d on %s", conf->node, conf->group,
+			  (int)getpid(), host);
+}
+
 static int open_tree(struct node *node, struct err *err)
 {
 	const struct conf *conf = node->conf;
 	uint8_t ids[ROOT_MAX][ROOT_ID_LEN];
 	int r = store_root_ids(node->store, conf->follow, conf->n_follow, ids, ROOT_MAX, err);
+	AUTO_FREE char *holder = whoami(conf);
+	const struct tree_claim claim = {.ids = (const uint8_t(*)[ROOT_ID_LEN])ids,
+					 .holder = holder};
 	if (r == 0)
-		r = tree_open(&node->tree, conf->tree, conf->follow, conf->n_follow,
-			      (const uint8_t(*)[ROOT_ID_LEN])ids, err);
+		r = tree_open(&node->tree, conf->tree, conf->follow, conf->n_follow, &claim, err);
 	return r == 0 ? roots_bind_new(node, err) : r;
 }
 

@@ -50,6 +50,22 @@ static void tree_work(struct job *job)
 		t->recovered = commit_recover(&node->commit, &t->err);
 }
 
+/* Once per root: whoever sets up two agents on one share should have read it. */
+static void say_unlocked(struct node *node)
+{
+	for (size_t i = 0; i < node->tree->n; i++) {
+		struct root *root = &node->tree->roots[i];
+		char q[QUOTED_MAX];
+		if (root->can_lock || root->told_unlocked)
+			continue;
+		root->told_unlocked = true;
+		log_warn("node",
+			 "root=%s cannot be locked on this file system action=go-on "
+			 "remedy=\"see that no other agent uses this directory\"",
+			 quote_path(q, root->location));
+	}
+}
+
 void roots_changed(struct node *node)
 {
 	bool healthy = node_is_healthy(node);
@@ -61,6 +77,7 @@ void roots_changed(struct node *node)
 				  "root=%s unhealthy why=\"%s\" action=nothing-is-deleted-or-sent",
 				  quote_path(q, root->location), root->why);
 	}
+	say_unlocked(node);
 	if (healthy && !node->was_healthy)
 		log_info("node", "all roots are healthy action=scan");
 	node->was_healthy = healthy;

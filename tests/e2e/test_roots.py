@@ -1,5 +1,6 @@
 """A root that is not what it was: unmounted, replaced, unreadable. Nothing is deleted because of it."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -8,7 +9,7 @@ import pytest
 
 import sample
 import trees
-from harness import Node
+from harness import DONE, REFUSED, Node
 
 
 def mount(*arguments):
@@ -258,3 +259,42 @@ def test_one_more_followed_directory_does_not_unbind_the_others(pair, home):
     pair.active.configure(follow=None)
     pair.active.start()
     pair.converge()
+
+
+def test_a_tree_has_one_agent(pair, home):
+    """A second agent, with a state directory of its own, would empty the first one's staging."""
+    node = pair.active
+    aside = home / "aside"
+    node.stop()
+    node.tree.rename(aside)
+    node.tree.mkdir()
+    other = Node(home, "other", "active", tree=aside)
+    answer = other.init()
+    assert "node a" in answer.out and json.loads(other.config.read_text())["tree"] == str(aside)
+    node.tree.rmdir()
+    aside.rename(node.tree)
+    other.configure(tree=str(node.tree))
+    node.start()
+    refused = other.cli("agent")
+    assert refused.exit != DONE and "node a of group is" in refused.text, repr(refused)
+    again = Node(home, "again", "active", tree=node.tree).init(check=False)
+    assert again.exit == REFUSED and "node a of group is" in again.text, repr(again)
+    pair.converge()
+    node.stop()
+    other.start()
+    other.wait_for("it is healthy when the first has gone", lambda s: s["roots"][0]["healthy"])
+    other.stop()
+    node.start()
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_init_refuses_a_tree_within_a_tree(home, inside):
+    inner = home / "one" / "tree" / "some" / "where"
+    inner.mkdir(parents=True)
+    outer = Node(home, "one", "active")
+    other = Node(home, "two", "active", tree=inner)
+    first, second = (outer, other) if inside else (other, outer)
+    first.init()
+    answer = second.init(check=False)
+    assert answer.exit == REFUSED and "another node" in answer.text, repr(answer)
+    assert not second.config.exists() and not second.state.exists()
