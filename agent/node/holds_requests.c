@@ -148,9 +148,8 @@ void holds_add_held(struct node *node, json_t *list)
 
 static void add_path(json_t *list, const struct hold *hold, const struct note *note)
 {
-	(void)hold;
-	AUTO_FREE char *path = quote_utf8(note->path);
-	json_array_append_new(list, json_string(path));
+	AUTO_FREE char *reason = x_asprintf("hold %" PRIu64 ": %s", hold->id, hold->reason);
+	left_out_add_one(list, "brake", note->path, reason);
 }
 
 void holds_add_paths(struct node *node, json_t *list)
@@ -158,14 +157,12 @@ void holds_add_paths(struct node *node, json_t *list)
 	struct note *refused = NULL;
 	size_t n = 0;
 	each_held(node, list, add_path);
-	for (const struct session *s = node->sessions; s; s = s->next) {
-		if (s->live && s->have_theirs && s->theirs.held > 0 && node_is_active(node))
-			n = HELD_SHOWN;
-	}
+	if (node_is_active(node))
+		n = HELD_SHOWN;
 	if (n == 0 || store_notes_up_to(node->store, NOTE_REFUSED, n, &refused, &n, NULL) < 0)
 		return;
 	for (size_t i = 0; i < n; i++)
-		add_path(list, NULL, &refused[i]);
+		left_out_add_one(list, "refused", refused[i].path, refused[i].reason);
 	notes_free(refused, n);
 }
 

@@ -315,8 +315,12 @@ void holds_request(struct node *node, struct control_call *call, const json_t *a
 void holds_configure_from(struct node *node, const struct conf *conf);
 json_t *holds_json(struct node *node);
 void holds_add_held(struct node *node, json_t *list);  /* to status's `held`; bounded */
-void holds_add_paths(struct node *node, json_t *list); /* names alone; bounded; refused ones too */
+void holds_add_paths(struct node *node, json_t *list); /* for left_out.c; with refused ones */
 void holds_add_problems(struct node *node, json_t *problems);
+/* left_out.c */
+uint64_t left_out_count(const struct node *node); /* without what is held */
+json_t *left_out_json(struct node *node); /* with it: objects with path, what, reason; bounded */
+void left_out_add_one(json_t *list, const char *what, const char *path, const char *reason);
 /* troubles.c */
 void troubles_add_problems(const struct node *node, json_t *problems);
 /* What to do about what the system says somewhere in the text, or NULL. */

@@ -118,8 +118,9 @@ const char *status_state(struct node *node)
 		return "held";
 	if (!(node_is_active(node) ? all_live(node) : any_live(node)))
 		return "disconnected";
-	return all_in_sync(node) && tree_is_known(node) && !peer_is_unhealthy(node) ? "in_sync"
-										    : "syncing";
+	bool in_sync = all_in_sync(node) && tree_is_known(node) && !peer_is_unhealthy(node) &&
+		       left_out_count(node) == 0;
+	return in_sync ? "in_sync" : "syncing";
 }
 
 void status_line(struct node *node, char *out, size_t size)
@@ -178,7 +179,8 @@ static json_t *session_json(const struct node *node, const struct session *s)
 		s->live ? json_string(roles_name(s->peer_role)) : json_null(), "acked_seq",
 		(json_int_t)s->pending.acked_seq, "pending_changes", (json_int_t)s->pending.changes,
 		"pending_bytes", (json_int_t)s->pending.bytes, "lag_seconds", seconds_json(lag),
-		"rtt_ms", seconds_json(s->rtt_ms), "in_sync", session_is_in_sync(s), "reconciling",
+		"rtt_ms", seconds_json(s->rtt_ms), "in_sync",
+		session_is_in_sync(s) && left_out_count(node) == 0, "reconciling",
 		s->reconciling || s->reconcile != NULL, "rate_bytes_per_s", s->rate, "mismatches",
 		(json_int_t)s->mismatches, "reconciliations", (json_int_t)s->reconciliations,
 		"canary", active ? canary_json(s) : json_null());

@@ -89,6 +89,7 @@ static void add_watch_problems(struct node *node, json_t *problems)
 {
 	struct watcher_counts watch;
 	struct intake_counts counts;
+	char q[QUOTED_MAX];
 	if (node->watcher) {
 		watcher_counts(node->watcher, &watch);
 		if (watch.limit[0])
@@ -110,6 +111,12 @@ static void add_watch_problems(struct node *node, json_t *problems)
 			    "them; nothing beneath them "
 			    "is deleted",
 			    counts.scan.unreadable, counts.scan.first_unreadable);
+	if (counts.scan.too_long > 0)
+		add_problem(problems,
+			    "too-long: %" PRIu64 " paths, first %s, have more than %d bytes and "
+			    "are not replicated; move them up, or leave them out with a rule",
+			    counts.scan.too_long, quote_path(q, counts.scan.too_long_first.path),
+			    WIRE_PATH_MAX);
 	if (counts.scan.foreign_mounts > 0)
 		add_problem(problems,
 			    "mount: %" PRIu64 " mounts are not entered, first %s; name them in "

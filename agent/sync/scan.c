@@ -111,17 +111,17 @@ static void visit(struct scan *s, struct level *level, uint32_t i, const struct 
 {
 	const struct listing_entry *entry = &level->list.entries[i];
 	s->counts.entries++;
-	if (s->key_len > PATH_LEN_MAX) {
-		s->counts.too_long++;
-		return;
-	}
 	enum profile_verdict verdict = judge(s, entry);
 	if (verdict == PROFILE_LEAVE) {
 		leave_out(s, row);
+	} else if (s->key_len > PATH_LEN_MAX) {
+		s->counts.too_long++;
+		scan_first(&s->counts.too_long_first, s->key, "its path is too long");
 	} else if (!is_visible(s, entry)) {
 		return;
 	} else if (current_kind(entry->stat.mode) == RECORD_ABSENT) {
 		s->counts.special++;
+		scan_first(&s->counts.special_first, s->key, "a FIFO, socket or device");
 		leave_out(s, row);
 	} else {
 		visit_wanted(s, level, i, row, verdict);

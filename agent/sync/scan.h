@@ -15,16 +15,23 @@
 
 struct scan;
 
+/* The first of its kind, for a person. */
+struct scan_first {
+	char path[256]; /* as bytes; a longer one is cut and ends in "..." */
+	char why[64];
+};
+
 struct scan_counts {
 	uint64_t entries; /* looked at */
 	uint64_t directories;
 	uint64_t special;    /* FIFOs, sockets, devices: counted, not sent */
-	uint64_t too_long;   /* paths of more than 4095 bytes: no record can name them */
+	uint64_t too_long;   /* wanted paths of more than 4095 bytes: no record can name them */
 	uint64_t unreadable; /* directories and entries: deletions beneath are suppressed */
 	uint64_t starved;    /* of these for want of descriptors or memory: not the tree's state */
 	uint64_t foreign_mounts;    /* mounts that are not in `follow`: not entered */
 	char first_unreadable[192]; /* quoted path and reason of the first, "" if none */
 	char first_mount[192];
+	struct scan_first unreadable_first, too_long_first, special_first;
 };
 
 /**

@@ -66,6 +66,8 @@ void scan_cover(struct scan *s, const char *path);
 bool scan_is_covered(struct scan *s, const char *path);
 
 /* Counted, the first remembered, and covered. */
+/* Remembers it if it is the first. */
+void scan_first(struct scan_first *first, const char *path, const char *why);
 void scan_unreadable(struct scan *s, const char *path, const char *why);
 void scan_foreign_mount(struct scan *s, const char *path);
 
