@@ -45,31 +45,31 @@ static void say_progress(char *out, size_t size, const json_t *report)
 static void print_held(const json_t *held)
 {
 	size_t i;
-	const json_t *path;
-	json_array_foreach((json_t *)held, i, path)
+	const json_t *each;
+	json_array_foreach((json_t *)held, i, each)
 	{
-		const char *name = json_string_value(path);
-		AUTO_FREE char *safe = text_safe(name ? name : member_text(path, "path", "?"));
-		AUTO_FREE char *reason = text_safe(member_text(path, "reason", ""));
-		printf("  held: %s%s%s\n", safe, *reason ? ": " : "", reason);
+		AUTO_FREE char *path = text_safe(member_text(each, "path", "?"));
+		AUTO_FREE char *reason = text_safe(member_text(each, "reason", ""));
+		printf("  %s: %s%s%s\n", member_text(each, "what", "held"), path,
+		       *reason ? ": " : "", reason);
 	}
 }
 
 static void print_result(const json_t *result, int code)
 {
 	const json_t *held = json_object_get(result, "held");
-	if (code == EXIT_DONE)
+	if (json_array_size(held) > 0)
+		printf("Everything else has arrived (up to change %" PRIu64
+		       "), but of these the peers have at most an earlier version:\n",
+		       member_count(result, "seq"));
+	else if (code == EXIT_DONE)
 		printf("Every peer has everything up to change %" PRIu64 "; digest %s.\n",
 		       member_count(result, "seq"), member_text(result, "digest", "unknown"));
-	else if (json_array_size(held) > 0)
-		printf("Everything else has arrived (up to change %" PRIu64
-		       "), but these are held back and the peers keep their last good version:\n",
-		       member_count(result, "seq"));
 	print_held(held);
 	if (json_array_size(held) > 0)
-		puts("  What to do: mend the files, each is tried again when it changes; what a "
-		     "brake "
-		     "holds (see `artifact-sync status') waits for `artifact-sync approve' or "
+		puts("  What to do: mend what is held, it is tried again when it changes; let the "
+		     "agent's user read what is unreadable; what a brake holds (see "
+		     "`artifact-sync status') waits for `artifact-sync approve' or "
 		     "`artifact-sync reject'.");
 }
 

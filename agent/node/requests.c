@@ -19,28 +19,6 @@
 
 /* ---- answers -------------------------------------------------------------------------------- */
 
-static void add_noted(json_t *list, struct node *node, enum note_kind kind)
-{
-	struct note *notes = NULL;
-	size_t n = 0;
-	store_notes(node->store, kind, &notes, &n, NULL);
-	for (size_t i = 0; i < n; i++) {
-		AUTO_FREE char *path = quote_utf8(notes[i].path);
-		json_array_append_new(list, json_string(path));
-	}
-	notes_free(notes, n);
-}
-
-/* What is in the tree and no peer has, although nothing is under way. */
-static json_t *held_paths(struct node *node)
-{
-	json_t *list = json_array();
-	add_noted(list, node, NOTE_HELD);
-	add_noted(list, node, NOTE_UNREADABLE);
-	holds_add_paths(node, list);
-	return list;
-}
-
 void request_free(struct request *q)
 {
 	struct request **at = &q->node->requests;
@@ -62,7 +40,7 @@ static void finish_wait(struct request *q)
 {
 	struct store_state state;
 	char hex[HASH_HEX_MAX];
-	json_t *held = held_paths(q->node);
+	json_t *held = left_out_json(q->node);
 	bool clean = json_array_size(held) == 0;
 	store_state(q->node->store, &state);
 	json_t *result = json_pack("{s:I, s:s, s:o}", "seq", (json_int_t)state.last_seq, "digest",
