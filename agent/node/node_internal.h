@@ -61,6 +61,7 @@ struct session {
 	char trouble[256]; /* why it is not connected, or what is wrong with it */
 	/* the last matched barrier */
 	uint64_t matched_seq;
+	uint8_t matched_digest[32];
 	int64_t recovery_ns;	  /* active: the peer's recovery point; 0 = unknown */
 	uint64_t matched_ms;	  /* when we knew, monotonic; 0 = never in this run */
 	bool mismatch;		  /* the last one did not match */

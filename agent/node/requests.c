@@ -36,15 +36,32 @@ void request_fail(struct request *q, enum exit_code code, const char *remedy, co
 	verify_close(q); /* frees it when nothing of it runs any more */
 }
 
+/* The proof that speaks of the least: what it says goes for all. NULL: there is none in this run.
+ */
+static const struct session *least_proven(const struct node *node)
+{
+	const struct session *least = NULL;
+	for (const struct session *s = node->sessions; s; s = s->next) {
+		if (!node_is_active(node) && !s->receiver)
+			continue; /* another passive proves nothing */
+		if (s->matched_ms == 0)
+			return NULL;
+		if (!least || s->matched_seq < least->matched_seq)
+			least = s;
+	}
+	return least;
+}
+
 static void finish_wait(struct request *q)
 {
-	struct store_state state;
 	char hex[HASH_HEX_MAX];
+	const struct session *proven = least_proven(q->node);
 	json_t *held = left_out_json(q->node);
 	bool clean = json_array_size(held) == 0;
-	store_state(q->node->store, &state);
-	json_t *result = json_pack("{s:I, s:s, s:o}", "seq", (json_int_t)state.last_seq, "digest",
-				   hash_hex(hex, state.digest), "held", held);
+	json_t *result = json_pack(
+		"{s:I, s:o, s:b, s:o}", "seq", (json_int_t)(proven ? proven->matched_seq : 0),
+		"digest", proven ? json_string(hash_hex(hex, proven->matched_digest)) : json_null(),
+		"active", node_is_active(q->node), "held", held);
 	/* Held paths keep their last good version on the other side: not everything is there. */
 	if (q->call)
 		control_done(STEAL(q->call), clean ? EXIT_DONE : EXIT_NO, result);

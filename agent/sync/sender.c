@@ -185,9 +185,10 @@ static void send_barrier_if_drained(struct sender *sd)
 	link_send(sd->setup.link, WIRE_BARRIER, body, wr_len(&w));
 	sd->want_barrier = false;
 	trouble_over(READING);
-	sd->barriers[sd->n_barriers].id = barrier.id;
-	sd->barriers[sd->n_barriers].clock_ns = barrier.clock_ns;
-	sd->barriers[sd->n_barriers++].seq = barrier.seq;
+	struct sent_barrier *sent = &sd->barriers[sd->n_barriers++];
+	*sent = (struct sent_barrier){
+		.id = barrier.id, .seq = barrier.seq, .clock_ns = barrier.clock_ns};
+	memcpy(sent->digest, barrier.digest, sizeof(sent->digest));
 }
 
 void sender_on_barrier_done(struct sender *sd, const struct frame *frame)
@@ -200,12 +201,11 @@ void sender_on_barrier_done(struct sender *sd, const struct frame *frame)
 		sender_violated(sd, BYE_MALFORMED, "BARRIER_DONE: not the barrier that is awaited");
 		return;
 	}
-	uint64_t seq = sd->barriers[0].seq;
-	int64_t clock_ns = sd->barriers[0].clock_ns;
+	const struct sent_barrier barrier = sd->barriers[0];
 	memmove(&sd->barriers[0], &sd->barriers[1], --sd->n_barriers * sizeof(sd->barriers[0]));
 	if (m.outcome == BARRIER_MATCHED)
 		sd->retry_wait_ms = RETRY_FIRST_MS; /* nothing waits for another attempt */
-	sd->setup.events.barrier_done(sd->setup.events.owner, seq, clock_ns, m.outcome);
+	sd->setup.events.barrier_done(sd->setup.events.owner, &barrier, m.outcome);
 }
 
 /* ---- sending -------------------------------------------------------------------------------- */

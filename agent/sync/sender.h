@@ -19,14 +19,21 @@
 struct sender;
 struct recent;
 
+/* What was put into a barrier. */
+struct sent_barrier {
+	uint64_t id, seq;
+	int64_t clock_ns;
+	uint8_t digest[32];
+};
+
 struct sender_events {
 	void *owner;
 	/* Versions became acknowledged, durably so on both sides. */
 	void (*acked)(void *owner, size_t records);
 	/* The clock to put into a barrier: everything older is in the index now (real time, ns). */
 	int64_t (*barrier_clock)(void *owner);
-	/* The peer judged a barrier: BARRIER_*; clock_ns is the one that was put into it. */
-	void (*barrier_done)(void *owner, uint64_t seq, int64_t clock_ns, uint8_t outcome);
+	/* The peer judged a barrier: BARRIER_*. */
+	void (*barrier_done)(void *owner, const struct sent_barrier *barrier, uint8_t outcome);
 	/* What was indexed is no longer what is on disk: look at the path again. */
 	void (*source_changed)(void *owner, const char *path);
 	void (*violated)(void *owner, uint16_t bye_reason, const char *text);

@@ -107,10 +107,7 @@ struct sender {
 	bool want_barrier;
 	uint64_t wanted_ms; /* since when */
 	uint64_t barrier_id;
-	struct {
-		uint64_t id, seq;
-		int64_t clock_ns;
-	} barriers[8];
+	struct sent_barrier barriers[8];
 	size_t n_barriers;
 	/* acknowledgements on their way to the store */
 	struct ack_item *acks;

@@ -1,11 +1,14 @@
 """Commands: exit codes, JSON, configuration errors, pausing, signals."""
 
+import itertools
 import json
 import os
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
+import threading
 
 import pytest
 
@@ -252,6 +255,39 @@ def test_wait(pair):
     (pair.active.tree / "file").write_bytes(b"y")
     answer = pair.active.cli("wait", "--timeout", "2")
     assert answer.exit in (UNREACHABLE, TIMED_OUT), repr(answer)
+
+
+def proven(node, digest):
+    """Has a barrier with this digest matched on the passive?"""
+    database = sqlite3.connect(f"file:{node.state / 'state.db'}?mode=ro", uri=True)
+    try:
+        return database.execute("SELECT count(*) FROM barriers WHERE digest = ?",
+                                [bytes.fromhex(digest)]).fetchone()[0] > 0
+    finally:
+        database.close()
+
+
+def test_wait_says_what_was_proven(pair):
+    """While changes go on, the index is ahead of the last barrier: what `wait' names is the barrier."""
+    (pair.active.tree / "first").write_bytes(b"x")
+    pair.converge()
+    over = threading.Event()
+
+    def write():
+        for number in itertools.count():
+            if over.is_set():
+                return
+            (pair.active.tree / f"file-{number % 200}").write_bytes(b"%d" % number)
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for _ in range(15):
+            answer = pair.active.cli("wait", "--timeout", "60", "--json", timeout=90)
+            assert answer.exit == DONE, repr(answer)
+            assert proven(pair.passive, answer.json["digest"]), repr(answer)
+    finally:
+        over.set()
+        writer.join()
 
 
 @pytest.mark.short
