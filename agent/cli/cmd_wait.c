@@ -18,7 +18,7 @@ static const struct option_row options[] = {
 	 .off = offsetof(struct wait_options, seq),
 	 .min = 1,
 	 .max = INT64_MAX,
-	 .help = "Only up to this change, as status and verify count them"},
+	 .help = "Only up to this change, as status of the active node counts them"},
 	{.name = "timeout",
 	 .arg = "SECONDS",
 	 .type = OPTION_NUMBER,
@@ -58,12 +58,14 @@ static void print_held(const json_t *held)
 static void print_result(const json_t *result, int code)
 {
 	const json_t *held = json_object_get(result, "held");
+	bool active = !json_is_false(json_object_get(result, "active"));
 	if (json_array_size(held) > 0)
 		printf("Everything else has arrived (up to change %" PRIu64
 		       "), but of these the peers have at most an earlier version:\n",
 		       member_count(result, "seq"));
 	else if (code == EXIT_DONE)
-		printf("Every peer has everything up to change %" PRIu64 "; digest %s.\n",
+		printf("%s has everything%s up to change %" PRIu64 "; digest %s.\n",
+		       active ? "Every peer" : "This node", active ? "" : " of its active",
 		       member_count(result, "seq"), member_text(result, "digest", "unknown"));
 	print_held(held);
 	if (json_array_size(held) > 0)
@@ -100,7 +102,9 @@ const struct cmd cmd_wait = {
 	.summary = "Wait until every peer has all that was written before the call",
 	.help = "Flushes the watcher first, so that what was written before the call counts, and "
 		"ends when every peer has "
-		"acknowledged it and the digests are equal. Exit code 6 when the time runs out; 1 "
+		"acknowledged it and the digests are equal. On a passive node: until it has what "
+		"its active "
+		"node had, or with --seq what that one counts so. Exit code 6 when the time runs out; 1 "
 		"when all else has "
 		"arrived but files are held back, which it names.\n\n"
 		"Examples:\n"

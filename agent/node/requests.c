@@ -36,32 +36,48 @@ void request_fail(struct request *q, enum exit_code code, const char *remedy, co
 	verify_close(q); /* frees it when nothing of it runs any more */
 }
 
-/* The proof that speaks of the least: what it says goes for all. NULL: there is none in this run.
- */
-static const struct session *least_proven(const struct node *node)
+struct proof {
+	uint64_t seq; /* 0: there is none */
+	uint8_t digest[HASH_LEN];
+};
+
+/* On the active: the one that speaks of the least, since what it says goes for all. */
+static struct proof proof_of_peers(const struct node *node)
 {
-	const struct session *least = NULL;
+	struct proof proof = {0};
 	for (const struct session *s = node->sessions; s; s = s->next) {
-		if (!node_is_active(node) && !s->receiver)
-			continue; /* another passive proves nothing */
 		if (s->matched_ms == 0)
-			return NULL;
-		if (!least || s->matched_seq < least->matched_seq)
-			least = s;
+			return (struct proof){0};
+		if (proof.seq != 0 && s->matched_seq >= proof.seq)
+			continue;
+		proof.seq = s->matched_seq;
+		memcpy(proof.digest, s->matched_digest, HASH_LEN);
 	}
-	return least;
+	return proof;
+}
+
+/* On a passive: the last barrier that matched; it outlives the connection. */
+static struct proof proof_here(const struct node *node)
+{
+	struct proof proof = {0};
+	struct store_state state;
+	store_state(node->store, &state);
+	proof.seq = state.barrier_seq;
+	memcpy(proof.digest, state.barrier_digest, HASH_LEN);
+	return proof;
 }
 
 static void finish_wait(struct request *q)
 {
 	char hex[HASH_HEX_MAX];
-	const struct session *proven = least_proven(q->node);
+	bool active = node_is_active(q->node);
+	const struct proof proof = active ? proof_of_peers(q->node) : proof_here(q->node);
 	json_t *held = left_out_json(q->node);
 	bool clean = json_array_size(held) == 0;
-	json_t *result = json_pack(
-		"{s:I, s:o, s:b, s:o}", "seq", (json_int_t)(proven ? proven->matched_seq : 0),
-		"digest", proven ? json_string(hash_hex(hex, proven->matched_digest)) : json_null(),
-		"active", node_is_active(q->node), "held", held);
+	json_t *result =
+		json_pack("{s:I, s:o, s:b, s:o}", "seq", (json_int_t)proof.seq, "digest",
+			  proof.seq ? json_string(hash_hex(hex, proof.digest)) : json_null(),
+			  "active", active, "held", held);
 	/* Held paths keep their last good version on the other side: not everything is there. */
 	if (q->call)
 		control_done(STEAL(q->call), clean ? EXIT_DONE : EXIT_NO, result);
@@ -75,8 +91,10 @@ static void finish_wait(struct request *q)
 static bool peers_have_it(const struct request *q)
 {
 	const struct node *node = q->node;
+	/* A number that was proven stays so. Without one: what the active had when asked. */
 	if (!node_is_active(node))
-		return node->barrier_count > q->barriers;
+		return q->wanted ? proof_here(node).seq >= q->wanted
+				 : node->barrier_count > q->barriers;
 	for (const struct session *s = node->sessions; s; s = s->next) {
 		if (!s->live || s->mismatch || s->matched_seq < q->target ||
 		    s->matched_ms < q->peers_ms)

@@ -251,6 +251,10 @@ def test_wait(pair):
     seq = pair.active.status()["seq"]
     assert pair.active.cli("wait", "--seq", str(seq), "--timeout", "10").exit == DONE
     assert pair.active.cli("wait", "--seq", str(seq + 1000), "--timeout", "1").exit in (NO, TIMED_OUT)
+    there = pair.passive.cli("wait", "--seq", str(seq), "--timeout", "10")
+    assert there.exit == DONE and there.out.startswith("This node has everything"), repr(there)
+    late = pair.passive.cli("wait", "--seq", str(seq + 1000), "--timeout", "1")
+    assert late.exit == TIMED_OUT and str(seq + 1000) in late.err, repr(late)
     pair.passive.stop()
     (pair.active.tree / "file").write_bytes(b"y")
     answer = pair.active.cli("wait", "--timeout", "2")
