@@ -5,8 +5,6 @@
 #include "agent/cli/report.h"
 #include "agent/cli/text.h"
 
-#define GRACE_S 5 /* for the agent's own deadline to reach us */
-
 struct wait_options {
 	uint64_t seq, timeout_s;
 };
@@ -24,7 +22,7 @@ static const struct option_row options[] = {
 	 .type = OPTION_NUMBER,
 	 .off = offsetof(struct wait_options, timeout_s),
 	 .min = 1,
-	 .max = 604800,
+	 .max = CONTROL_DEADLINE_MAX_S,
 	 .def = 60,
 	 .help = "Give up with exit code 6 after this time (default: 60)"},
 	{.name = NULL},
@@ -83,7 +81,7 @@ static int run(const struct cli *cli, const void *given, char **operands, int n)
 	if (o->seq)
 		json_object_set_new(request, "seq", json_integer((json_int_t)o->seq));
 	struct question q = {.request = request,
-			     .timeout_s = (double)o->timeout_s + GRACE_S,
+			     .timeout_s = (double)o->timeout_s + REPLY_GRACE_S,
 			     .progress = say_progress};
 	json_t *result;
 	int code = cli_ask(cli, &q, &result);
@@ -104,7 +102,8 @@ const struct cmd cmd_wait = {
 		"ends when every peer has "
 		"acknowledged it and the digests are equal. On a passive node: until it has what "
 		"its active "
-		"node had, or with --seq what that one counts so. Exit code 6 when the time runs out; 1 "
+		"node had, or with --seq what that one counts so. Exit code 6 when the time runs "
+		"out; 1 "
 		"when all else has "
 		"arrived but files are held back, which it names.\n\n"
 		"Examples:\n"

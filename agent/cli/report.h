@@ -6,6 +6,7 @@
 #include "agent/cli/cmd.h"
 #include "agent/cli/control_client.h"
 
+#define REPLY_GRACE_S 5	   /* for the agent's own deadline to reach us */
 #define REPLY_TIMEOUT_S 30 /* for questions that the agent answers from memory */
 
 /**

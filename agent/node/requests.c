@@ -14,7 +14,6 @@
 #include "agent/base/quote.h"
 
 #define WAIT_DEFAULT_S 60
-#define WAIT_MAX_S 86400
 #define PROGRESS_MS 500
 
 /* ---- answers -------------------------------------------------------------------------------- */
@@ -131,22 +130,44 @@ static void report_progress(struct request *q)
 	control_progress(q->call, progress);
 }
 
+/* The first peer that the active waits for, or NULL. */
+static const struct session *first_behind(const struct request *q)
+{
+	const struct session *s = q->node->sessions;
+	while (s && s->live && s->matched_seq >= q->target && s->matched_ms >= q->peers_ms)
+		s = s->next;
+	return s;
+}
+
+static void explain_peer(const struct request *q, const struct session *s, char *text, size_t size)
+{
+	if (!s->live)
+		snprintf(text, size, "timed out: %s is not connected (%.150s)", s->peer,
+			 *s->trouble ? s->trouble : peers_last_error(q->node->peers, s->peer));
+	else if (s->matched_seq >= q->target)
+		snprintf(text, size,
+			 "timed out: %s had everything up to %" PRIu64
+			 ", and has not answered since",
+			 s->peer, s->matched_seq);
+	else
+		snprintf(text, size, "timed out: %s has everything up to %" PRIu64 " of %" PRIu64,
+			 s->peer, s->pending.acked_seq, q->target);
+}
+
 /* What is known when the time is up. */
 static void time_out(struct request *q)
 {
 	char text[300];
-	const struct session *s = q->node->sessions;
-	while (s && s->live && s->matched_seq >= q->target && s->matched_ms >= q->peers_ms)
-		s = s->next;
+	bool active = node_is_active(q->node);
+	const struct session *s = active && q->phase == REQUEST_PEERS ? first_behind(q) : NULL;
 	if (q->phase <= REQUEST_CAPTURE)
 		snprintf(text, sizeof(text), "timed out while the tree was being read");
-	else if (s && !s->live)
-		snprintf(text, sizeof(text), "timed out: %s is not connected (%.150s)", s->peer,
-			 *s->trouble ? s->trouble : peers_last_error(q->node->peers, s->peer));
 	else if (s)
+		explain_peer(q, s, text, sizeof(text));
+	else if (!active && q->phase == REQUEST_PEERS && q->wanted)
 		snprintf(text, sizeof(text),
-			 "timed out: %s has everything up to %" PRIu64 " of %" PRIu64, s->peer,
-			 s->pending.acked_seq, q->target);
+			 "timed out: this node has everything up to %" PRIu64 " of %" PRIu64,
+			 proof_here(q->node).seq, q->wanted);
 	else
 		snprintf(text, sizeof(text), "timed out while %s", phase_name(q));
 	request_fail(q, EXIT_TIMED_OUT, "artifact-sync status --watch shows what is under way",
@@ -205,7 +226,7 @@ static void begin_again(struct request *q)
 static bool advance(struct request *q)
 {
 	struct node *node = q->node;
-	if (clock_mono_ms() >= q->deadline_ms && q->phase < REQUEST_RANGES) {
+	if (clock_mono_ms() >= q->deadline_ms && q->call) {
 		time_out(q);
 		return true;
 	}
@@ -279,8 +300,8 @@ static struct request *begin_request(struct node *node, struct control_call *cal
 	struct request *q = x_calloc(1, sizeof(*q));
 	json_t *timeout = json_object_get(args, "timeout_s");
 	double seconds = json_is_number(timeout) ? json_number_value(timeout) : WAIT_DEFAULT_S;
-	if (!(seconds >= 0) || seconds > WAIT_MAX_S)
-		seconds = WAIT_MAX_S;
+	if (!(seconds >= 0) || seconds > CONTROL_DEADLINE_MAX_S)
+		seconds = CONTROL_DEADLINE_MAX_S;
 	q->node = node;
 	q->call = call;
 	q->deadline_ms = clock_mono_ms() + (uint64_t)(seconds * 1000);

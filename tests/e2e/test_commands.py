@@ -9,6 +9,7 @@ import socket
 import sqlite3
 import subprocess
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -292,6 +293,57 @@ def test_wait_says_what_was_proven(pair):
     finally:
         over.set()
         writer.join()
+
+
+def stopped(node):
+    """The process stands still; the connection does not end of it at once."""
+    os.kill(node.pid, signal.SIGSTOP)
+    return wait_until("it has stopped", lambda: " T " in Path(f"/proc/{node.pid}/stat").read_text())
+
+
+def test_verify_ends_by_its_own_deadline(pair):
+    """With the exit code of a deadline, whichever phase it is in."""
+    (pair.active.tree / "file").write_bytes(b"x")
+    pair.converge()
+    pair.active.cli("pause")
+    (pair.active.tree / "file").write_bytes(b"y")
+    pair.active.wait_for("the change is pending", lambda s: s["peers"][0]["pending_changes"] > 0)
+    answer = pair.active.cli("verify", "--timeout", "1")
+    assert answer.exit == TIMED_OUT, repr(answer)
+    pair.active.cli("resume")
+    pair.converge()
+    for options in ([], ["--deep"]):
+        stopped(pair.passive)
+        try:
+            answer = pair.active.cli("verify", "--timeout", "2", *options)
+        finally:
+            os.kill(pair.passive.pid, signal.SIGCONT)
+        assert answer.exit == TIMED_OUT, repr(answer)
+        pair.active.wait_for_state("in_sync")
+    pair.assert_verified("--deep")
+
+
+def test_verify_waits_for_as_long_as_it_was_told(pair):
+    """Not for the minute that `wait' takes when nothing else is said."""
+    socket_path = pair.active.state / "control.sock"
+    pair.converge()
+    told = []
+    pair.active.stop()
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(socket_path))
+        server.listen()
+
+        def answer():
+            with server.accept()[0] as call:
+                told.append(json.loads(call.makefile().readline()))
+                call.sendall(b'{"done": 6, "error": "as told"}\n')
+        agent = threading.Thread(target=answer)
+        agent.start()
+        assert pair.active.cli("verify", "--timeout", "604800").exit == TIMED_OUT
+        agent.join()
+    socket_path.unlink()
+    assert told[0]["timeout_s"] == 604800
+    pair.active.start()
 
 
 @pytest.mark.short
