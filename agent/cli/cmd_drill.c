@@ -222,10 +222,10 @@ static int hold(struct drill *d, json_t **report)
 	struct err err = {0};
 	int code;
 	int r = control_ask(&answer, d->conf->state_dir, begin_request(d), 0, on_progress, d, &err);
+	AUTO_FREE char *unit = cli_unit(d->cli);
+	AUTO_FREE char *remedy = x_asprintf("Start it: systemctl start %s.", unit);
 	if (r == -ENOENT || r == -ECONNREFUSED)
-		code = cli_fail(d->cli, EXIT_NOT_RUNNING,
-				"Start it: systemctl start artifact-sync.",
-				"the agent does not run");
+		code = cli_fail(d->cli, EXIT_NOT_RUNNING, remedy, "the agent does not run");
 	else if (r < 0)
 		code = cli_fail(d->cli, EXIT_NO, "See the agent's log.", "%s", err.msg);
 	else if (!answer.result)

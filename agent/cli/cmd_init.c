@@ -138,10 +138,12 @@ static int adopt_existing(const struct cli *cli, const struct init_options *o)
 	struct store *store = NULL;
 	struct err err = {0};
 	int r = store_open(&store, conf->state_dir, &err);
+	AUTO_FREE char *unit = cli_unit(cli);
+	AUTO_FREE char *remedy =
+		x_asprintf("Stop it (`systemctl stop %s') and repeat the command.", unit);
 	if (r == -EBUSY)
-		return cli_fail(cli, EXIT_REFUSED,
-				"Stop it (`systemctl stop artifact-sync') and repeat the command.",
-				"the agent of node %s is running", conf->node);
+		return cli_fail(cli, EXIT_REFUSED, remedy, "the agent of node %s is running",
+				conf->node);
 	if (r < 0)
 		return cli_fail(cli, EXIT_NO, NULL, "%s", err.msg);
 	code = adopt_open_store(cli, conf, store);

@@ -58,13 +58,14 @@ static void print_text(const struct cli *cli, const struct conf *conf, const str
 		       bool running)
 {
 	char own[TLS_FINGERPRINT_MAX];
+	AUTO_FREE char *unit = cli_unit(cli);
 	printf("Node %s now trusts %s%s%s.\n", conf->node, o->node, o->address ? " at " : "",
 	       o->address ? o->address : "");
 	if (running && peers_reload_live())
-		puts("The agent is running: `systemctl reload artifact-sync' (or SIGHUP) lets it "
-		     "know.");
+		printf("The agent is running: `systemctl reload %s' (or SIGHUP) lets it know.\n",
+		       unit);
 	else if (running)
-		puts("The agent is running: `systemctl restart artifact-sync' lets it know.");
+		printf("The agent is running: `systemctl restart %s' lets it know.\n", unit);
 	if (tls_fingerprint(own, conf->tls_certificate, NULL) == 0)
 		printf("\nThat node must trust this one, too. There, unless it is done:\n"
 		       "  artifact-sync pair --node %s --address %s --fingerprint %s\n",

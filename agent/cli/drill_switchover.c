@@ -162,9 +162,10 @@ static int refuse_unless_ready(struct switchover *s)
 	json_t *ready = ask(s, json_pack("{s:s}", "verb", "ready"), &code);
 	const json_t *reasons = json_object_get(ready, "not_ready");
 	const char *first = json_string_value(json_array_get(reasons, 0));
+	AUTO_FREE char *unit = cli_unit(cli);
+	AUTO_FREE char *remedy = x_asprintf("Start it: systemctl start %s.", unit);
 	if (!ready)
-		code = cli_fail(cli, code ? (enum exit_code)code : EXIT_NOT_RUNNING,
-				"Start it: systemctl start artifact-sync.", "%s",
+		code = cli_fail(cli, code ? (enum exit_code)code : EXIT_NOT_RUNNING, remedy, "%s",
 				json_string_value(json_array_get(s->reasons, 0)));
 	else if (json_array_size(reasons) > 0)
 		code = cli_fail(cli, EXIT_REFUSED, "`artifact-sync ready' lists every reason.",

@@ -9,6 +9,8 @@
 #include "agent/base/clock.h"
 #include "agent/cli/text.h"
 
+#define CONF_SUFFIX ".json"
+
 /* 0.3 is printed as 0.3 */
 #define REAL_DIGITS JSON_REAL_PRECISION(12)
 
@@ -57,6 +59,15 @@ int cli_load(const struct cli *cli, struct conf **out)
 	return cli_fail(cli, EXIT_USAGE, remedy, "%s", err.msg);
 }
 
+char *cli_unit(const struct cli *cli)
+{
+	const char *slash = strrchr(cli->config, '/'), *name = slash ? slash + 1 : cli->config;
+	size_t len = strlen(name), suffix = strlen(CONF_SUFFIX);
+	if (len > suffix && strcmp(name + len - suffix, CONF_SUFFIX) == 0)
+		len -= suffix;
+	return x_asprintf("artifact-sync@%.*s", (int)len, name);
+}
+
 struct progress_line {
 	void (*say)(char *out, size_t size, const json_t *report);
 	bool shown;
@@ -77,10 +88,11 @@ static int failed(const struct cli *cli, const struct conf *conf, int error, con
 	switch (error) {
 	case -ENOENT:
 	case -ECONNREFUSED: {
-		AUTO_FREE char *remedy = x_asprintf(
-			"Start it: `systemctl start artifact-sync', or in the foreground "
-			"`artifact-sync agent --config %s'.",
-			cli->config);
+		AUTO_FREE char *unit = cli_unit(cli);
+		AUTO_FREE char *remedy =
+			x_asprintf("Start it: `systemctl start %s', or in the foreground "
+				   "`artifact-sync agent --config %s'.",
+				   unit, cli->config);
 		return cli_fail(cli, EXIT_NOT_RUNNING, remedy,
 				"the agent of node %s is not running", conf->node);
 	}

@@ -24,6 +24,10 @@ int cli_load(const struct cli *cli, struct conf **out);
 /* On standard output, indented unless it must be one line. Borrows. */
 void cli_print_json(const struct cli *cli, const json_t *object);
 
+/* The unit that runs this configuration's agent (deploy/systemd): artifact-sync@is for is.json.
+ * Heap. */
+char *cli_unit(const struct cli *cli);
+
 struct question {
 	json_t *request;  /* taken */
 	double timeout_s; /* 0: none */
