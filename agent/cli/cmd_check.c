@@ -31,8 +31,8 @@ static void check_all(struct check_report *report, const struct cli *cli, const 
 	bool running = control_is_running(conf->state_dir, NULL) == 1;
 	AUTO(tree) *tree = NULL;
 	check_conf(report, cli, conf);
-	check_state(report, conf, running);
-	check_tree(report, conf, &tree);
+	check_state(report, cli, conf, running);
+	check_tree(report, cli, conf, &tree);
 	if (tree && tree->roots[0].healthy)
 		check_watching(report, conf, tree);
 	check_identity(report, conf);

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "agent/cli/init_follow.h"
 #include "agent/cli/init_next.h"
 #include "agent/cli/report.h"
 #include "agent/cli/survey.h"
@@ -79,7 +80,8 @@ static const struct option_row options[] = {
 	 AT(follow),
 	 .help = "A directory in the tree that is a symbolic link or a mount and is to be entered "
 		 "all the same; may be "
-		 "repeated"},
+		 "repeated. Alone, on a node that exists and whose agent is stopped: one more such "
+		 "directory"},
 	{.name = "adopt",
 	 .type = OPTION_FLAG,
 	 AT(adopt),
@@ -195,7 +197,8 @@ static int refuse_existing(const struct cli *cli, const char *state_dir)
 		return cli_fail(cli, EXIT_REFUSED,
 				"Keep it, or name another file with --config. To let an existing "
 				"passive node adopt its "
-				"tree, give --adopt.",
+				"tree, give --adopt; to follow one more directory in it, --follow "
+				"PATH and nothing else.",
 				"the configuration %s exists: this node is set up already",
 				cli->config);
 	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
@@ -399,8 +402,11 @@ static int run(const struct cli *cli, const void *given, char **operands, int n)
 {
 	const struct init_options *o = given;
 	struct stat st;
-	if (o->adopt && lstat(cli->config, &st) == 0)
+	bool exists = lstat(cli->config, &st) == 0;
+	if (o->adopt && exists)
 		return adopt_existing(cli, o);
+	if (o->follow.n > 0 && exists && !o->tree && !o->state_dir)
+		return init_follow(cli, &o->follow);
 	const struct option_row *missing = first_missing(o);
 	if (missing)
 		return cli_fail(cli, EXIT_USAGE, "`artifact-sync init --help' has an example.",
@@ -418,7 +424,8 @@ const struct cmd cmd_init = {
 	.summary = "Set up this node: configuration, key, state",
 	.help = "Makes everything a node needs and prints what to do next. It never changes a node "
 		"that exists, except with "
-		"--adopt. A populated passive tree is not touched without --adopt: the first sync "
+		"--adopt and --follow. A populated passive tree is not touched without --adopt: "
+		"the first sync "
 		"refuses it.\n\n"
 		"Example, the active region:\n"
 		"  artifact-sync init --node region-a --group is --role active \\\n"

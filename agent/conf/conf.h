@@ -67,6 +67,9 @@ struct conf_init {
 };
 int conf_write_new(const char *path, const struct conf_init *init, struct err *err);
 
+/* What `init --follow` does on a node that exists: one more followed directory, atomically. */
+int conf_add_follow(const char *path, const char *follow, struct err *err);
+
 /* What `pair` does: adds or replaces a peer, atomically (rename). A second fingerprint for the same
  * node is added beside. */
 int conf_add_peer(const char *path, const char *node, const char *address, const char *fingerprint,

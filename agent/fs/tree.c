@@ -43,15 +43,18 @@ static int prepare_one(const char *location, struct err *err)
 	return 0;
 }
 
+int tree_prepare_followed(const char *dir, const char *at, struct err *err)
+{
+	AUTO_FREE char *location = location_of(dir, at);
+	return prepare_one(location, err);
+}
+
 int tree_prepare(const char *dir, char *const *follow, size_t n_follow, struct err *err)
 {
-	for (size_t i = 0; i < n_follow + 1; i++) {
-		AUTO_FREE char *location = location_of(dir, i ? follow[i - 1] : "");
-		int r = prepare_one(location, err);
-		if (r < 0)
-			return r;
-	}
-	return 0;
+	int r = tree_prepare_followed(dir, "", err);
+	for (size_t i = 0; r == 0 && i < n_follow; i++)
+		r = tree_prepare_followed(dir, follow[i], err);
+	return r;
 }
 
 /* ---- one root ------------------------------------------------------------------------------- */
@@ -130,7 +133,7 @@ static int attach(struct root *root, const char *holder, struct err *err)
 		return r;
 	struct own_dir own = OWN_DIR_CLOSED;
 	if (own_dir_open(&own, fd, err) < 0)
-		return err_wrap(err, "no valid marker (unmounted? a new root is made by init)");
+		return err_wrap(err, "no valid marker (not mounted, or not set up by init)");
 	if (memcmp(root->id, no_id, ROOT_ID_LEN) != 0 &&
 	    memcmp(root->id, own.id, ROOT_ID_LEN) != 0) {
 		own_dir_close(&own);

@@ -72,6 +72,8 @@ struct tree_claim {
  * that has none. Called by `init` only.
  */
 int tree_prepare(const char *dir, char *const *follow, size_t n_follow, struct err *err);
+/* The same for one directory that is to be followed, and nothing else. */
+int tree_prepare_followed(const char *dir, const char *at, struct err *err);
 
 /**
  * Opens the roots. A root that is missing or has no marker is opened as unhealthy, with the reason;

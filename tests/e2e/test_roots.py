@@ -9,7 +9,7 @@ import pytest
 
 import sample
 import trees
-from harness import DONE, REFUSED, Node
+from harness import DONE, NO, REFUSED, USAGE, Node
 
 
 def mount(*arguments):
@@ -298,3 +298,40 @@ def test_init_refuses_a_tree_within_a_tree(home, inside):
     answer = second.init(check=False)
     assert answer.exit == REFUSED and "another node" in answer.text, repr(answer)
     assert not second.config.exists() and not second.state.exists()
+
+
+def test_one_more_followed_directory_on_a_node_that_exists(pair, home):
+    """`check' says what to type, and that is what helps."""
+    node = pair.active
+    (node.tree / "file").write_bytes(b"x")
+    pair.converge()
+    (home / "elsewhere").mkdir()
+    (home / "elsewhere" / "inner").write_bytes(b"beneath")
+    (node.tree / "ten").symlink_to(home / "elsewhere")
+    pair.converge()
+    running = node.cli("init", "--follow", "ten")
+    assert running.exit == REFUSED and "stop" in running.text, repr(running)
+    node.stop()
+    node.configure(follow=["ten"])
+    told = node.cli("check")
+    assert f"artifact-sync init --config {node.config} --follow ten" in told.out, repr(told)
+    for path, code in (("../out", USAGE), ("nowhere", NO)):
+        wrong = node.cli("init", "--follow", path)
+        assert wrong.exit == code and "What to do" in wrong.err, repr(wrong)
+    node.configure(follow=None)
+    for _ in range(2):  # to do it again is no mistake
+        answer = node.cli("init", "--follow", "ten", "--json")
+        assert answer.exit == DONE and answer.json["follow"] == ["ten"], repr(answer)
+    assert json.loads(node.config.read_text())["follow"] == ["ten"]
+    assert node.cli("check").exit == DONE
+    node.start()
+    pair.passive.wait_for("what is beneath arrives",
+                          lambda s: (pair.passive.tree / "ten" / "inner").is_file())
+    pair.wait()
+    node.stop()
+    shutil.rmtree(node.tree)
+    node.tree.mkdir()
+    (node.tree / "more").mkdir()
+    lost = node.cli("init", "--follow", "more")
+    assert lost.exit == NO and "not healthy" in lost.err, repr(lost)
+    assert os.listdir(node.tree / "more") == []
