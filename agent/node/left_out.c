@@ -18,6 +18,12 @@ static struct scan_counts last_scan(const struct node *node)
 	return counts.scan;
 }
 
+bool left_out_by_scan(const struct node *node)
+{
+	const struct scan_counts scan = last_scan(node);
+	return scan.unreadable + scan.too_long > 0;
+}
+
 uint64_t left_out_count(const struct node *node)
 {
 	const struct scan_counts scan = last_scan(node);

@@ -14,6 +14,7 @@
 
 #define TICK_MS 1000
 #define REMOTE_SCAN_S 15     /* a remote file system tells nothing of what other clients do */
+#define MENDED_SCAN_S 60     /* what could not be read may have been mended without an event */
 #define STARVED_MS 2000	     /* a barrier waits no longer than this for changes to pause */
 #define STARVED_MAX_MS 12000 /* and nothing is held back for longer than ten seconds */
 
@@ -42,6 +43,14 @@ uint32_t node_scan_interval_s(const struct node *node)
 			interval = REMOTE_SCAN_S;
 	}
 	return interval;
+}
+
+void node_plan_scan(struct node *node)
+{
+	uint64_t interval_s = node_scan_interval_s(node);
+	if (left_out_by_scan(node) && interval_s > MENDED_SCAN_S)
+		interval_s = MENDED_SCAN_S;
+	node->scan_due_ms = node->scanned_ms + 1000 * interval_s;
 }
 
 /* ---- clockwork ------------------------------------------------------------------------------ */

@@ -28,6 +28,7 @@
 #include "agent/sync/drift.h"
 #include "agent/sync/history_server.h"
 #include "agent/sync/holds.h"
+#include "agent/sync/pace.h"
 #include "agent/sync/receiver.h"
 #include "agent/sync/sender.h"
 #include "agent/watch/watcher.h"
@@ -162,6 +163,7 @@ struct node {
 	bool met;		 /* an active has spoken to it in this run */
 	bool guarded_alone;	 /* nobody has, and it guards all the same */
 	struct commit_turn turn; /* who commits, or mends */
+	struct pace pace;	 /* of all that is sent */
 	struct control_server *control;
 	struct session *sessions;
 	struct request *requests;
@@ -189,7 +191,7 @@ struct node {
 	int64_t recovery_ns;
 	uint64_t recovery_boot_ns; /* when it was received; 0 = in an earlier run */
 	uint64_t barrier_count;
-	uint64_t scan_due_ms, prune_due_ms;
+	uint64_t scanned_ms, scan_due_ms, prune_due_ms;
 	bool pruning;
 	bool holding; /* nothing is indexed until a barrier has gone out */
 	struct notify notify;
@@ -208,6 +210,7 @@ void node_closed_one(struct node *node);
 void node_hold_intake(struct node *node); /* or lets it go on: whatever holds now */
 void node_barrier_sent(struct node *node);
 uint32_t node_scan_interval_s(const struct node *node);
+void node_plan_scan(struct node *node); /* the next one, by the interval that holds now */
 
 /* node_intake.c */
 uint64_t node_fence(struct node *node); /* @return its nonce */
@@ -320,6 +323,8 @@ void holds_add_paths(struct node *node, json_t *list); /* for left_out.c; with r
 void holds_add_problems(struct node *node, json_t *problems);
 /* left_out.c */
 uint64_t left_out_count(const struct node *node); /* without what is held */
+/* Did the last scan find some of it? Only another scan sees that it is no longer so. */
+bool left_out_by_scan(const struct node *node);
 json_t *left_out_json(struct node *node); /* with it: objects with path, what, reason; bounded */
 void left_out_add_one(json_t *list, const char *what, const char *path, const char *reason);
 /* troubles.c */

@@ -90,6 +90,7 @@ int node_open(struct node *node, struct err *err)
 	node->commit.holds = node->holds;
 	node->commit.salvage_max = &node->salvage_max;
 	holds_configure_from(node, conf);
+	pace_configure(&node->pace, conf->rate_bytes_per_s);
 	for (size_t i = 0; i < conf->n_peers; i++)
 		session_new(node, conf->peers[i].node);
 	node->recovery_ns = state.barrier_clock_ns;

@@ -236,7 +236,7 @@ static bool advance(struct request *q)
 			return false;
 		q->phase = REQUEST_CAPTURE;
 		/* Where not every change is reported, the tree itself is asked. */
-		if (!node->watcher || !node->fence_complete)
+		if (!node->watcher || !node->fence_complete || left_out_by_scan(node))
 			intake_scan(node->intake);
 		q->fenced_ms = clock_mono_ms();
 		intake_flush(node->intake);

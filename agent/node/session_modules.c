@@ -89,7 +89,7 @@ void session_start_sender(struct session *s)
 		.peer = s->peer,
 		.profile = s->node->profile,
 		.window_bytes = conf->window_bytes,
-		.rate_bytes_per_s = conf->rate_bytes_per_s,
+		.pace = &s->node->pace,
 		.events = {.owner = s,
 			   .acked = on_acked,
 			   .barrier_clock = on_barrier_clock,

@@ -16,6 +16,7 @@
 #include "protocol/frame.h"
 #include "protocol/wire.h"
 
+struct pace;
 struct sender;
 struct recent;
 
@@ -50,7 +51,7 @@ struct sender_setup {
 	const struct profile *profile; /* says what is a consistency set; borrowed */
 	const char *peer;	       /* copied */
 	uint64_t window_bytes;
-	uint64_t rate_bytes_per_s; /* 0: as fast as the link */
+	struct pace *pace; /* of all senders together; borrowed */
 	struct sender_events events;
 };
 
@@ -61,6 +62,8 @@ struct sender_counts {
 };
 
 struct sender *sender_new(const struct sender_setup *setup);
+
+void sender_set_window(struct sender *sd, uint64_t bytes);
 
 /* The index has new records, or acknowledgements were withdrawn (`from_start`). */
 void sender_kick(struct sender *sd, bool from_start);

@@ -11,6 +11,7 @@
 #include "agent/sync/compress.h"
 #include "agent/sync/delta.h"
 #include "agent/sync/job.h"
+#include "agent/sync/pace.h"
 #include "agent/sync/sender.h"
 #include "agent/sync/source.h"
 #include "protocol/outbound.h"
@@ -133,8 +134,6 @@ struct sender {
 	uint32_t retry_wait_ms;
 	char logged_why[WIRE_TEXT_MAX + 1]; /* of the last refusal in the log, its last words */
 	uint64_t logged_ms, unlogged;
-	int64_t budget; /* bytes that may still be sent in this slice, with a rate limit */
-	uint64_t budget_ms;
 	struct sender_counts counts;
 };
 

@@ -459,6 +459,84 @@ def test_reload(pair):
     pair.converge()
 
 
+def reload(node, **settings):
+    node.configure(**settings)
+    mark = node.log_mark()
+    os.kill(node.pid, signal.SIGHUP)
+    node.wait_for_log("configuration reloaded", since=mark)
+
+
+def arrives(pair, name):
+    pair.passive.wait_for(f"{name} arrives", lambda s: (pair.passive.tree / name).is_file())
+
+
+@pytest.mark.parametrize("key, before, after", [
+    ("settle_ms", 60_000, 25), ("settle_max_ms", 3_600_000, 100), ("set_settle_ms", 60_000, 100)])
+def test_a_reload_takes_over_when_a_path_is_read(make_pair, key, before, after):
+    pair = make_pair(settings={"settle_max_ms": 3_600_000, key: before,
+                               "rules": ["+ set=s members/*"]}).start()
+    (pair.active.tree / "members").mkdir()
+    pair.wait()
+    name = "members/file" if key == "set_settle_ms" else "file"
+    reload(pair.active, **{key: after})
+    with open(pair.active.tree / name, "wb", buffering=0) as file:
+        file.write(b"x")
+        if key != "settle_max_ms":
+            file.close()
+        arrives(pair, name)
+
+
+def test_a_reload_takes_over_the_rate(make_pair):
+    """Also for what is on its way: the link is too slow for this file within the test's patience."""
+    pair = make_pair(settings={"limits": {"rate_bytes_per_s": 20_000}}).start()
+    pair.wait()
+    (pair.active.tree / "large").write_bytes(os.urandom(4 << 20))
+    pair.active.wait_for("it is on its way", lambda s: s["work"]["content_bytes_sent"] > 0)
+    reload(pair.active, limits={"rate_bytes_per_s": 0, "window_bytes": 1 << 20})
+    arrives(pair, "large")
+    pair.active.configure(limits={"rate_bytes_per_s": 20_000})
+    os.kill(pair.active.pid, signal.SIGHUP)  # the log counts the same line and does not repeat it
+    pair.active.status()
+    (pair.active.tree / "large").write_bytes(os.urandom(1 << 20))
+    answer = pair.active.cli("wait", "--timeout", "3")
+    assert answer.exit == TIMED_OUT, repr(answer)
+
+
+def test_a_reload_takes_over_the_level_of_the_log(pair):
+    pair.converge()
+    assert "debug" not in pair.active.log()
+    reload(pair.active, log="debug")
+    (pair.active.tree / "file").write_bytes(b"x")
+    pair.active.wait_for_log(" debug ")
+    pair.active.configure(log="error")
+    os.kill(pair.active.pid, signal.SIGHUP)
+    pair.passive.stop()
+    pair.active.wait_for_state("disconnected")
+    assert "disconnected" not in pair.active.log(), "that is a line of level info"
+
+
+def test_a_reload_takes_over_the_time_of_the_next_scan(pair):
+    """A path that is too long is what only a scan sees."""
+    pair.converge()
+    trees.make_too_long(pair.active.tree)
+    reload(pair.active, scan_interval_s=1)
+    pair.active.wait_for("the scan has found it",
+                         lambda s: any(text.startswith("too-long") for text in s["problems"]))
+
+
+def test_a_reload_takes_over_the_brakes(make_pair):
+    pair = make_pair(settings={"max_delete": 0})
+    trees.make_many(pair.active.tree, 30, 100)
+    pair.start()
+    pair.converge()
+    reload(pair.active, max_delete=20, max_rewrite=20)
+    for path in sorted((pair.active.tree / "d0000").iterdir())[:15]:
+        path.unlink()
+    pair.active.wait_for_state("held")
+    assert len(os.listdir(pair.passive.tree / "d0000")) == 30
+    reload(pair.active, max_delete=0)
+
+
 def test_the_log_can_be_json(make_pair):
     pair = make_pair()
     process = subprocess.Popen(

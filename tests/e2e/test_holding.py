@@ -190,13 +190,6 @@ def test_a_directory_that_cannot_be_read_is_not_in_sync(make_pair):
 
 def test_a_path_that_is_too_long_is_not_in_sync(make_pair):
     pair = make_pair()
-    name, depth = "n" * 250, 17
-    here = os.open(pair.active.tree, os.O_RDONLY | os.O_DIRECTORY)
-    for _ in range(depth):
-        os.mkdir(name, dir_fd=here)
-        beneath = os.open(name, os.O_RDONLY | os.O_DIRECTORY, dir_fd=here)
-        os.close(here)
-        here = beneath
-    os.close(here)
+    name = trees.make_too_long(pair.active.tree)
     pair.start()
     left_out(pair, "too-long", name)
