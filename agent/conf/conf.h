@@ -32,6 +32,7 @@ struct conf {
 	char **rules;
 	size_t n_rules;
 	char *ownership; /* "ignore" (default), "preserve" or "uid:gid" (numbers or names) */
+	bool setid;	 /* replicate setuid and setgid bits */
 	bool gates;
 	uint32_t settle_ms, settle_max_ms; /* 25, 30000 */
 	uint32_t set_settle_ms;		   /* 1000 */

@@ -113,6 +113,14 @@ const struct conf_key conf_keys[] = {
 	 .help = "Owners of replicated files: \"ignore\" leaves them to the system, \"preserve\" "
 		 "copies the numbers, "
 		 "\"USER:GROUP\" (names or numbers) gives every file to that owner."},
+	{.name = "setid",
+	 .type = CONF_BOOL,
+	 .off = AT(setid),
+	 .max = 1,
+	 .def = 0,
+	 .help = "Replicate setuid and setgid bits. false: what has them arrives without, and "
+		 "status says so. Must be the same on every node; what is replicated already gets "
+		 "them when it changes next."},
 	{.name = "settle_ms",
 	 .type = CONF_U32,
 	 .off = AT(settle_ms),

@@ -343,5 +343,7 @@ void status_line(struct node *node, char *out, size_t size); /* for systemd */
 /* status_problems.c */
 #define WATCH_LATE_MS 10000 /* the watching process is asked each second, and answers at once */
 json_t *status_problems_json(struct node *node);
+/* Of those that somebody is to mend: what is odd about a tree may stay so. */
+bool status_has_problems(struct node *node);
 
 #endif

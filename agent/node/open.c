@@ -13,7 +13,8 @@ static void hash_profile(struct node *node, const struct meta_policy *policy)
 {
 	uint8_t bytes[HASH_LEN + 1];
 	profile_hash(node->profile, bytes);
-	bytes[HASH_LEN] = policy->ownership == OWNERSHIP_PRESERVE;
+	bytes[HASH_LEN] = (uint8_t)((policy->ownership == OWNERSHIP_PRESERVE) |
+				    (policy->allow_setid ? 2 : 0));
 	hash_bytes(node->profile_hash, bytes, sizeof(bytes));
 }
 

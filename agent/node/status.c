@@ -145,11 +145,9 @@ bool status_is_good(struct node *node)
 	const char *state = status_state(node);
 	if (strcmp(state, "syncing") != 0)
 		return strcmp(state, "in_sync") == 0;
-	json_t *problems = status_problems_json(node);
-	bool clean = json_array_size(problems) == 0;
-	json_decref(problems);
-	return clean && (node->syncing_since_ms == 0 ||
-			 clock_mono_ms() - node->syncing_since_ms < SYNCING_GOOD_MS);
+	return !status_has_problems(node) &&
+	       (node->syncing_since_ms == 0 ||
+		clock_mono_ms() - node->syncing_since_ms < SYNCING_GOOD_MS);
 }
 
 /* ---- the parts ------------------------------------------------------------------------------ */
@@ -245,13 +243,14 @@ static json_t *work_json(const struct node *node)
 			content += sent.content_bytes;
 		}
 	}
-	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:I}", "files_hashed",
-			 (json_int_t)counts.files_hashed, "bytes_hashed",
-			 (json_int_t)counts.bytes_hashed, "bytes_sent", (json_int_t)out,
-			 "bytes_received", (json_int_t)in, "content_bytes_sent",
-			 (json_int_t)content, "dirty_paths", (json_int_t)counts.waiting,
-			 "special_files", (json_int_t)counts.scan.special, "scanning",
-			 counts.scanning, "scan_entries", (json_int_t)counts.scan_entries);
+	return json_pack(
+		"{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:I}", "files_hashed",
+		(json_int_t)counts.files_hashed, "bytes_hashed", (json_int_t)counts.bytes_hashed,
+		"bytes_sent", (json_int_t)out, "bytes_received", (json_int_t)in,
+		"content_bytes_sent", (json_int_t)content, "dirty_paths",
+		(json_int_t)counts.waiting, "special_files",
+		(json_int_t)(node->intake ? odd_count(intake_special(node->intake)) : 0),
+		"scanning", counts.scanning, "scan_entries", (json_int_t)counts.scan_entries);
 }
 
 static json_t *progress_json(const struct node *node)

@@ -36,6 +36,7 @@ struct scan {
 	const struct profile *profile;
 	int64_t vouched_ns;
 	struct scan_counts counts;
+	struct odd special, setid;
 	char *top;
 	struct level *levels; /* levels[0] is a made-up one whose only entry is the top */
 	size_t n_levels, levels_cap;
