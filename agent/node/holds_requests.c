@@ -185,7 +185,9 @@ static const struct hold *choose(struct control_call *call, const struct hold *h
 			     "there is no hold %" JSON_INTEGER_FORMAT "%s%s",
 			     json_integer_value(wanted), n ? "; there are " : "", ids);
 	else if (n == 0)
-		control_fail(call, EXIT_NO, NULL, "nothing is held on this node");
+		control_fail(call, EXIT_NO,
+			     "run it on the node whose artifact-sync status lists a hold",
+			     "nothing is held on this node");
 	else if (n > 1)
 		control_fail(call, EXIT_USAGE, "name one of them; artifact-sync status shows them",
 			     "there are several holds: %s", ids);
