@@ -169,6 +169,7 @@ struct node {
 	struct request *requests;
 	struct restore_job *restores;
 	struct roles *roles;
+	const char *remedy;    /* of a configuration that cannot be used; NULL */
 	bool failed;	       /* something that must be durable could not be made so */
 	struct rewind *rewind; /* at most one */
 	struct put_back *put_back;
@@ -335,6 +336,7 @@ const char *troubles_remedy(const char *text);
 /* status.c */
 json_t *status_json(struct node *node);
 const char *status_state(struct node *node);
+const char *status_paused_on(const struct node *node); /* the name of a node, or NULL */
 bool status_is_good(
 	struct node *node); /* in sync, or catching up for less than a minute without problems */
 void status_tick(struct node *node);			     /* once a second */

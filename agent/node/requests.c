@@ -170,7 +170,14 @@ static void time_out(struct request *q)
 			 proof_here(q->node).seq, q->wanted);
 	else
 		snprintf(text, sizeof(text), "timed out while %s", phase_name(q));
-	request_fail(q, EXIT_TIMED_OUT, "artifact-sync status --watch shows what is under way",
+	const char *paused = status_paused_on(q->node);
+	if (paused && q->phase == REQUEST_PEERS) {
+		size_t len = strlen(text);
+		snprintf(text + len, sizeof(text) - len, "; replication is paused on %s", paused);
+	}
+	request_fail(q, EXIT_TIMED_OUT,
+		     paused ? "artifact-sync resume, there, lets it go on"
+			    : "artifact-sync status --watch shows what is under way",
 		     text);
 }
 
@@ -376,7 +383,8 @@ static void on_pause(struct node *node, struct control_call *call, bool pause)
 			sender_pause(s->sender, pause || (s->theirs.flags & BEAT_PAUSED));
 		session_tick(s); /* tells the peer */
 	}
-	control_done(call, EXIT_DONE, json_pack("{s:b}", "paused", pause));
+	control_done(call, EXIT_DONE,
+		     json_pack("{s:b, s:b}", "paused", pause, "active", node_is_active(node)));
 }
 
 void requests_on_request(void *owner, struct control_call *call, const char *verb,

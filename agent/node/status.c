@@ -54,13 +54,15 @@ static bool all_live(const struct node *node)
 	return node->sessions != NULL;
 }
 
-static bool is_paused(const struct node *node)
+const char *status_paused_on(const struct node *node)
 {
+	if (node->paused)
+		return node->conf->node;
 	for (const struct session *s = node->sessions; s; s = s->next) {
 		if (s->live && s->have_theirs && (s->theirs.flags & BEAT_PAUSED))
-			return true;
+			return s->peer;
 	}
-	return node->paused;
+	return NULL;
 }
 
 static uint64_t watch_waiting_ms(const struct node *node)
@@ -112,7 +114,7 @@ const char *status_state(struct node *node)
 		return roles_state(node->roles);
 	if (!node_is_healthy(node))
 		return "unhealthy";
-	if (is_paused(node))
+	if (status_paused_on(node))
 		return "paused";
 	if (held_count(node) > 0)
 		return "held";
