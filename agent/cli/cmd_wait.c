@@ -40,19 +40,6 @@ static void say_progress(char *out, size_t size, const json_t *report)
 		 eta_s < 0 ? "time unknown" : text_seconds(eta, eta_s));
 }
 
-static void print_held(const json_t *held)
-{
-	size_t i;
-	const json_t *each;
-	json_array_foreach((json_t *)held, i, each)
-	{
-		AUTO_FREE char *path = text_safe(member_text(each, "path", "?"));
-		AUTO_FREE char *reason = text_safe(member_text(each, "reason", ""));
-		printf("  %s: %s%s%s\n", member_text(each, "what", "held"), path,
-		       *reason ? ": " : "", reason);
-	}
-}
-
 static void print_result(const json_t *result, int code)
 {
 	const json_t *held = json_object_get(result, "held");

@@ -157,3 +157,16 @@ uint64_t member_count(const json_t *object, const char *key)
 	json_int_t n = json_integer_value(json_object_get(object, key));
 	return n > 0 ? (uint64_t)n : 0;
 }
+
+void print_held(const json_t *held)
+{
+	size_t i;
+	const json_t *each;
+	json_array_foreach((json_t *)held, i, each)
+	{
+		AUTO_FREE char *path = text_safe(member_text(each, "path", "?"));
+		AUTO_FREE char *reason = text_safe(member_text(each, "reason", ""));
+		printf("  %s: %s%s%s\n", member_text(each, "what", "held"), path,
+		       *reason ? ": " : "", reason);
+	}
+}

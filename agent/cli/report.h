@@ -42,6 +42,9 @@ struct question {
  */
 int cli_ask(const struct cli *cli, const struct question *question, json_t **result);
 
+/* What the agent says is held, unreadable or refused: a line for each, with its reason. */
+void print_held(const json_t *held);
+
 /* Members of an answer; the fallback when they are missing or null. The text is borrowed. */
 const char *member_text(const json_t *object, const char *key, const char *fallback);
 double member_number(const json_t *object, const char *key, double fallback);

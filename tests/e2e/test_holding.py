@@ -160,6 +160,10 @@ def left_out(pair, kind, name):
     text = pair.active.cli("wait", "--timeout", "30")
     assert kind in text.out and name in text.out, repr(text)
     assert (pair.passive.tree / "other").read_bytes() == b"goes on"
+    exposed = pair.active.cli("exposure")
+    assert "Nothing" not in exposed.out and name in exposed.out, repr(exposed)
+    held = pair.active.cli("exposure", "--json").json["held"]
+    assert [each["what"] for each in held] == [kind]
 
 
 def test_what_cannot_be_read_is_not_in_sync(make_pair):
