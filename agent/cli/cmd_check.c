@@ -37,7 +37,10 @@ static void check_all(struct check_report *report, const struct cli *cli, const 
 		check_watching(report, conf, tree);
 	check_identity(report, conf);
 	check_listen(report, "listen", conf->listen, running);
-	check_listen(report, "http", conf->http_listen, running);
+	if (conf->http_listen)
+		check_add(report, FINDING_NOTE, "http", "Take http.listen out.",
+			  "http.listen is not served yet: nothing will listen at %s",
+			  conf->http_listen);
 	check_peers(report, conf);
 	check_hooks(report, conf);
 }

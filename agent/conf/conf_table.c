@@ -265,10 +265,8 @@ const struct conf_key conf_keys[] = {
 	 .off = AT(http_listen),
 	 .check = conf_check_listen,
 	 .without = "no HTTP",
-	 .example = "\"127.0.0.1:9710\"",
-	 .help = "Address and port of the status page, /metrics, /healthz and /readyz. It has no "
-		 "authentication: keep "
-		 "it on the loopback address or behind a proxy."},
+	 .help = "Not served yet: it is read and checked, agent and check warn, and nothing "
+		 "listens there. It is for a status page and metrics."},
 	{.name = "history.keep_days",
 	 .type = CONF_U32,
 	 .off = AT(history_keep_days),
