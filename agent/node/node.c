@@ -251,7 +251,7 @@ static void release_node(struct node *node)
 	commit_turn_release(&node->turn);
 }
 
-int node_run(const struct conf *conf, struct err *err)
+int node_run(const struct conf *conf, const char **remedy, struct err *err)
 {
 	struct node *node = x_calloc(1, sizeof(*node));
 	node->conf = conf;
@@ -265,6 +265,7 @@ int node_run(const struct conf *conf, struct err *err)
 	BUG_ON(uv_loop_init(&node->loop) != 0);
 	if (r == 0)
 		r = node_open(node, err);
+	*remedy = node->remedy;
 	if (r == 0)
 		r = roles_load(node->roles, err);
 	if (r == 0)
