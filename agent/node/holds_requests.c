@@ -157,8 +157,11 @@ void holds_add_paths(struct node *node, json_t *list)
 	struct note *refused = NULL;
 	size_t n = 0;
 	each_held(node, list, add_path);
-	if (node_is_active(node))
-		n = HELD_SHOWN;
+	/* The note of what has arrived meanwhile goes with its acknowledgement, a moment later. */
+	for (const struct session *s = node->sessions; s; s = s->next) {
+		if (s->live && s->have_theirs && s->theirs.held > 0 && node_is_active(node))
+			n = HELD_SHOWN;
+	}
 	if (n == 0 || store_notes_up_to(node->store, NOTE_REFUSED, n, &refused, &n, NULL) < 0)
 		return;
 	for (size_t i = 0; i < n; i++)

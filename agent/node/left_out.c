@@ -27,8 +27,8 @@ bool left_out_by_scan(const struct node *node)
 uint64_t left_out_count(const struct node *node)
 {
 	const struct scan_counts scan = last_scan(node);
-	return store_note_count(node->store, NOTE_UNREADABLE) +
-	       store_note_count(node->store, NOTE_REFUSED) + scan.unreadable + scan.too_long;
+	/* What a peer refuses is not acknowledged: that keeps the peer from being in sync. */
+	return store_note_count(node->store, NOTE_UNREADABLE) + scan.unreadable + scan.too_long;
 }
 
 void left_out_add_one(json_t *list, const char *what, const char *path, const char *reason)
