@@ -191,6 +191,11 @@ struct outbound *outbound_new(const struct outbound_limits *limits)
 	return ob;
 }
 
+void outbound_set_bytes(struct outbound *ob, uint64_t bytes)
+{
+	ob->limits.bytes = bytes;
+}
+
 static void free_chain(struct outbound_entry *entry, bool by_ticket)
 {
 	while (entry) {

@@ -56,6 +56,8 @@ struct outbound_item {
 /* @return NULL when memory is exhausted */
 struct outbound *outbound_new(const struct outbound_limits *limits);
 void outbound_free(struct outbound *ob);
+/* Another limit of bytes: what is under way stays so, and nothing begins until it fits. */
+void outbound_set_bytes(struct outbound *ob, uint64_t bytes);
 
 /**
  * Offers a record the peer needs. A newer version of a pending path replaces it and keeps its

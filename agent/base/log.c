@@ -16,7 +16,7 @@ static const char *const level_names[] = {"error", "warn", "info", "debug"};
 static struct {
 	pthread_mutex_t lock;
 	enum log_format format;
-	enum log_level lowest;
+	_Atomic int lowest;
 	char last[LINE_MAX_BYTES];
 	unsigned long repeats;
 } state = {.lock = PTHREAD_MUTEX_INITIALIZER, .lowest = LOG_LEVEL_INFO};
@@ -24,6 +24,11 @@ static struct {
 void log_init(enum log_format format, enum log_level lowest)
 {
 	state.format = format;
+	state.lowest = lowest;
+}
+
+void log_set_lowest(enum log_level lowest)
+{
 	state.lowest = lowest;
 }
 

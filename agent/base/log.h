@@ -10,6 +10,8 @@ enum log_format { LOG_FORMAT_TEXT, LOG_FORMAT_JSON };
 
 void log_init(enum log_format format, enum log_level lowest);
 
+void log_set_lowest(enum log_level lowest);
+
 /* @param name "error", "warn", "info" or "debug"
  * @return the level, or -EINVAL */
 int log_level_from_name(const char *name);

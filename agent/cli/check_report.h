@@ -21,10 +21,14 @@ void check_add(struct check_report *report, enum finding finding, const char *wh
 	       const char *remedy, const char *fmt, ...) __attribute__((format(printf, 5, 6)));
 
 /* What is checked, in these files' order. */
-void check_state(struct check_report *report, const struct conf *conf, bool running);
+void check_state(struct check_report *report, const struct cli *cli, const struct conf *conf,
+		 bool running);
 void check_hooks(struct check_report *report, const struct conf *conf);
 /* @param out  the roots, for check_watching(); NULL when they cannot be opened at all */
-void check_tree(struct check_report *report, const struct conf *conf, struct tree **out);
+void check_tree(struct check_report *report, const struct cli *cli, const struct conf *conf,
+		struct tree **out);
+/* How a directory that has been added to `follow` becomes a root. Heap. */
+char *follow_remedy(const struct cli *cli, const char *path);
 void check_watching(struct check_report *report, const struct conf *conf, const struct tree *tree);
 void check_identity(struct check_report *report, const struct conf *conf);
 void check_peers(struct check_report *report, const struct conf *conf);

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "agent/cli/check_report.h"
+#include "agent/cli/report.h"
 #include "agent/store/store.h"
 
 /* The database makes files beside itself. Opened by root they would be root's, and the agent could
@@ -30,22 +31,21 @@ static const char *role_text(uint8_t role)
 	return role < ARRAY_LEN(names) ? names[role] : names[0];
 }
 
-static void check_roots_bound(struct check_report *report, const struct conf *conf,
-			      struct store *store)
+static void check_roots_bound(struct check_report *report, const struct cli *cli,
+			      const struct conf *conf, struct store *store)
 {
 	uint8_t id[ROOT_ID_LEN];
 	for (size_t i = 0; i < conf->n_follow; i++) {
+		AUTO_FREE char *remedy = follow_remedy(cli, conf->follow[i]);
 		if (store_root_id(store, conf->follow[i], id, NULL) == -ENOENT)
-			check_add(report, FINDING_NOTE, "state",
-				  "Nothing, if you have just added it: it is taken up when the "
-				  "agent starts.",
+			check_add(report, FINDING_NOTE, "state", remedy,
 				  "the state does not know the followed directory %s yet",
 				  conf->follow[i]);
 	}
 }
 
-static void check_database(struct check_report *report, const struct conf *conf,
-			   const struct stat *st)
+static void check_database(struct check_report *report, const struct cli *cli,
+			   const struct conf *conf, const struct stat *st)
 {
 	struct store *store = NULL;
 	struct err err = {0};
@@ -73,12 +73,13 @@ static void check_database(struct check_report *report, const struct conf *conf,
 				  "and group.",
 				  "the state belongs to node %s of group %s", state.node,
 				  state.group);
-		check_roots_bound(report, conf, store);
+		check_roots_bound(report, cli, conf, store);
 		store_close(store);
 	}
 }
 
-void check_state(struct check_report *report, const struct conf *conf, bool running)
+void check_state(struct check_report *report, const struct cli *cli, const struct conf *conf,
+		 bool running)
 {
 	struct stat st;
 	if (stat(conf->state_dir, &st) < 0) {
@@ -96,7 +97,7 @@ void check_state(struct check_report *report, const struct conf *conf, bool runn
 	else
 		check_add(report, FINDING_NOTE, "agent", "Start it when the rest is right.",
 			  "is not running");
-	check_database(report, conf, &st);
+	check_database(report, cli, conf, &st);
 }
 
 static void check_hook(struct check_report *report, const char *name, char *const *argv)

@@ -6,6 +6,7 @@
 #include <sys/statvfs.h>
 
 #include "agent/cli/check_report.h"
+#include "agent/cli/report.h"
 #include "agent/cli/survey.h"
 #include "agent/cli/text.h"
 #include "agent/conf/profile.h"
@@ -37,15 +38,30 @@ static void check_room(struct check_report *report, const char *what, const char
 		check_add(report, FINDING_OK, what, NULL, "%s free at %s", room, path);
 }
 
-static void check_root(struct check_report *report, struct root *root)
+char *follow_remedy(const struct cli *cli, const char *path)
+{
+	AUTO_FREE char *unit = cli_unit(cli);
+	return x_asprintf("If it is new: stop the agent (`systemctl stop %s') and type "
+			  "`artifact-sync init --config %s --follow %s'.",
+			  unit, cli->config, path);
+}
+
+static void check_unhealthy(struct check_report *report, const struct cli *cli,
+			    const struct root *root)
 {
 	char why[ROOT_WHY_MAX];
+	AUTO_FREE char *follow = *root->at ? follow_remedy(cli, root->at) : x_strdup("");
+	AUTO_FREE char *remedy =
+		x_asprintf("Mount it again, or see that the agent's user may enter it.%s%s",
+			   *follow ? " " : "", follow);
+	check_add(report, FINDING_BAD, "tree", remedy, "%s: %s", root->location,
+		  root_why(root, why));
+}
+
+static void check_root(struct check_report *report, const struct cli *cli, struct root *root)
+{
 	if (!root->healthy) {
-		check_add(report, FINDING_BAD, "tree",
-			  "Mount it again, or see that the agent's user may enter it. If it is a "
-			  "new directory that is to be "
-			  "replicated, set the node up for it with `artifact-sync init'.",
-			  "%s: %s", root->location, root_why(root, why));
+		check_unhealthy(report, cli, root);
 		return;
 	}
 	check_add(report, FINDING_OK, "tree", NULL, "%s is healthy%s%s", root->location,
@@ -60,7 +76,8 @@ static void check_root(struct check_report *report, struct root *root)
 	check_room(report, "room", root->location);
 }
 
-void check_tree(struct check_report *report, const struct conf *conf, struct tree **out)
+void check_tree(struct check_report *report, const struct cli *cli, const struct conf *conf,
+		struct tree **out)
 {
 	struct err err = {0};
 	if (tree_open(out, conf->tree, conf->follow, conf->n_follow, NULL, &err) < 0) {
@@ -69,7 +86,7 @@ void check_tree(struct check_report *report, const struct conf *conf, struct tre
 		return;
 	}
 	for (size_t i = 0; i < (*out)->n; i++)
-		check_root(report, &(*out)->roots[i]);
+		check_root(report, cli, &(*out)->roots[i]);
 	check_room(report, "room", conf->state_dir);
 }
 
@@ -124,7 +141,10 @@ void check_watching(struct check_report *report, const struct conf *conf, const 
 		  text_bytes(bytes, survey.bytes));
 	if (survey.unreadable)
 		check_add(report, FINDING_BAD, "tree",
-			  "Let the agent's user read them (r-x), or leave them out with a rule.",
+			  survey.unreadable_error == -ESTALE
+				  ? "See the directory above that is not healthy."
+				  : "Let the agent's user read them (r-x), or leave them out with "
+				    "a rule.",
 			  "%" PRIu64 " directories cannot be read, the first \"%s\": %s",
 			  survey.unreadable, survey.unreadable_path,
 			  strerror(-survey.unreadable_error));

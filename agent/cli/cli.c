@@ -6,6 +6,7 @@
 
 #include "agent/cli/cmd.h"
 #include "agent/cli/options.h"
+#include "agent/cli/usage_json.h"
 
 #define OPERANDS_MAX 64
 
@@ -30,12 +31,14 @@ int cli_main(int argc, char **argv)
 	struct cli cli = {.config = environment && *environment ? environment : CONF_DEFAULT_PATH,
 			  .colour = shows_colours()};
 	int next;
+	usage_json_begin(argc, argv);
 	const struct cmd *cmd = options_parse_program(&cli, argc, argv, &next);
 	BUG_ON(cmd->max_operands > OPERANDS_MAX);
 	char *operands[OPERANDS_MAX + 1] = {NULL};
 	AUTO_FREE void *options = x_calloc(1, cmd->options_size ? cmd->options_size : 1);
 	int n = options_parse_command(&cli, cmd, argc - next + 1, argv + next - 1, options,
 				      operands);
+	usage_json_end();
 	int code = cmd->run(&cli, options, operands, n);
 	/* A full disk or a closed pipe must not look like success. */
 	if (fflush(stdout) != 0 && code == EXIT_DONE)

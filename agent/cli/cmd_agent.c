@@ -35,11 +35,15 @@ static int run(const struct cli *cli, const void *given, char **operands, int n)
 		 (enum log_level)log_level_from_name(conf->log_level));
 	fault_arm_from_environment();
 	struct err err = {0};
-	if (node_run(conf, &err) < 0) {
+	const char *remedy = NULL;
+	int r = node_run(conf, &remedy, &err);
+	if (r == 0)
+		return EXIT_DONE;
+	if (remedy)
+		log_error("agent", "node=%s err=\"%s\" remedy=\"%s\"", conf->node, err.msg, remedy);
+	else
 		log_error("agent", "node=%s err=\"%s\"", conf->node, err.msg);
-		return EXIT_NO;
-	}
-	return EXIT_DONE;
+	return remedy ? EXIT_USAGE : EXIT_NO;
 }
 
 const struct cmd cmd_agent = {

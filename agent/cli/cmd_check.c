@@ -31,13 +31,16 @@ static void check_all(struct check_report *report, const struct cli *cli, const 
 	bool running = control_is_running(conf->state_dir, NULL) == 1;
 	AUTO(tree) *tree = NULL;
 	check_conf(report, cli, conf);
-	check_state(report, conf, running);
-	check_tree(report, conf, &tree);
+	check_state(report, cli, conf, running);
+	check_tree(report, cli, conf, &tree);
 	if (tree && tree->roots[0].healthy)
 		check_watching(report, conf, tree);
 	check_identity(report, conf);
 	check_listen(report, "listen", conf->listen, running);
-	check_listen(report, "http", conf->http_listen, running);
+	if (conf->http_listen)
+		check_add(report, FINDING_NOTE, "http", "Take http.listen out.",
+			  "http.listen is not served yet: nothing will listen at %s",
+			  conf->http_listen);
 	check_peers(report, conf);
 	check_hooks(report, conf);
 }

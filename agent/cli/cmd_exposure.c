@@ -37,10 +37,26 @@ static void print_headline(const json_t *result, uint64_t changes)
 		       changes == 1 ? "" : "s", bytes);
 }
 
+/* Of these the peers have at most an earlier version, and no record says so. */
+static void print_left_out(const json_t *held)
+{
+	if (json_array_size(held) == 0)
+		return;
+	printf("%zu path%s held back, unreadable or refused, and would be lost as well:\n",
+	       json_array_size(held), json_array_size(held) == 1 ? " is" : "s are");
+	print_held(held);
+}
+
 static void print_result(const struct cli *cli, const json_t *result)
 {
 	uint64_t changes = member_count(result, "changes");
 	const json_t *paths = json_object_get(result, "paths");
+	const json_t *held = json_object_get(result, "held");
+	if (changes == 0 && json_array_size(held) > 0) {
+		puts("Every recorded change is acknowledged by a peer.");
+		print_left_out(held);
+		return;
+	}
 	if (changes == 0) {
 		puts(json_is_true(json_object_get(result, "announced"))
 			     ? "Nothing: all that was announced to this node is on its disk."
@@ -51,6 +67,7 @@ static void print_result(const struct cli *cli, const json_t *result)
 	print_paths(cli, paths);
 	if (json_is_true(json_object_get(result, "truncated")))
 		printf("  ... and more; only the first %zu are listed.\n", json_array_size(paths));
+	print_left_out(held);
 }
 
 static int run(const struct cli *cli, const void *options, char **operands, int n)

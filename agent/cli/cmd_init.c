@@ -1,17 +1,22 @@
 /* artifact-sync init - makes a node: configuration, key and certificate, state, the roots' markers.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include "agent/cli/init_follow.h"
 #include "agent/cli/init_next.h"
 #include "agent/cli/report.h"
 #include "agent/cli/survey.h"
+#include "agent/fs/root_lock.h"
 #include "agent/net/tls.h"
 #include "agent/store/store.h"
+#include "protocol/relpath.h"
 
 struct init_options {
 	const char *node, *group, *tree, *state_dir, *listen, *role, *profile;
@@ -75,7 +80,8 @@ static const struct option_row options[] = {
 	 AT(follow),
 	 .help = "A directory in the tree that is a symbolic link or a mount and is to be entered "
 		 "all the same; may be "
-		 "repeated"},
+		 "repeated. Alone, on a node that exists and whose agent is stopped: one more such "
+		 "directory"},
 	{.name = "adopt",
 	 .type = OPTION_FLAG,
 	 AT(adopt),
@@ -191,7 +197,8 @@ static int refuse_existing(const struct cli *cli, const char *state_dir)
 		return cli_fail(cli, EXIT_REFUSED,
 				"Keep it, or name another file with --config. To let an existing "
 				"passive node adopt its "
-				"tree, give --adopt.",
+				"tree, give --adopt; to follow one more directory in it, --follow "
+				"PATH and nothing else.",
 				"the configuration %s exists: this node is set up already",
 				cli->config);
 	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
@@ -251,6 +258,8 @@ static int bind_roots(const struct conf *conf, const struct tree *tree, struct e
 static int make_node(struct made *made, const struct conf *conf, const struct init_options *o,
 		     struct tree **tree, struct err *err)
 {
+	AUTO_FREE char *holder = x_asprintf("init of node %s of group %s, state %.60s", conf->node,
+					    conf->group, conf->state_dir);
 	int r = tree_prepare(conf->tree, conf->follow, conf->n_follow, err);
 	if (r == 0)
 		r = make_state_dir(made, conf->state_dir, err);
@@ -260,7 +269,8 @@ static int make_node(struct made *made, const struct conf *conf, const struct in
 	if (r == 0)
 		r = make_store(conf, o, err);
 	if (r == 0)
-		r = tree_open(tree, conf->tree, conf->follow, conf->n_follow, NULL, err);
+		r = tree_open(tree, conf->tree, conf->follow, conf->n_follow,
+			      &(struct tree_claim){.holder = holder}, err);
 	return r == 0 ? bind_roots(conf, *tree, err) : r;
 }
 
@@ -315,8 +325,37 @@ static int make_all(struct made *made, const struct cli *cli, const struct init_
 	survey_tree(&survey, tree, profile);
 	next->files = survey.files;
 	next->bytes = survey.bytes;
+	if (survey.nested_path)
+		r = err_set(err, -EEXIST, "%.120s in it is the tree of another node",
+			    survey.nested_path);
 	survey_release(&survey);
-	return 0;
+	return r;
+}
+
+/* Only upwards: beneath it the survey will look, which walks the tree anyway. */
+static int refuse_nested(const struct cli *cli, const char *tree)
+{
+	AUTO_FREE char *above = absolute(tree);
+	for (char *end = strrchr(above, '/'); end; end = strrchr(above, '/')) {
+		*end = '\0';
+		const char *dir = *above ? above : "/";
+		if (is_there(dir, RELPATH_OWN_DIR "/marker"))
+			return cli_fail(cli, EXIT_REFUSED,
+					"Give another --tree. Is that node gone for good, move "
+					"its " RELPATH_OWN_DIR " away first.",
+					"the tree %s lies in %s, which is the tree of another node",
+					tree, dir);
+	}
+	return EXIT_DONE;
+}
+
+static bool find_marker(struct init_next *next, const char *tree)
+{
+	AUTO_CLOSE int fd = open(tree, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0 || !is_there(tree, RELPATH_OWN_DIR "/marker"))
+		return false;
+	root_lock_holder(next->last_holder, fd);
+	return true;
 }
 
 static int new_node(const struct cli *cli, const struct init_options *o)
@@ -332,14 +371,25 @@ static int new_node(const struct cli *cli, const struct init_options *o)
 	int code = refuse_existing(cli, state_dir);
 	if (code != EXIT_DONE)
 		return code;
+	code = refuse_nested(cli, o->tree);
+	if (code != EXIT_DONE)
+		return code;
 	struct made made = {0};
 	struct init_next next = {.active = strcmp(o->role, "active") == 0, .adopt = o->adopt};
+	next.had_marker = find_marker(&next, o->tree);
 	struct err err = {0};
 	int r = make_all(&made, cli, o, &next, &err);
 	if (r < 0) {
 		undo(&made, cli->config);
-		code = cli_fail(cli, r == -EINVAL ? EXIT_USAGE : EXIT_NO,
-				"Mend that and repeat the command; what it had made is taken back.",
+		bool others = r == -EBUSY || r == -EEXIST;
+		code = cli_fail(cli,
+				r == -EINVAL ? EXIT_USAGE
+				: others     ? EXIT_REFUSED
+					     : EXIT_NO,
+				others ? "Give another --tree: two agents in one tree would "
+					 "destroy each other's work."
+				       : "Mend that and repeat the command; what it had made is "
+					 "taken back.",
 				"%s", err.msg);
 	} else {
 		init_next_print(cli, &next);
@@ -352,8 +402,11 @@ static int run(const struct cli *cli, const void *given, char **operands, int n)
 {
 	const struct init_options *o = given;
 	struct stat st;
-	if (o->adopt && lstat(cli->config, &st) == 0)
+	bool exists = lstat(cli->config, &st) == 0;
+	if (o->adopt && exists)
 		return adopt_existing(cli, o);
+	if (o->follow.n > 0 && exists && !o->tree && !o->state_dir)
+		return init_follow(cli, &o->follow);
 	const struct option_row *missing = first_missing(o);
 	if (missing)
 		return cli_fail(cli, EXIT_USAGE, "`artifact-sync init --help' has an example.",
@@ -371,7 +424,8 @@ const struct cmd cmd_init = {
 	.summary = "Set up this node: configuration, key, state",
 	.help = "Makes everything a node needs and prints what to do next. It never changes a node "
 		"that exists, except with "
-		"--adopt. A populated passive tree is not touched without --adopt: the first sync "
+		"--adopt and --follow. A populated passive tree is not touched without --adopt: "
+		"the first sync "
 		"refuses it.\n\n"
 		"Example, the active region:\n"
 		"  artifact-sync init --node region-a --group is --role active \\\n"

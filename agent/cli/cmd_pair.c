@@ -49,9 +49,15 @@ static bool peers_reload_live(void)
 
 /* A key is pinned to prove another node. Our own there means that the line was pasted on the wrong
  * side. */
-static int refuse_own(const struct cli *cli, const struct conf *conf, const char *fingerprint)
+static int refuse_own(const struct cli *cli, const struct conf *conf, const char *node,
+		      const char *fingerprint)
 {
 	char own[TLS_FINGERPRINT_MAX];
+	if (strcmp(conf->node, node) == 0)
+		return cli_fail(cli, EXIT_REFUSED,
+				"Give the other node's name; on that node the line is right that "
+				"init printed here.",
+				"%s is this node's own name", node);
 	if (tls_fingerprint(own, conf->tls_certificate, NULL) < 0 ||
 	    strcasecmp(own, fingerprint) != 0)
 		return EXIT_DONE;
@@ -86,15 +92,21 @@ static int run(const struct cli *cli, const void *given, char **operands, int n)
 	AUTO(conf) *conf = NULL;
 	int code = cli_load(cli, &conf);
 	if (code == EXIT_DONE)
-		code = refuse_own(cli, conf, o->fingerprint);
+		code = refuse_own(cli, conf, o->node, o->fingerprint);
 	if (code != EXIT_DONE)
 		return code;
 	struct err err = {0};
 	int r = (o->replace ? conf_replace_peer : conf_add_peer)(cli->config, o->node, o->address,
 								 o->fingerprint, &err);
 	if (r < 0)
-		return cli_fail(cli, err.code == -EINVAL ? EXIT_USAGE : EXIT_NO, NULL, "%s",
-				err.msg);
+		return cli_fail(cli, err.code == -EINVAL ? EXIT_USAGE : EXIT_NO,
+				err.code == -EINVAL
+					? "Type the line that `artifact-sync init' printed on the "
+					  "other node; `artifact-sync check' there shows its "
+					  "fingerprint."
+					: "Let this user write the configuration and its "
+					  "directory; nothing was changed.",
+				"%s", err.msg);
 	bool running = control_is_running(conf->state_dir, NULL) == 1;
 	if (!cli->json) {
 		print_text(cli, conf, o, running);

@@ -3,7 +3,7 @@
 
 #include "agent/cli/report.h"
 
-static int ask(const struct cli *cli, const char *verb, const char *said)
+static int ask(const struct cli *cli, const char *verb, void (*say)(bool active))
 {
 	struct question q = {.request = json_pack("{s:s}", "verb", verb),
 			     .timeout_s = REPLY_TIMEOUT_S};
@@ -12,22 +12,36 @@ static int ask(const struct cli *cli, const char *verb, const char *said)
 	if (result && cli->json)
 		cli_print_json(cli, result);
 	else if (result && code == EXIT_DONE)
-		puts(said);
+		say(json_is_true(json_object_get(result, "active")));
 	json_decref(result);
 	return code;
 }
 
+static void say_paused(bool active)
+{
+	puts(active ? "Paused: changes are recorded and not sent. `artifact-sync resume' sends "
+		      "them;\n"
+		      "until then `artifact-sync exposure' lists what only this node has."
+		    : "Paused: the active node records its changes and does not send them here.\n"
+		      "`artifact-sync resume' fetches them; until then `artifact-sync exposure' "
+		      "lists\n"
+		      "what has been announced and is missing here.");
+}
+
+static void say_resumed(bool active)
+{
+	(void)active;
+	puts("Resumed. `artifact-sync status --watch' shows how it catches up.");
+}
+
 static int run_pause(const struct cli *cli, const void *options, char **operands, int n)
 {
-	return ask(cli, "pause",
-		   "Paused: changes are recorded and not sent. `artifact-sync resume' sends them;\n"
-		   "until then `artifact-sync exposure' lists what only this node has.");
+	return ask(cli, "pause", say_paused);
 }
 
 static int run_resume(const struct cli *cli, const void *options, char **operands, int n)
 {
-	return ask(cli, "resume",
-		   "Resumed. `artifact-sync status --watch' shows how it catches up.");
+	return ask(cli, "resume", say_resumed);
 }
 
 const struct cmd cmd_pause = {

@@ -86,7 +86,8 @@ static void print_line(const struct cli *cli, json_t *status, const struct statu
 	cli_print_json(cli, status);
 }
 
-/* An agent that is not there is waited for: it may be starting again. */
+/* An agent that goes away is waited for: it may be starting again. One that was not there is not.
+ */
 static int watch(const struct cli *cli, uint64_t count)
 {
 	bool page = isatty(STDOUT_FILENO) && !cli->json;
@@ -103,7 +104,7 @@ static int watch(const struct cli *cli, uint64_t count)
 		struct question q = {.request = request(), .timeout_s = REPLY_TIMEOUT_S};
 		json_t *status;
 		code = cli_ask(&asking, &q, &status);
-		if (code == EXIT_USAGE)
+		if (code == EXIT_USAGE || (code == EXIT_NOT_RUNNING && i == 0))
 			return code;
 		if (status) {
 			status_rate_add(&rate, status, now);

@@ -21,9 +21,9 @@ static const struct option_row options[] = {
 	 .type = OPTION_NUMBER,
 	 .off = offsetof(struct verify_options, timeout_s),
 	 .min = 1,
-	 .max = 604800,
+	 .max = CONTROL_DEADLINE_MAX_S,
 	 .def = 3600,
-	 .help = "Give up after this time (default: 3600)"},
+	 .help = "Give up with exit code 6 after this time (default: 3600)"},
 	{.name = NULL},
 };
 
@@ -66,8 +66,9 @@ static void print_result(const struct cli *cli, const json_t *result)
 static int run(const struct cli *cli, const void *given, char **operands, int n)
 {
 	const struct verify_options *o = given;
-	struct question q = {.request = json_pack("{s:s, s:b}", "verb", "verify", "deep", o->deep),
-			     .timeout_s = (double)o->timeout_s,
+	struct question q = {.request = json_pack("{s:s, s:b, s:I}", "verb", "verify", "deep",
+						  o->deep, "timeout_s", (json_int_t)o->timeout_s),
+			     .timeout_s = (double)o->timeout_s + REPLY_GRACE_S,
 			     .progress = say_progress};
 	json_t *result;
 	int code = cli_ask(cli, &q, &result);

@@ -5,8 +5,6 @@
 #include "agent/cli/report.h"
 #include "agent/cli/text.h"
 
-#define GRACE_S 5 /* for the agent's own deadline to reach us */
-
 struct wait_options {
 	uint64_t seq, timeout_s;
 };
@@ -18,13 +16,13 @@ static const struct option_row options[] = {
 	 .off = offsetof(struct wait_options, seq),
 	 .min = 1,
 	 .max = INT64_MAX,
-	 .help = "Only up to this change, as status and verify count them"},
+	 .help = "Only up to this change, as status of the active node counts them"},
 	{.name = "timeout",
 	 .arg = "SECONDS",
 	 .type = OPTION_NUMBER,
 	 .off = offsetof(struct wait_options, timeout_s),
 	 .min = 1,
-	 .max = 604800,
+	 .max = CONTROL_DEADLINE_MAX_S,
 	 .def = 60,
 	 .help = "Give up with exit code 6 after this time (default: 60)"},
 	{.name = NULL},
@@ -42,34 +40,23 @@ static void say_progress(char *out, size_t size, const json_t *report)
 		 eta_s < 0 ? "time unknown" : text_seconds(eta, eta_s));
 }
 
-static void print_held(const json_t *held)
-{
-	size_t i;
-	const json_t *path;
-	json_array_foreach((json_t *)held, i, path)
-	{
-		const char *name = json_string_value(path);
-		AUTO_FREE char *safe = text_safe(name ? name : member_text(path, "path", "?"));
-		AUTO_FREE char *reason = text_safe(member_text(path, "reason", ""));
-		printf("  held: %s%s%s\n", safe, *reason ? ": " : "", reason);
-	}
-}
-
 static void print_result(const json_t *result, int code)
 {
 	const json_t *held = json_object_get(result, "held");
-	if (code == EXIT_DONE)
-		printf("Every peer has everything up to change %" PRIu64 "; digest %s.\n",
-		       member_count(result, "seq"), member_text(result, "digest", "unknown"));
-	else if (json_array_size(held) > 0)
+	bool active = !json_is_false(json_object_get(result, "active"));
+	if (json_array_size(held) > 0)
 		printf("Everything else has arrived (up to change %" PRIu64
-		       "), but these are held back and the peers keep their last good version:\n",
+		       "), but of these the peers have at most an earlier version:\n",
 		       member_count(result, "seq"));
+	else if (code == EXIT_DONE)
+		printf("%s has everything%s up to change %" PRIu64 "; digest %s.\n",
+		       active ? "Every peer" : "This node", active ? "" : " of its active",
+		       member_count(result, "seq"), member_text(result, "digest", "unknown"));
 	print_held(held);
 	if (json_array_size(held) > 0)
-		puts("  What to do: mend the files, each is tried again when it changes; what a "
-		     "brake "
-		     "holds (see `artifact-sync status') waits for `artifact-sync approve' or "
+		puts("  What to do: mend what is held, it is tried again when it changes; let the "
+		     "agent's user read what is unreadable; what a brake holds (see "
+		     "`artifact-sync status') waits for `artifact-sync approve' or "
 		     "`artifact-sync reject'.");
 }
 
@@ -81,7 +68,7 @@ static int run(const struct cli *cli, const void *given, char **operands, int n)
 	if (o->seq)
 		json_object_set_new(request, "seq", json_integer((json_int_t)o->seq));
 	struct question q = {.request = request,
-			     .timeout_s = (double)o->timeout_s + GRACE_S,
+			     .timeout_s = (double)o->timeout_s + REPLY_GRACE_S,
 			     .progress = say_progress};
 	json_t *result;
 	int code = cli_ask(cli, &q, &result);
@@ -100,7 +87,10 @@ const struct cmd cmd_wait = {
 	.summary = "Wait until every peer has all that was written before the call",
 	.help = "Flushes the watcher first, so that what was written before the call counts, and "
 		"ends when every peer has "
-		"acknowledged it and the digests are equal. Exit code 6 when the time runs out; 1 "
+		"acknowledged it and the digests are equal. On a passive node: until it has what "
+		"its active "
+		"node had, or with --seq what that one counts so. Exit code 6 when the time runs "
+		"out; 1 "
 		"when all else has "
 		"arrived but files are held back, which it names.\n\n"
 		"Examples:\n"

@@ -16,9 +16,13 @@ struct offline {
 static int open_all(struct offline *o, struct err *err)
 {
 	const struct conf *conf = o->conf;
+	uint8_t ids[ROOT_MAX][ROOT_ID_LEN];
 	int r = store_open(&o->store, conf->state_dir, err);
 	if (r == 0)
-		r = tree_open(&o->tree, conf->tree, conf->follow, conf->n_follow, NULL, err);
+		r = store_root_ids(o->store, conf->follow, conf->n_follow, ids, ROOT_MAX, err);
+	const struct tree_claim claim = {.ids = (const uint8_t(*)[ROOT_ID_LEN])ids};
+	if (r == 0)
+		r = tree_open(&o->tree, conf->tree, conf->follow, conf->n_follow, &claim, err);
 	if (r < 0)
 		return r;
 	const struct history_keep keep = {conf->history_keep_days, conf->history_keep_bytes};

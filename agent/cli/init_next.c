@@ -37,6 +37,24 @@ static char *warning(const struct init_next *next, const char *with_config)
 	return NULL;
 }
 
+/* Heap; NULL when the tree is new to us. */
+static char *marker_note(const struct init_next *next)
+{
+	if (!next->had_marker)
+		return NULL;
+	return x_asprintf("The tree has been a node's before%s%s. Its marker, salvage and earlier "
+			  "versions are taken over. If that node is still to run, give this one "
+			  "another tree: the agent that is started second is refused.",
+			  *next->last_holder ? ", last used by " : "", next->last_holder);
+}
+
+static void print_note(const struct cli *cli, const char *note)
+{
+	if (note)
+		printf("\n%sNote%s: %s\n", colour_code(COLOUR_WARN, cli->colour),
+		       colour_code(COLOUR_NONE, cli->colour), note);
+}
+
 static void print_text(const struct cli *cli, const struct init_next *next, const char *pair,
 		       const char *warned, const char *with_config)
 {
@@ -54,9 +72,9 @@ static void print_text(const struct cli *cli, const struct init_next *next, cons
 	table_add(&t, COLOUR_NONE, "%s", conf->state_dir);
 	table_print(&t, stdout, 2, cli->colour);
 	printf("\nThe fingerprint of its key:\n%s\n", next->fingerprint);
-	if (warned)
-		printf("\n%sNote%s: %s\n", colour_code(COLOUR_WARN, cli->colour),
-		       colour_code(COLOUR_NONE, cli->colour), warned);
+	AUTO_FREE char *marker = marker_note(next);
+	print_note(cli, marker);
+	print_note(cli, warned);
 	printf("\nWhat to do next:\n"
 	       "  1. on the other node, type\n"
 	       "       %s\n"
@@ -80,13 +98,13 @@ void init_next_print(const struct cli *cli, const struct init_next *next)
 		print_text(cli, next, pair, warned, with_config);
 		return;
 	}
-	json_t *result =
-		json_pack("{s:s, s:s, s:s, s:s, s:o, s:s, s:b, s:I, s:I, s:s?, s:s}", "node",
-			  next->conf->node, "group", next->conf->group, "role",
-			  next->active ? "active" : "passive", "fingerprint", next->fingerprint,
-			  "config", control_path(cli->config), "profile", next->conf->profile,
-			  "adopt", next->adopt, "files", (json_int_t)next->files, "bytes",
-			  (json_int_t)next->bytes, "warning", warned, "next", pair);
+	json_t *result = json_pack(
+		"{s:s, s:s, s:s, s:s, s:o, s:s, s:b, s:b, s:I, s:I, s:s?, s:s}", "node",
+		next->conf->node, "group", next->conf->group, "role",
+		next->active ? "active" : "passive", "fingerprint", next->fingerprint, "config",
+		control_path(cli->config), "profile", next->conf->profile, "adopt", next->adopt,
+		"had_marker", next->had_marker, "files", (json_int_t)next->files, "bytes",
+		(json_int_t)next->bytes, "warning", warned, "next", pair);
 	cli_print_json(cli, result);
 	json_decref(result);
 }

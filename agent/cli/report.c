@@ -9,6 +9,8 @@
 #include "agent/base/clock.h"
 #include "agent/cli/text.h"
 
+#define CONF_SUFFIX ".json"
+
 /* 0.3 is printed as 0.3 */
 #define REAL_DIGITS JSON_REAL_PRECISION(12)
 
@@ -57,6 +59,15 @@ int cli_load(const struct cli *cli, struct conf **out)
 	return cli_fail(cli, EXIT_USAGE, remedy, "%s", err.msg);
 }
 
+char *cli_unit(const struct cli *cli)
+{
+	const char *slash = strrchr(cli->config, '/'), *name = slash ? slash + 1 : cli->config;
+	size_t len = strlen(name), suffix = strlen(CONF_SUFFIX);
+	if (len > suffix && strcmp(name + len - suffix, CONF_SUFFIX) == 0)
+		len -= suffix;
+	return x_asprintf("artifact-sync@%.*s", (int)len, name);
+}
+
 struct progress_line {
 	void (*say)(char *out, size_t size, const json_t *report);
 	bool shown;
@@ -70,16 +81,6 @@ static void on_progress(void *arg, const json_t *report)
 	AUTO_FREE char *safe = text_safe(text);
 	fprintf(stderr, "\r\033[K%s", safe);
 	line->shown = true;
-}
-
-char *cli_unit(const struct cli *cli)
-{
-	AUTO_FREE char *copy = x_strdup(cli->config);
-	char *slash = strrchr(copy, '/');
-	char *name = slash ? slash + 1 : copy, *end = strrchr(name, '.');
-	if (end && end != name && strcmp(end, ".json") == 0)
-		*end = '\0';
-	return x_asprintf("artifact-sync@%s", name);
 }
 
 static int failed(const struct cli *cli, const struct conf *conf, int error, const struct err *err)
@@ -171,5 +172,18 @@ void cli_print_hook_output(FILE *out, const json_t *result)
 		AUTO_FREE char *safe = text_safe(line);
 		fprintf(out, "    | %s\n", safe);
 		text += len + (text[len] == '\n');
+	}
+}
+
+void print_held(const json_t *held)
+{
+	size_t i;
+	const json_t *each;
+	json_array_foreach((json_t *)held, i, each)
+	{
+		AUTO_FREE char *path = text_safe(member_text(each, "path", "?"));
+		AUTO_FREE char *reason = text_safe(member_text(each, "reason", ""));
+		printf("  %s: %s%s%s\n", member_text(each, "what", "held"), path,
+		       *reason ? ": " : "", reason);
 	}
 }

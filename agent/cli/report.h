@@ -6,6 +6,7 @@
 #include "agent/cli/cmd.h"
 #include "agent/cli/control_client.h"
 
+#define REPLY_GRACE_S 5	   /* for the agent's own deadline to reach us */
 #define REPLY_TIMEOUT_S 30 /* for questions that the agent answers from memory */
 
 /**
@@ -40,6 +41,9 @@ struct question {
  * @return an exit code
  */
 int cli_ask(const struct cli *cli, const struct question *question, json_t **result);
+
+/* What the agent says is held, unreadable or refused: a line for each, with its reason. */
+void print_held(const json_t *held);
 
 /* Members of an answer; the fallback when they are missing or null. The text is borrowed. */
 const char *member_text(const json_t *object, const char *key, const char *fallback);

@@ -280,6 +280,16 @@ static void print_list(FILE *out, const json_t *status, const char *key, const c
 			n - SHOWN_MAX);
 }
 
+/* What is not in sync and has problems does not become so by waiting. */
+static const char *next_step(const json_t *status)
+{
+	const struct state_row *row = state_find(member_text(status, "state", ""));
+	if (row && strcmp(row->name, "syncing") == 0 &&
+	    json_array_size(json_object_get(status, "problems")) > 0)
+		return "Mend what is listed as a problem; the rest is replicated.";
+	return row ? row->next : NULL;
+}
+
 void status_print(FILE *out, const json_t *status, const struct status_rate *rate, bool colours)
 {
 	struct table t = {.heading = {"", "", NULL}, .no_heading = true};
@@ -298,7 +308,7 @@ void status_print(FILE *out, const json_t *status, const struct status_rate *rat
 	cli_print_hook_output(out, status);
 	if (json_is_false(json_object_get(status, "ready")))
 		print_list(out, status, "not_ready", "Not ready for a reverse", colours);
-	const struct state_row *row = state_find(member_text(status, "state", ""));
-	if (row && row->next)
-		fprintf(out, "\nWhat to do: %s\n", row->next);
+	const char *next = next_step(status);
+	if (next)
+		fprintf(out, "\nWhat to do: %s\n", next);
 }

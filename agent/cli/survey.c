@@ -6,6 +6,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "protocol/relpath.h"
+
 /* Directories found and not yet read. A list instead of recursion: a tree may be deeper than there
  * are descriptors. */
 struct todo {
@@ -22,6 +24,7 @@ static void todo_add(struct todo *todo, char *path /* taken */)
 void survey_release(struct survey *survey)
 {
 	free(survey->unreadable_path);
+	free(survey->nested_path);
 	*survey = (struct survey){0};
 }
 
@@ -41,6 +44,14 @@ static bool is_followed(const struct tree *tree, const char *path)
 			return true;
 	}
 	return false;
+}
+
+/* A .artifact-sync that is not in one of our roots' own directories' place. */
+static void note_nested(struct survey *out, const struct tree *tree, const char *dir)
+{
+	const char *sub;
+	if (!out->nested_path && (tree_resolve(tree, dir, &sub), *sub != '\0'))
+		out->nested_path = x_strdup(dir);
 }
 
 static void take_entry(struct survey *out, struct todo *todo, const struct tree *tree,
@@ -76,7 +87,9 @@ static void read_directory(struct survey *out, struct todo *todo, const struct t
 	}
 	out->directories++;
 	for (struct dirent *e; (e = readdir(dir));) {
-		if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
+		if (strcmp(e->d_name, RELPATH_OWN_DIR) == 0)
+			note_nested(out, tree, path);
+		else if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
 			take_entry(out, todo, tree, profile,
 				   x_asprintf("%s%s%s", path, *path ? "/" : "", e->d_name));
 	}

@@ -13,7 +13,8 @@ struct survey {
 	uint64_t files, bytes; /* to be replicated; links count as files without bytes */
 	uint64_t unreadable;   /* directories that could not be read */
 	char *unreadable_path; /* the first of them; NULL when there is none */
-	int unreadable_error;  /* negative errno */
+	char *nested_path; /* a directory that is a root of somebody else's; NULL: none was met */
+	int unreadable_error; /* negative errno */
 };
 void survey_release(struct survey *survey);
 

@@ -32,6 +32,7 @@ struct conf {
 	char **rules;
 	size_t n_rules;
 	char *ownership; /* "ignore" (default), "preserve" or "uid:gid" (numbers or names) */
+	bool setid;	 /* replicate setuid and setgid bits */
 	bool gates;
 	uint32_t settle_ms, settle_max_ms; /* 25, 30000 */
 	uint32_t set_settle_ms;		   /* 1000 */
@@ -66,6 +67,9 @@ struct conf_init {
 	size_t n_follow;
 };
 int conf_write_new(const char *path, const struct conf_init *init, struct err *err);
+
+/* What `init --follow` does on a node that exists: one more followed directory, atomically. */
+int conf_add_follow(const char *path, const char *follow, struct err *err);
 
 /* What `pair` does: adds or replaces a peer, atomically (rename). A second fingerprint for the same
  * node is added beside. */

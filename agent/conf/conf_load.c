@@ -44,10 +44,10 @@ static int load_text(const struct loader *l, const struct conf_key *key, const c
 		     const json_t *value, char **out)
 {
 	const char *text = json_string_value(value);
+	bool shown = key->example && key->type == CONF_TEXT; /* that of a list is a list */
 	if (!text)
 		return wrong(l, path, "must be a text in double quotes%s%s",
-			     key->example ? ", as in " : "",
-			     key->example && key->type == CONF_TEXT ? key->example : "");
+			     shown ? ", as in " : "", shown ? key->example : "");
 	if (json_string_length(value) > CONF_TEXT_MAX)
 		return wrong(l, path, "is longer than %d bytes", CONF_TEXT_MAX);
 	struct err why = {0};

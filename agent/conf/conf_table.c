@@ -113,6 +113,14 @@ const struct conf_key conf_keys[] = {
 	 .help = "Owners of replicated files: \"ignore\" leaves them to the system, \"preserve\" "
 		 "copies the numbers, "
 		 "\"USER:GROUP\" (names or numbers) gives every file to that owner."},
+	{.name = "setid",
+	 .type = CONF_BOOL,
+	 .off = AT(setid),
+	 .max = 1,
+	 .def = 0,
+	 .help = "Replicate setuid and setgid bits. false: what has them arrives without, and "
+		 "status says so. Must be the same on every node; what is replicated already gets "
+		 "them when it changes next."},
 	{.name = "settle_ms",
 	 .type = CONF_U32,
 	 .off = AT(settle_ms),
@@ -258,10 +266,8 @@ const struct conf_key conf_keys[] = {
 	 .off = AT(http_listen),
 	 .check = conf_check_listen,
 	 .without = "no HTTP",
-	 .example = "\"127.0.0.1:9710\"",
-	 .help = "Address and port of the status page, /metrics, /healthz and /readyz. It has no "
-		 "authentication: keep "
-		 "it on the loopback address or behind a proxy."},
+	 .help = "Not served yet: it is read and checked, agent and check warn, and nothing "
+		 "listens there. It is for a status page and metrics."},
 	{.name = "history.keep_days",
 	 .type = CONF_U32,
 	 .off = AT(history_keep_days),

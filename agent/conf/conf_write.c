@@ -1,4 +1,4 @@
-/* The two ways in which the program itself changes its configuration: init and pair. */
+/* The ways in which the program itself changes its configuration: init and pair. */
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -209,6 +209,23 @@ static int check_arguments(const char *node, const char *address, const char *fi
 	if (conf_check_fingerprint(fingerprint, &why) < 0)
 		return err_set(err, -EINVAL, "fingerprint \"%.80s\" %s", fingerprint, why.msg);
 	return 0;
+}
+
+int conf_add_follow(const char *path, const char *follow, struct err *err)
+{
+	AUTO(conf) *conf = NULL;
+	int r = conf_load(&conf, path, err);
+	if (r < 0)
+		return r;
+	AUTO_FREE char *real = realpath(path, NULL);
+	json_t *root = real ? json_load_file(real, 0, NULL) : NULL;
+	if (!root)
+		return err_set(err, -EIO, "configuration %.100s cannot be read a second time",
+			       path);
+	json_array_append_new(list_in(root, "follow"), json_string(follow));
+	r = replace(real, root, err);
+	json_decref(root);
+	return r < 0 ? err_wrap(err, "configuration %.100s", path) : 0;
 }
 
 static int change_peer(const char *path, const char *node, const char *address,

@@ -11,6 +11,7 @@
 #include "agent/fs/beneath.h"
 #include "agent/fs/own_dir.h"
 #include "agent/fs/probe.h"
+#include "agent/fs/root_lock.h"
 #include "protocol/relpath.h"
 
 /* Guards root.why of all trees: written a few times in a run, read for a status line. */
@@ -42,15 +43,18 @@ static int prepare_one(const char *location, struct err *err)
 	return 0;
 }
 
+int tree_prepare_followed(const char *dir, const char *at, struct err *err)
+{
+	AUTO_FREE char *location = location_of(dir, at);
+	return prepare_one(location, err);
+}
+
 int tree_prepare(const char *dir, char *const *follow, size_t n_follow, struct err *err)
 {
-	for (size_t i = 0; i < n_follow + 1; i++) {
-		AUTO_FREE char *location = location_of(dir, i ? follow[i - 1] : "");
-		int r = prepare_one(location, err);
-		if (r < 0)
-			return r;
-	}
-	return 0;
+	int r = tree_prepare_followed(dir, "", err);
+	for (size_t i = 0; r == 0 && i < n_follow; i++)
+		r = tree_prepare_followed(dir, follow[i], err);
+	return r;
 }
 
 /* ---- one root ------------------------------------------------------------------------------- */
@@ -104,8 +108,19 @@ static void adopt_handles(struct root *root, int fd, const struct own_dir *own,
 	install(&root->salvage_fd, own->salvage_fd);
 }
 
+/* Before anything is written into it. Without a marker there is nothing to lock, and who opens it
+ * says so. */
+static int claim_root(struct root *root, int fd, const char *holder, struct err *err)
+{
+	bool can_lock = true;
+	int r = holder ? root_lock_take(&root->lock_fd, &can_lock, fd, holder, err) : 0;
+	root->can_lock = can_lock;
+	root->taken = r == -EBUSY;
+	return root->taken ? r : 0;
+}
+
 /* Opens a root that is not healthy. */
-static int attach(struct root *root, struct err *err)
+static int attach(struct root *root, const char *holder, struct err *err)
 {
 	AUTO_CLOSE int fd = open_location(root->location, O_RDONLY);
 	if (fd < 0)
@@ -113,9 +128,12 @@ static int attach(struct root *root, struct err *err)
 	struct stat st;
 	if (fstat(fd, &st) < 0)
 		return err_sys(err, errno, "stat the directory");
+	int r = claim_root(root, fd, holder, err);
+	if (r < 0)
+		return r;
 	struct own_dir own = OWN_DIR_CLOSED;
 	if (own_dir_open(&own, fd, err) < 0)
-		return err_wrap(err, "no valid marker (unmounted? a new root is made by init)");
+		return err_wrap(err, "no valid marker (not mounted, or not set up by init)");
 	if (memcmp(root->id, no_id, ROOT_ID_LEN) != 0 &&
 	    memcmp(root->id, own.id, ROOT_ID_LEN) != 0) {
 		own_dir_close(&own);
@@ -173,7 +191,7 @@ int root_verify(const struct root *root, char why[ROOT_WHY_MAX])
 
 /* ---- the tree ------------------------------------------------------------------------------- */
 
-static bool root_recheck(struct root *root)
+static bool root_recheck(struct root *root, const char *holder)
 {
 	char why[ROOT_WHY_MAX] = "";
 	struct err err = {0};
@@ -185,7 +203,7 @@ static bool root_recheck(struct root *root)
 			return false;
 		is = r == 0;
 	} else {
-		is = attach(root, &err) == 0;
+		is = attach(root, holder, &err) == 0;
 		snprintf(why, sizeof(why), "%.191s", err.msg);
 	}
 	explain(root, why);
@@ -199,7 +217,7 @@ bool tree_check(struct tree *tree)
 {
 	bool changed = false;
 	for (size_t i = 0; i < tree->n; i++)
-		changed |= root_recheck(&tree->roots[i]);
+		changed |= root_recheck(&tree->roots[i], tree->holder);
 	return changed;
 }
 
@@ -212,8 +230,18 @@ bool tree_is_healthy(const struct tree *tree)
 	return true;
 }
 
+static int refuse_taken(const struct tree *tree, struct err *err)
+{
+	for (size_t i = 0; i < tree->n; i++) {
+		const struct root *root = &tree->roots[i];
+		if (root->taken)
+			return err_set(err, -EBUSY, "%.80s: %s", root->location, root->why);
+	}
+	return 0;
+}
+
 int tree_open(struct tree **out, const char *dir, char *const *follow, size_t n_follow,
-	      const uint8_t (*ids)[ROOT_ID_LEN], struct err *err)
+	      const struct tree_claim *claim, struct err *err)
 {
 	if (n_follow + 1 > ROOT_MAX)
 		return err_set(err, -E2BIG, "more than %d followed directories: follow a parent",
@@ -227,12 +255,20 @@ int tree_open(struct tree **out, const char *dir, char *const *follow, size_t n_
 		root->location = location_of(dir, root->at);
 		root->leftovers = leftovers_new();
 		root->fd = root->own_fd = root->stage_fd = root->salvage_fd = -1;
-		if (ids)
-			memcpy(root->id, ids[i], ROOT_ID_LEN);
+		root->lock_fd = -1;
+		root->can_lock = true;
+		if (claim && claim->ids)
+			memcpy(root->id, claim->ids[i], ROOT_ID_LEN);
 	}
+	if (claim && claim->holder)
+		tree->holder = x_strdup(claim->holder);
 	tree_check(tree);
-	*out = tree;
-	return 0;
+	int r = refuse_taken(tree, err);
+	if (r < 0)
+		tree_free(tree);
+	else
+		*out = tree;
+	return r;
 }
 
 void tree_free(struct tree *tree)
@@ -246,11 +282,14 @@ void tree_free(struct tree *tree)
 			if (*fds[k] >= 0)
 				close(*fds[k]);
 		}
+		if (root->lock_fd >= 0)
+			close(root->lock_fd);
 		leftovers_free(root->leftovers);
 		free(root->at);
 		free(root->location);
 	}
 	free(tree->roots);
+	free(tree->holder);
 	free(tree);
 }
 

@@ -2,7 +2,8 @@
  * descriptor. Every access is openat2(RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS
  * | RESOLVE_NO_XDEV) from there. Root 0 is the tree itself; the others are the directories in
  * `follow`, which are symbolic links or mounts. Each carries `.artifact-sync/` with a marker (a
- * random id), stage/ and salvage/. Blocking; thread: any, for tree_check() one at a time. */
+ * random id), stage/ and salvage/, and is locked by the agent that claims it. Blocking; thread:
+ * any, for tree_check() one at a time. */
 #ifndef FS_TREE_H
 #define FS_TREE_H
 
@@ -33,7 +34,11 @@ struct root {
 	_Atomic bool remote;	   /* NFS, SMB, FUSE: no events of other clients, coarse clocks */
 	_Atomic bool can_exchange; /* RENAME_EXCHANGE works here; probed when opened */
 	_Atomic bool can_clone;	   /* FICLONERANGE works here; probed when opened */
+	_Atomic bool can_lock;	   /* false: this file system keeps no second agent away */
 	_Atomic bool healthy;
+	bool told_unlocked;	    /* by whoever logs */
+	int lock_fd;		    /* for tree_check(): on the marker; -1 = none is held */
+	bool taken;		    /* for tree_check(): another agent has it */
 	bool probed;		    /* for tree_check(): the two above are known, and not assumed */
 	_Atomic uint64_t synced_ns; /* clock_mono_ns(): what was written before it is durable */
 	_Atomic uint64_t
@@ -49,6 +54,17 @@ void leftovers_free(struct leftovers *left); /* NULL is a no-op */
 struct tree {
 	struct root *roots;
 	size_t n;
+	char *holder; /* NULL: used without being claimed */
+};
+
+/* Whose roots they are. */
+struct tree_claim {
+	/* n_follow + 1 ids in order, or NULL: of a root whose id is all zero what its marker says
+	 * is accepted */
+	const uint8_t (*ids)[ROOT_ID_LEN];
+	/* Who is to have them alone, in a line for people (copied). NULL: who only looks, or has
+	 * the state directory alone and writes nothing. */
+	const char *holder;
 };
 
 /**
@@ -56,14 +72,17 @@ struct tree {
  * that has none. Called by `init` only.
  */
 int tree_prepare(const char *dir, char *const *follow, size_t n_follow, struct err *err);
+/* The same for one directory that is to be followed, and nothing else. */
+int tree_prepare_followed(const char *dir, const char *at, struct err *err);
 
 /**
  * Opens the roots. A root that is missing or has no marker is opened as unhealthy, with the reason;
  * that is no error.
- * @param ids  n_follow + 1 expected ids in order, or NULL to accept what the markers say
+ * @param claim  borrowed; NULL is one of zeros
+ * @return 0; -EBUSY when another agent has one of them, err naming it; -E2BIG
  */
 int tree_open(struct tree **out, const char *dir, char *const *follow, size_t n_follow,
-	      const uint8_t (*ids)[ROOT_ID_LEN], struct err *err);
+	      const struct tree_claim *claim, struct err *err);
 void tree_free(struct tree *tree);
 DEFINE_AUTO(tree)
 

@@ -375,7 +375,9 @@ json_t *exposure_json(struct node *node)
 		else
 			list_announced(&l, s);
 	}
-	return json_pack("{s:I, s:I, s:o, s:b, s:b}", "changes", (json_int_t)l.changes, "bytes",
-			 (json_int_t)l.bytes, "paths", l.paths, "truncated", l.truncated,
-			 "announced", !active);
+	/* What no record speaks of is in no list of records, and would be lost all the same. */
+	json_t *left_out = active ? left_out_json(node) : json_array();
+	return json_pack("{s:I, s:I, s:o, s:b, s:b, s:o}", "changes", (json_int_t)l.changes,
+			 "bytes", (json_int_t)l.bytes, "paths", l.paths, "truncated", l.truncated,
+			 "announced", !active, "held", left_out);
 }

@@ -13,7 +13,7 @@
 
 int history_policy(struct meta_policy *out, const struct conf *conf, struct err *err)
 {
-	*out = (struct meta_policy){.ownership = OWNERSHIP_IGNORE};
+	*out = (struct meta_policy){.ownership = OWNERSHIP_IGNORE, .allow_setid = conf->setid};
 	int r = conf_owner(conf, &out->uid, &out->gid, err);
 	if (r < 0)
 		return r;

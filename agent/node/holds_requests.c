@@ -148,9 +148,8 @@ void holds_add_held(struct node *node, json_t *list)
 
 static void add_path(json_t *list, const struct hold *hold, const struct note *note)
 {
-	(void)hold;
-	AUTO_FREE char *path = quote_utf8(note->path);
-	json_array_append_new(list, json_string(path));
+	AUTO_FREE char *reason = x_asprintf("hold %" PRIu64 ": %s", hold->id, hold->reason);
+	left_out_add_one(list, "brake", note->path, reason);
 }
 
 void holds_add_paths(struct node *node, json_t *list)
@@ -158,6 +157,7 @@ void holds_add_paths(struct node *node, json_t *list)
 	struct note *refused = NULL;
 	size_t n = 0;
 	each_held(node, list, add_path);
+	/* The note of what has arrived meanwhile goes with its acknowledgement, a moment later. */
 	for (const struct session *s = node->sessions; s; s = s->next) {
 		if (s->live && s->have_theirs && s->theirs.held > 0 && node_is_active(node))
 			n = HELD_SHOWN;
@@ -165,7 +165,7 @@ void holds_add_paths(struct node *node, json_t *list)
 	if (n == 0 || store_notes_up_to(node->store, NOTE_REFUSED, n, &refused, &n, NULL) < 0)
 		return;
 	for (size_t i = 0; i < n; i++)
-		add_path(list, NULL, &refused[i]);
+		left_out_add_one(list, "refused", refused[i].path, refused[i].reason);
 	notes_free(refused, n);
 }
 
@@ -188,7 +188,9 @@ static const struct hold *choose(struct control_call *call, const struct hold *h
 			     "there is no hold %" JSON_INTEGER_FORMAT "%s%s",
 			     json_integer_value(wanted), n ? "; there are " : "", ids);
 	else if (n == 0)
-		control_fail(call, EXIT_NO, NULL, "nothing is held on this node");
+		control_fail(call, EXIT_NO,
+			     "run it on the node whose artifact-sync status lists a hold",
+			     "nothing is held on this node");
 	else if (n > 1)
 		control_fail(call, EXIT_USAGE, "name one of them; artifact-sync status shows them",
 			     "there are several holds: %s", ids);

@@ -296,6 +296,16 @@ void intake_counts(const struct intake *in, struct intake_counts *out)
 	out->scanning = in->scan || in->stepping || in->n_tops > 0 || in->whole_ended;
 }
 
+const struct odd *intake_special(const struct intake *in)
+{
+	return &in->special;
+}
+
+const struct odd *intake_setid(const struct intake *in)
+{
+	return &in->setid;
+}
+
 /* ---- closing -------------------------------------------------------------------------------- */
 
 static void on_timer_closed(uv_handle_t *handle)
@@ -312,6 +322,8 @@ static void on_timer_closed(uv_handle_t *handle)
 	free(in->tops);
 	free(in->backlog);
 	scan_free(in->scan);
+	odd_release(&in->special);
+	odd_release(&in->setid);
 	struct intake_events events = in->setup.events;
 	free(in);
 	events.closed(events.owner);

@@ -92,6 +92,9 @@ uint64_t intake_oldest(const struct intake *in);
 void intake_hold(struct intake *in, bool hold);
 bool intake_is_working(const struct intake *in); /* a worker has something of it */
 void intake_counts(const struct intake *in, struct intake_counts *out);
+/* What is wanted and does not arrive as it is; borrowed until the loop goes on. */
+const struct odd *intake_special(const struct intake *in);
+const struct odd *intake_setid(const struct intake *in);
 void intake_close(struct intake *in);
 
 #endif

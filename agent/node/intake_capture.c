@@ -194,6 +194,13 @@ static void look_beneath(struct capture_job *c, size_t i)
 		dirty_set_add_subtree(in->dirty, item->path, clock_mono_ms());
 }
 
+/* Found by an event; what a scan finds it says itself. */
+static void note_odd(struct intake *in, const struct capture_item *item)
+{
+	(item->special ? odd_add : odd_remove)(&in->special, item->path);
+	(item->setid ? odd_add : odd_remove)(&in->setid, item->path);
+}
+
 static void take_outcome(struct capture_job *c, size_t i)
 {
 	struct intake *in = c->in;
@@ -202,6 +209,7 @@ static void take_outcome(struct capture_job *c, size_t i)
 	char q[QUOTED_MAX];
 	struct path_entry *gone = path_entry_find(in->gone, item->path);
 	bool waits = item->outcome == CAPTURE_GONE || c->stop[i] == CAPTURE_WAITS;
+	note_odd(in, item);
 	if (c->suspicion[i] == SUSPECT_DRIFT || c->suspicion[i] == SUSPECT_TIME)
 		in->setup.events.suspect(in->setup.events.owner, item->path,
 					 c->suspicion[i] == SUSPECT_DRIFT);

@@ -73,6 +73,7 @@ struct intake {
 	size_t n_backlog, cap_backlog, backlog_at;
 	uint64_t backlog_since_ms; /* of the oldest scan that found any of it */
 	struct intake_counts counts;
+	struct odd special, setid; /* as the last whole scan found them, and captures since */
 };
 
 /* Only an active numbers changes, and only there does it matter which belong together. */

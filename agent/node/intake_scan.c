@@ -124,6 +124,7 @@ static void end_scan(struct intake *in, int result, struct err *err)
 		trouble_over("scanning");
 		in->counts.scan = *scan_counts(in->scan);
 		in->counts.scan_entries = in->counts.scan.entries;
+		scan_take_odd(in->scan, &in->special, &in->setid);
 		in->whole_ended = true;
 		in->whole_since_ms = in->scan_since_ms;
 		in->whole_begun_ms = in->scan_begun_ms;

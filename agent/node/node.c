@@ -14,6 +14,7 @@
 
 #define TICK_MS 1000
 #define REMOTE_SCAN_S 15     /* a remote file system tells nothing of what other clients do */
+#define MENDED_SCAN_S 60     /* what could not be read may have been mended without an event */
 #define STARVED_MS 2000	     /* a barrier waits no longer than this for changes to pause */
 #define STARVED_MAX_MS 12000 /* and nothing is held back for longer than ten seconds */
 
@@ -42,6 +43,14 @@ uint32_t node_scan_interval_s(const struct node *node)
 			interval = REMOTE_SCAN_S;
 	}
 	return interval;
+}
+
+void node_plan_scan(struct node *node)
+{
+	uint64_t interval_s = node_scan_interval_s(node);
+	if (left_out_by_scan(node) && interval_s > MENDED_SCAN_S)
+		interval_s = MENDED_SCAN_S;
+	node->scan_due_ms = node->scanned_ms + 1000 * interval_s;
 }
 
 /* ---- clockwork ------------------------------------------------------------------------------ */
@@ -217,10 +226,8 @@ static int start_node(struct node *node, struct err *err)
 	node->prune_due_ms = node->started_ms + PRUNE_MS;
 	drills_start(node);
 	roles_start(node->roles);
-	if (!node_is_healthy(node)) {
-		node->was_healthy = true;
-		roots_changed(node);
-	}
+	node->was_healthy = true;
+	roots_changed(node);
 	return 0;
 }
 
@@ -244,7 +251,7 @@ static void release_node(struct node *node)
 	commit_turn_release(&node->turn);
 }
 
-int node_run(const struct conf *conf, struct err *err)
+int node_run(const struct conf *conf, const char **remedy, struct err *err)
 {
 	struct node *node = x_calloc(1, sizeof(*node));
 	node->conf = conf;
@@ -258,6 +265,7 @@ int node_run(const struct conf *conf, struct err *err)
 	BUG_ON(uv_loop_init(&node->loop) != 0);
 	if (r == 0)
 		r = node_open(node, err);
+	*remedy = node->remedy;
 	if (r == 0)
 		r = roles_load(node->roles, err);
 	if (r == 0)

@@ -9,9 +9,11 @@
 /**
  * Runs the agent in the foreground until SIGTERM or SIGINT.
  * @param conf  borrowed until return; SIGHUP loads conf->path again
+ * @param remedy  what to mend when it is the configuration that is wrong: to start it again does
+ *                not help; else NULL
  * @return 0 after a clean end; negative errno when it could not start: -ENOENT no state (init),
  * -EBUSY another agent runs, -EUCLEAN corrupt state, others as they come
  */
-int node_run(const struct conf *conf, struct err *err);
+int node_run(const struct conf *conf, const char **remedy, struct err *err);
 
 #endif

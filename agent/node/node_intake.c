@@ -129,7 +129,8 @@ static void on_scanned(void *owner, const struct scan_counts *counts)
 			 "mounts=%" PRIu64
 			 " first=%s action=not-entered remedy=\"name it in `follow`\"",
 			 counts->foreign_mounts, counts->first_mount);
-	node->scan_due_ms = clock_mono_ms() + 1000ull * node_scan_interval_s(node);
+	node->scanned_ms = clock_mono_ms();
+	node_plan_scan(node);
 	/* A passive that was never part of the group knows now whether it holds anything. */
 	if (!node->peers)
 		node_start_peers(node);

@@ -28,6 +28,7 @@
 #include "agent/sync/drift.h"
 #include "agent/sync/history_server.h"
 #include "agent/sync/holds.h"
+#include "agent/sync/pace.h"
 #include "agent/sync/receiver.h"
 #include "agent/sync/sender.h"
 #include "agent/watch/watcher.h"
@@ -61,6 +62,7 @@ struct session {
 	char trouble[256]; /* why it is not connected, or what is wrong with it */
 	/* the last matched barrier */
 	uint64_t matched_seq;
+	uint8_t matched_digest[32];
 	int64_t recovery_ns;	  /* active: the peer's recovery point; 0 = unknown */
 	uint64_t matched_ms;	  /* when we knew, monotonic; 0 = never in this run */
 	bool mismatch;		  /* the last one did not match */
@@ -163,11 +165,13 @@ struct node {
 	bool guarded_alone;	 /* nobody has, and it guards all the same */
 	bool guard_spares;	 /* what the index does not have is left alone */
 	struct commit_turn turn; /* who commits, or mends */
+	struct pace pace;	 /* of all that is sent */
 	struct control_server *control;
 	struct session *sessions;
 	struct request *requests;
 	struct restore_job *restores;
 	struct roles *roles;
+	const char *remedy;    /* of a configuration that cannot be used; NULL */
 	bool failed;	       /* something that must be durable could not be made so */
 	struct rewind *rewind; /* at most one */
 	struct put_back *put_back;
@@ -190,7 +194,7 @@ struct node {
 	int64_t recovery_ns;
 	uint64_t recovery_boot_ns; /* when it was received; 0 = in an earlier run */
 	uint64_t barrier_count;
-	uint64_t scan_due_ms, prune_due_ms;
+	uint64_t scanned_ms, scan_due_ms, prune_due_ms;
 	bool pruning;
 	bool holding; /* nothing is indexed until a barrier has gone out */
 	struct notify notify;
@@ -209,6 +213,7 @@ void node_closed_one(struct node *node);
 void node_hold_intake(struct node *node); /* or lets it go on: whatever holds now */
 void node_barrier_sent(struct node *node);
 uint32_t node_scan_interval_s(const struct node *node);
+void node_plan_scan(struct node *node); /* the next one, by the interval that holds now */
 
 /* node_intake.c */
 uint64_t node_fence(struct node *node); /* @return its nonce */
@@ -231,6 +236,8 @@ int node_open(struct node *node, struct err *err);
 /* roots.c */
 void roots_check(struct node *node); /* on a worker; settles what a crash left behind, too */
 void roots_changed(struct node *node);
+/* The roots that no marker is known of, and only these, belong to this state from now on. */
+int roots_bind_new(struct node *node, struct err *err);
 
 /* hello.c */
 void hello_send(struct session *s);
@@ -316,8 +323,14 @@ void holds_request(struct node *node, struct control_call *call, const json_t *a
 void holds_configure_from(struct node *node, const struct conf *conf);
 json_t *holds_json(struct node *node);
 void holds_add_held(struct node *node, json_t *list);  /* to status's `held`; bounded */
-void holds_add_paths(struct node *node, json_t *list); /* names alone; bounded; refused ones too */
+void holds_add_paths(struct node *node, json_t *list); /* for left_out.c; with refused ones */
 void holds_add_problems(struct node *node, json_t *problems);
+/* left_out.c */
+uint64_t left_out_count(const struct node *node); /* without what is held */
+/* Did the last scan find some of it? Only another scan sees that it is no longer so. */
+bool left_out_by_scan(const struct node *node);
+json_t *left_out_json(struct node *node); /* with it: objects with path, what, reason; bounded */
+void left_out_add_one(json_t *list, const char *what, const char *path, const char *reason);
 /* troubles.c */
 void troubles_add_problems(const struct node *node, json_t *problems);
 /* What to do about what the system says somewhere in the text, or NULL. */
@@ -326,6 +339,7 @@ const char *troubles_remedy(const char *text);
 /* status.c */
 json_t *status_json(struct node *node);
 const char *status_state(struct node *node);
+const char *status_paused_on(const struct node *node); /* the name of a node, or NULL */
 bool status_is_good(
 	struct node *node); /* in sync, or catching up for less than a minute without problems */
 void status_tick(struct node *node);			     /* once a second */
@@ -334,5 +348,7 @@ void status_line(struct node *node, char *out, size_t size); /* for systemd */
 /* status_problems.c */
 #define WATCH_LATE_MS 10000 /* the watching process is asked each second, and answers at once */
 json_t *status_problems_json(struct node *node);
+/* Of those that somebody is to mend: what is odd about a tree may stay so. */
+bool status_has_problems(struct node *node);
 
 #endif

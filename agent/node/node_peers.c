@@ -75,6 +75,28 @@ void node_start_peers(struct node *node)
 
 /* ---- another configuration ------------------------------------------------------------------ */
 
+/* What a running agent takes over from another configuration. Every key that the table calls live
+ * is either here or read where it is used. */
+static void apply(struct node *node, const struct conf *conf)
+{
+	log_set_lowest((enum log_level)log_level_from_name(conf->log_level));
+	history_configure(node->history, &(struct history_keep){conf->history_keep_days,
+								conf->history_keep_bytes});
+	holds_configure_from(node, conf);
+	if (node->intake) {
+		intake_configure(node->intake, conf->settle_ms, conf->settle_max_ms,
+				 conf->set_settle_ms);
+		if (node->scan_due_ms != 0)
+			node_plan_scan(node);
+	}
+	drift_guard_configure(node);
+	pace_configure(&node->pace, conf->rate_bytes_per_s);
+	for (struct session *s = node->sessions; s; s = s->next) {
+		if (s->sender)
+			sender_set_window(s->sender, conf->window_bytes);
+	}
+}
+
 void node_reload(struct node *node)
 {
 	struct conf *next = NULL;
@@ -103,15 +125,7 @@ void node_reload(struct node *node)
 		node->identity = STEAL(identity);
 		conf_free(node->reloaded);
 		node->reloaded = STEAL(next);
-		history_configure(node->history,
-				  &(struct history_keep){node->reloaded->history_keep_days,
-							 node->reloaded->history_keep_bytes});
-		holds_configure_from(node, node->reloaded);
-		if (node->intake)
-			intake_configure(node->intake, node->reloaded->settle_ms,
-					 node->reloaded->settle_max_ms,
-					 node->reloaded->set_settle_ms);
-		drift_guard_configure(node);
+		apply(node, node->reloaded);
 		log_info("node", "configuration reloaded");
 	} else {
 		log_error("node", "configuration not reloaded action=go-on-with-the-old err=\"%s\"",

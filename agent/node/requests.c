@@ -14,32 +14,9 @@
 #include "agent/base/quote.h"
 
 #define WAIT_DEFAULT_S 60
-#define WAIT_MAX_S 86400
 #define PROGRESS_MS 500
 
 /* ---- answers -------------------------------------------------------------------------------- */
-
-static void add_noted(json_t *list, struct node *node, enum note_kind kind)
-{
-	struct note *notes = NULL;
-	size_t n = 0;
-	store_notes(node->store, kind, &notes, &n, NULL);
-	for (size_t i = 0; i < n; i++) {
-		AUTO_FREE char *path = quote_utf8(notes[i].path);
-		json_array_append_new(list, json_string(path));
-	}
-	notes_free(notes, n);
-}
-
-/* What is in the tree and no peer has, although nothing is under way. */
-static json_t *held_paths(struct node *node)
-{
-	json_t *list = json_array();
-	add_noted(list, node, NOTE_HELD);
-	add_noted(list, node, NOTE_UNREADABLE);
-	holds_add_paths(node, list);
-	return list;
-}
 
 void request_free(struct request *q)
 {
@@ -58,15 +35,48 @@ void request_fail(struct request *q, enum exit_code code, const char *remedy, co
 	verify_close(q); /* frees it when nothing of it runs any more */
 }
 
+struct proof {
+	uint64_t seq; /* 0: there is none */
+	uint8_t digest[HASH_LEN];
+};
+
+/* On the active: the one that speaks of the least, since what it says goes for all. */
+static struct proof proof_of_peers(const struct node *node)
+{
+	struct proof proof = {0};
+	for (const struct session *s = node->sessions; s; s = s->next) {
+		if (s->matched_ms == 0)
+			return (struct proof){0};
+		if (proof.seq != 0 && s->matched_seq >= proof.seq)
+			continue;
+		proof.seq = s->matched_seq;
+		memcpy(proof.digest, s->matched_digest, HASH_LEN);
+	}
+	return proof;
+}
+
+/* On a passive: the last barrier that matched; it outlives the connection. */
+static struct proof proof_here(const struct node *node)
+{
+	struct proof proof = {0};
+	struct store_state state;
+	store_state(node->store, &state);
+	proof.seq = state.barrier_seq;
+	memcpy(proof.digest, state.barrier_digest, HASH_LEN);
+	return proof;
+}
+
 static void finish_wait(struct request *q)
 {
-	struct store_state state;
 	char hex[HASH_HEX_MAX];
-	json_t *held = held_paths(q->node);
+	bool active = node_is_active(q->node);
+	const struct proof proof = active ? proof_of_peers(q->node) : proof_here(q->node);
+	json_t *held = left_out_json(q->node);
 	bool clean = json_array_size(held) == 0;
-	store_state(q->node->store, &state);
-	json_t *result = json_pack("{s:I, s:s, s:o}", "seq", (json_int_t)state.last_seq, "digest",
-				   hash_hex(hex, state.digest), "held", held);
+	json_t *result =
+		json_pack("{s:I, s:o, s:b, s:o}", "seq", (json_int_t)proof.seq, "digest",
+			  proof.seq ? json_string(hash_hex(hex, proof.digest)) : json_null(),
+			  "active", active, "held", held);
 	/* Held paths keep their last good version on the other side: not everything is there. */
 	if (q->call)
 		control_done(STEAL(q->call), clean ? EXIT_DONE : EXIT_NO, result);
@@ -80,8 +90,10 @@ static void finish_wait(struct request *q)
 static bool peers_have_it(const struct request *q)
 {
 	const struct node *node = q->node;
+	/* A number that was proven stays so. Without one: what the active had when asked. */
 	if (!node_is_active(node))
-		return node->barrier_count > q->barriers;
+		return q->wanted ? proof_here(node).seq >= q->wanted
+				 : node->barrier_count > q->barriers;
 	for (const struct session *s = node->sessions; s; s = s->next) {
 		if (!s->live || s->mismatch || s->matched_seq < q->target ||
 		    s->matched_ms < q->peers_ms)
@@ -118,25 +130,54 @@ static void report_progress(struct request *q)
 	control_progress(q->call, progress);
 }
 
+/* The first peer that the active waits for, or NULL. */
+static const struct session *first_behind(const struct request *q)
+{
+	const struct session *s = q->node->sessions;
+	while (s && s->live && s->matched_seq >= q->target && s->matched_ms >= q->peers_ms)
+		s = s->next;
+	return s;
+}
+
+static void explain_peer(const struct request *q, const struct session *s, char *text, size_t size)
+{
+	if (!s->live)
+		snprintf(text, size, "timed out: %s is not connected (%.150s)", s->peer,
+			 *s->trouble ? s->trouble : peers_last_error(q->node->peers, s->peer));
+	else if (s->matched_seq >= q->target)
+		snprintf(text, size,
+			 "timed out: %s had everything up to %" PRIu64
+			 ", and has not answered since",
+			 s->peer, s->matched_seq);
+	else
+		snprintf(text, size, "timed out: %s has everything up to %" PRIu64 " of %" PRIu64,
+			 s->peer, s->pending.acked_seq, q->target);
+}
+
 /* What is known when the time is up. */
 static void time_out(struct request *q)
 {
 	char text[300];
-	const struct session *s = q->node->sessions;
-	while (s && s->live && s->matched_seq >= q->target && s->matched_ms >= q->peers_ms)
-		s = s->next;
+	bool active = node_is_active(q->node);
+	const struct session *s = active && q->phase == REQUEST_PEERS ? first_behind(q) : NULL;
 	if (q->phase <= REQUEST_CAPTURE)
 		snprintf(text, sizeof(text), "timed out while the tree was being read");
-	else if (s && !s->live)
-		snprintf(text, sizeof(text), "timed out: %s is not connected (%.150s)", s->peer,
-			 *s->trouble ? s->trouble : peers_last_error(q->node->peers, s->peer));
 	else if (s)
+		explain_peer(q, s, text, sizeof(text));
+	else if (!active && q->phase == REQUEST_PEERS && q->wanted)
 		snprintf(text, sizeof(text),
-			 "timed out: %s has everything up to %" PRIu64 " of %" PRIu64, s->peer,
-			 s->pending.acked_seq, q->target);
+			 "timed out: this node has everything up to %" PRIu64 " of %" PRIu64,
+			 proof_here(q->node).seq, q->wanted);
 	else
 		snprintf(text, sizeof(text), "timed out while %s", phase_name(q));
-	request_fail(q, EXIT_TIMED_OUT, "artifact-sync status --watch shows what is under way",
+	const char *paused = status_paused_on(q->node);
+	if (paused && q->phase == REQUEST_PEERS) {
+		size_t len = strlen(text);
+		snprintf(text + len, sizeof(text) - len, "; replication is paused on %s", paused);
+	}
+	request_fail(q, EXIT_TIMED_OUT,
+		     paused ? "artifact-sync resume, there, lets it go on"
+			    : "artifact-sync status --watch shows what is under way",
 		     text);
 }
 
@@ -192,7 +233,7 @@ static void begin_again(struct request *q)
 static bool advance(struct request *q)
 {
 	struct node *node = q->node;
-	if (clock_mono_ms() >= q->deadline_ms && q->phase < REQUEST_RANGES) {
+	if (clock_mono_ms() >= q->deadline_ms && q->call) {
 		time_out(q);
 		return true;
 	}
@@ -202,7 +243,7 @@ static bool advance(struct request *q)
 			return false;
 		q->phase = REQUEST_CAPTURE;
 		/* Where not every change is reported, the tree itself is asked. */
-		if (!node->watcher || !node->fence_complete)
+		if (!node->watcher || !node->fence_complete || left_out_by_scan(node))
 			intake_scan(node->intake);
 		q->fenced_ms = clock_mono_ms();
 		intake_flush(node->intake);
@@ -266,8 +307,8 @@ static struct request *begin_request(struct node *node, struct control_call *cal
 	struct request *q = x_calloc(1, sizeof(*q));
 	json_t *timeout = json_object_get(args, "timeout_s");
 	double seconds = json_is_number(timeout) ? json_number_value(timeout) : WAIT_DEFAULT_S;
-	if (!(seconds >= 0) || seconds > WAIT_MAX_S)
-		seconds = WAIT_MAX_S;
+	if (!(seconds >= 0) || seconds > CONTROL_DEADLINE_MAX_S)
+		seconds = CONTROL_DEADLINE_MAX_S;
 	q->node = node;
 	q->call = call;
 	q->deadline_ms = clock_mono_ms() + (uint64_t)(seconds * 1000);
@@ -342,7 +383,8 @@ static void on_pause(struct node *node, struct control_call *call, bool pause)
 			sender_pause(s->sender, pause || (s->theirs.flags & BEAT_PAUSED));
 		session_tick(s); /* tells the peer */
 	}
-	control_done(call, EXIT_DONE, json_pack("{s:b}", "paused", pause));
+	control_done(call, EXIT_DONE,
+		     json_pack("{s:b, s:b}", "paused", pause, "active", node_is_active(node)));
 }
 
 void requests_on_request(void *owner, struct control_call *call, const char *verb,

@@ -4,6 +4,7 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
@@ -34,9 +35,10 @@ static int64_t on_barrier_clock(void *owner)
 	return node_barrier_clock(((struct session *)owner)->node);
 }
 
-static void on_barrier_done(void *owner, uint64_t seq, int64_t clock_ns, uint8_t outcome)
+static void on_barrier_done(void *owner, const struct sent_barrier *barrier, uint8_t outcome)
 {
 	struct session *s = owner;
+	uint64_t seq = barrier->seq;
 	struct store_state state;
 	store_state(s->node->store, &state);
 	if (outcome == BARRIER_MATCHED) {
@@ -44,8 +46,9 @@ static void on_barrier_done(void *owner, uint64_t seq, int64_t clock_ns, uint8_t
 		hello_matched(s, s->their_chain_n, s->their_chain);
 		s->matched_seq = seq;
 		s->matched_ms = now;
+		memcpy(s->matched_digest, barrier->digest, sizeof(s->matched_digest));
 		node_barrier_sent(s->node);
-		s->recovery_ns = clock_ns;
+		s->recovery_ns = barrier->clock_ns;
 		s->mismatch = false;
 		roles_matched(s, seq);
 		if (seq == state.last_seq && s->behind_since_ms != 0) {
@@ -86,7 +89,7 @@ void session_start_sender(struct session *s)
 		.peer = s->peer,
 		.profile = s->node->profile,
 		.window_bytes = conf->window_bytes,
-		.rate_bytes_per_s = conf->rate_bytes_per_s,
+		.pace = &s->node->pace,
 		.events = {.owner = s,
 			   .acked = on_acked,
 			   .barrier_clock = on_barrier_clock,
@@ -198,6 +201,7 @@ static void on_barrier(void *owner, const struct wire_barrier *barrier, uint8_t 
 		hello_matched(s, barrier->chain_n, barrier->chain);
 		s->matched_seq = barrier->seq;
 		s->matched_ms = clock_mono_ms();
+		memcpy(s->matched_digest, barrier->digest, sizeof(s->matched_digest));
 		node->recovery_ns = barrier->clock_ns;
 		node->recovery_boot_ns = clock_boot_ns() - age_when_sent(barrier);
 		node->barrier_count++;

@@ -54,13 +54,15 @@ static bool all_live(const struct node *node)
 	return node->sessions != NULL;
 }
 
-static bool is_paused(const struct node *node)
+const char *status_paused_on(const struct node *node)
 {
+	if (node->paused)
+		return node->conf->node;
 	for (const struct session *s = node->sessions; s; s = s->next) {
 		if (s->live && s->have_theirs && (s->theirs.flags & BEAT_PAUSED))
-			return true;
+			return s->peer;
 	}
-	return node->paused;
+	return NULL;
 }
 
 static uint64_t watch_waiting_ms(const struct node *node)
@@ -112,14 +114,15 @@ const char *status_state(struct node *node)
 		return roles_state(node->roles);
 	if (!node_is_healthy(node))
 		return "unhealthy";
-	if (is_paused(node))
+	if (status_paused_on(node))
 		return "paused";
 	if (held_count(node) > 0)
 		return "held";
 	if (!(node_is_active(node) ? all_live(node) : any_live(node)))
 		return "disconnected";
-	return all_in_sync(node) && tree_is_known(node) && !peer_is_unhealthy(node) ? "in_sync"
-										    : "syncing";
+	bool in_sync = all_in_sync(node) && tree_is_known(node) && !peer_is_unhealthy(node) &&
+		       left_out_count(node) == 0;
+	return in_sync ? "in_sync" : "syncing";
 }
 
 void status_line(struct node *node, char *out, size_t size)
@@ -144,11 +147,9 @@ bool status_is_good(struct node *node)
 	const char *state = status_state(node);
 	if (strcmp(state, "syncing") != 0)
 		return strcmp(state, "in_sync") == 0;
-	json_t *problems = status_problems_json(node);
-	bool clean = json_array_size(problems) == 0;
-	json_decref(problems);
-	return clean && (node->syncing_since_ms == 0 ||
-			 clock_mono_ms() - node->syncing_since_ms < SYNCING_GOOD_MS);
+	return !status_has_problems(node) &&
+	       (node->syncing_since_ms == 0 ||
+		clock_mono_ms() - node->syncing_since_ms < SYNCING_GOOD_MS);
 }
 
 /* ---- the parts ------------------------------------------------------------------------------ */
@@ -178,7 +179,8 @@ static json_t *session_json(const struct node *node, const struct session *s)
 		s->live ? json_string(roles_name(s->peer_role)) : json_null(), "acked_seq",
 		(json_int_t)s->pending.acked_seq, "pending_changes", (json_int_t)s->pending.changes,
 		"pending_bytes", (json_int_t)s->pending.bytes, "lag_seconds", seconds_json(lag),
-		"rtt_ms", seconds_json(s->rtt_ms), "in_sync", session_is_in_sync(s), "reconciling",
+		"rtt_ms", seconds_json(s->rtt_ms), "in_sync",
+		session_is_in_sync(s) && left_out_count(node) == 0, "reconciling",
 		s->reconciling || s->reconcile != NULL, "rate_bytes_per_s", s->rate, "mismatches",
 		(json_int_t)s->mismatches, "reconciliations", (json_int_t)s->reconciliations,
 		"canary", active ? canary_json(s) : json_null());
@@ -243,13 +245,14 @@ static json_t *work_json(const struct node *node)
 			content += sent.content_bytes;
 		}
 	}
-	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:I}", "files_hashed",
-			 (json_int_t)counts.files_hashed, "bytes_hashed",
-			 (json_int_t)counts.bytes_hashed, "bytes_sent", (json_int_t)out,
-			 "bytes_received", (json_int_t)in, "content_bytes_sent",
-			 (json_int_t)content, "dirty_paths", (json_int_t)counts.waiting,
-			 "special_files", (json_int_t)counts.scan.special, "scanning",
-			 counts.scanning, "scan_entries", (json_int_t)counts.scan_entries);
+	return json_pack(
+		"{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:I}", "files_hashed",
+		(json_int_t)counts.files_hashed, "bytes_hashed", (json_int_t)counts.bytes_hashed,
+		"bytes_sent", (json_int_t)out, "bytes_received", (json_int_t)in,
+		"content_bytes_sent", (json_int_t)content, "dirty_paths",
+		(json_int_t)counts.waiting, "special_files",
+		(json_int_t)(node->intake ? odd_count(intake_special(node->intake)) : 0),
+		"scanning", counts.scanning, "scan_entries", (json_int_t)counts.scan_entries);
 }
 
 static json_t *progress_json(const struct node *node)

@@ -67,7 +67,7 @@ static void add_session_problems(struct node *node, const struct session *s, jso
 	if (s->profile_differs)
 		add_problem(problems,
 			    "profile-differs: %s replicates by other rules or ownership; make "
-			    "`profile`, `rules` and `ownership` the same on both",
+			    "`profile`, `rules`, `ownership` and `setid` the same on both",
 			    s->peer);
 	if (s->mismatch)
 		add_problem(problems,
@@ -99,6 +99,7 @@ static void add_watch_problems(struct node *node, json_t *problems)
 {
 	struct watcher_counts watch;
 	struct intake_counts counts;
+	char q[QUOTED_MAX];
 	if (node->watcher) {
 		watcher_counts(node->watcher, &watch);
 		if (watch.limit[0])
@@ -120,6 +121,12 @@ static void add_watch_problems(struct node *node, json_t *problems)
 			    "them; nothing beneath them "
 			    "is deleted",
 			    counts.scan.unreadable, counts.scan.first_unreadable);
+	if (counts.scan.too_long > 0)
+		add_problem(problems,
+			    "too-long: %" PRIu64 " paths, first %s, have more than %d bytes and "
+			    "are not replicated; move them up, or leave them out with a rule",
+			    counts.scan.too_long, quote_path(q, counts.scan.too_long_first.path),
+			    WIRE_PATH_MAX);
 	if (counts.scan.foreign_mounts > 0)
 		add_problem(problems,
 			    "mount: %" PRIu64 " mounts are not entered, first %s; name them in "
@@ -132,7 +139,29 @@ static void add_watch_problems(struct node *node, json_t *problems)
 			    (clock_mono_ms() - counts.scanned_ms) / 1000);
 }
 
-json_t *status_problems_json(struct node *node)
+static void add_odd_problems(struct node *node, json_t *problems)
+{
+	char q[QUOTED_MAX];
+	if (!node->intake)
+		return;
+	const struct odd *special = intake_special(node->intake);
+	const struct odd *setid = intake_setid(node->intake);
+	if (special->n > 0)
+		add_problem(problems,
+			    "special: %" PRIu64
+			    " FIFOs, sockets or devices are not replicated, first %s; leave them "
+			    "out with a rule, and this is silent",
+			    odd_count(special), quote_path(q, special->path[0]));
+	if (setid->n > 0 && !node->capture.policy.allow_setid)
+		add_problem(problems,
+			    "setid: %" PRIu64
+			    " paths have setuid or setgid bits and arrive without, first %s; set "
+			    "`setid` to true on every node to replicate the bits, or take them "
+			    "away (chmod ug-s)",
+			    odd_count(setid), quote_path(q, setid->path[0]));
+}
+
+static json_t *list_problems(struct node *node)
 {
 	json_t *problems = json_array();
 	char q[QUOTED_MAX];
@@ -160,4 +189,19 @@ json_t *status_problems_json(struct node *node)
 	troubles_add_problems(node, problems);
 	fingerprints_add_problems(node, problems);
 	return problems;
+}
+
+json_t *status_problems_json(struct node *node)
+{
+	json_t *problems = list_problems(node);
+	add_odd_problems(node, problems);
+	return problems;
+}
+
+bool status_has_problems(struct node *node)
+{
+	json_t *problems = list_problems(node);
+	bool has = json_array_size(problems) > 0;
+	json_decref(problems);
+	return has;
 }

@@ -20,6 +20,8 @@
 #define CONTROL_QUEUE_MAX \
 	(1u << 20) /* bytes a slow command may leave unread before progress is left out */
 
+#define CONTROL_DEADLINE_MAX_S 604800 /* the longest that a command may be given, a week */
+
 /* Exit codes of the contract. */
 enum exit_code {
 	EXIT_DONE = 0,

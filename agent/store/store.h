@@ -171,6 +171,10 @@ int store_entry_written(struct store *store, uint64_t entry_n, uint64_t n,
 /* Marker ids of the roots: which markers this state belongs to. */
 int store_root_id(struct store *store, const char *at, uint8_t id[16],
 		  struct err *err); /* -ENOENT */
+/* Of the tree and of what it follows, in order; all zero where none is known yet.
+ * @param max  room in ids @return 0, -E2BIG, negative errno */
+int store_root_ids(struct store *store, char *const *follow, size_t n_follow, uint8_t (*ids)[16],
+		   size_t max, struct err *err);
 int store_set_root_id(struct store *store, const char *at, const uint8_t id[16], struct err *err);
 
 /* ---- reading the index ---------------------------------------------------------------------- */

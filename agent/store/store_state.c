@@ -242,6 +242,23 @@ int store_root_id(struct store *store, const char *at, uint8_t id[16], struct er
 	return r;
 }
 
+int store_root_ids(struct store *store, char *const *follow, size_t n_follow, uint8_t (*ids)[16],
+		   size_t max, struct err *err)
+{
+	if (n_follow + 1 > max)
+		return err_set(err, -E2BIG, "more than %zu followed directories: follow a parent",
+			       max - 1);
+	for (size_t i = 0; i < n_follow + 1; i++) {
+		int r = store_root_id(store, i ? follow[i - 1] : "", ids[i], NULL);
+		if (r == -ENOENT)
+			memset(ids[i], 0, 16);
+		else if (r < 0)
+			return err_set(err, r, "read which markers this state belongs to: %s",
+				       strerror(-r));
+	}
+	return 0;
+}
+
 static int write_root_id(struct txn *t, const char *at, const uint8_t id[16], struct err *err)
 {
 	AUTO(sqlite3_stmt) *s = conn_statement(t->conn, SQL_ROOT_SET, err);

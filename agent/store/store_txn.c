@@ -179,6 +179,9 @@ int txn_end(struct txn *t, int result, struct err *err)
 int txn_peer(struct peer **out, struct txn *t, const char *name, struct err *err)
 {
 	*out = store_find_peer(t->store, name);
+	/* One that this transaction has added is everybody's when it ends. */
+	if (!*out && t->new_peer && strcmp(t->new_peer->name, name) == 0)
+		*out = t->new_peer;
 	if (*out)
 		return 0;
 	if (strlen(name) > WIRE_NAME_MAX)

@@ -153,6 +153,9 @@ static enum capture_outcome judge_present(struct look *look)
 	bool is_dir = S_ISDIR(look->st.st_mode);
 	bool special = current_kind(look->st.st_mode) == RECORD_ABSENT;
 	look->judgement = profile_judge(look->env->profile, look->item->path, is_dir);
+	look->item->special = special && look->judgement.verdict != PROFILE_LEAVE;
+	look->item->setid = !special && is_replicated(look->judgement) &&
+			    (look->st.st_mode & (S_ISUID | S_ISGID));
 	if (is_replicated(look->judgement) && !special)
 		return capture_wanted(look);
 	if (look->live)
@@ -205,6 +208,7 @@ static size_t capture_one(const struct capture_env *env, struct capture_item *it
 	struct look look = {.env = env, .item = item, .old = known->entry};
 	int r = known->result;
 	item->why[0] = '\0';
+	item->special = item->setid = false;
 	look.root = tree_resolve(env->tree, item->path, &look.sub);
 	look.live = r == 0 && look.old.rec.kind != RECORD_ABSENT;
 	if (r < 0 && r != -ENOENT)

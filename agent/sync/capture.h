@@ -35,7 +35,8 @@ struct capture_item {
 	char why[160];
 	/* What the index had there; filled in. */
 	bool was_live, was_dir;
-	uint64_t file_was; /* a file with this inode, the deleted one included; 0: none */
+	bool special, setid; /* wanted, and a special file, or with these bits; filled in */
+	uint64_t file_was;   /* a file with this inode, the deleted one included; 0: none */
 	uint64_t links_was;
 	bool loses; /* CHANGED: a file was emptied, or what was in a directory has gone with it */
 	bool approved;	 /* such a change, or that it is GONE: by a person */

@@ -97,6 +97,10 @@ static void visit_wanted(struct scan *s, struct level *level, uint32_t i,
 			 const struct index_entry *row, enum profile_verdict verdict)
 {
 	const struct listing_entry *entry = &level->list.entries[i];
+	if (verdict == PROFILE_REPLICATE && (entry->stat.mode & (S_ISUID | S_ISGID))) {
+		s->counts.setid++;
+		odd_add(&s->setid, s->key);
+	}
 	if (S_ISDIR(entry->stat.mode))
 		level->entering[i] = is_kept(row) ? ENTER_OWED : ENTER;
 	if (!differs(s, row, entry, verdict))
@@ -111,17 +115,17 @@ static void visit(struct scan *s, struct level *level, uint32_t i, const struct 
 {
 	const struct listing_entry *entry = &level->list.entries[i];
 	s->counts.entries++;
-	if (s->key_len > PATH_LEN_MAX) {
-		s->counts.too_long++;
-		return;
-	}
 	enum profile_verdict verdict = judge(s, entry);
 	if (verdict == PROFILE_LEAVE) {
 		leave_out(s, row);
+	} else if (s->key_len > PATH_LEN_MAX) {
+		s->counts.too_long++;
+		scan_first(&s->counts.too_long_first, s->key, "its path is too long");
 	} else if (!is_visible(s, entry)) {
 		return;
 	} else if (current_kind(entry->stat.mode) == RECORD_ABSENT) {
 		s->counts.special++;
+		odd_add(&s->special, s->key);
 		leave_out(s, row);
 	} else {
 		visit_wanted(s, level, i, row, verdict);
@@ -361,10 +365,18 @@ const struct scan_counts *scan_counts(const struct scan *s)
 	return &s->counts;
 }
 
+void scan_take_odd(struct scan *s, struct odd *special, struct odd *setid)
+{
+	odd_move(special, &s->special);
+	odd_move(setid, &s->setid);
+}
+
 void scan_free(struct scan *s)
 {
 	if (!s)
 		return;
+	odd_release(&s->special);
+	odd_release(&s->setid);
 	scan_drop_findings(s);
 	while (s->n_levels > 0)
 		level_release(&s->levels[--s->n_levels]);

@@ -12,19 +12,28 @@
 #include "agent/conf/profile.h"
 #include "agent/fs/tree.h"
 #include "agent/store/store.h"
+#include "agent/sync/odd.h"
 
 struct scan;
+
+/* The first of its kind, for a person. */
+struct scan_first {
+	char path[256]; /* as bytes; a longer one is cut and ends in "..." */
+	char why[64];
+};
 
 struct scan_counts {
 	uint64_t entries; /* looked at */
 	uint64_t directories;
 	uint64_t special;    /* FIFOs, sockets, devices: counted, not sent */
-	uint64_t too_long;   /* paths of more than 4095 bytes: no record can name them */
+	uint64_t too_long;   /* wanted paths of more than 4095 bytes: no record can name them */
 	uint64_t unreadable; /* directories and entries: deletions beneath are suppressed */
 	uint64_t starved;    /* of these for want of descriptors or memory: not the tree's state */
+	uint64_t setid;	     /* setuid or setgid bits: sent without them, unless configured */
 	uint64_t foreign_mounts;    /* mounts that are not in `follow`: not entered */
 	char first_unreadable[192]; /* quoted path and reason of the first, "" if none */
 	char first_mount[192];
+	struct scan_first unreadable_first, too_long_first;
 };
 
 /**
@@ -49,6 +58,8 @@ void scan_suspect(struct scan *scan, int64_t vouched_ns);
  */
 int scan_step(struct scan *scan, size_t max, char ***paths, size_t *n, struct err *err);
 const struct scan_counts *scan_counts(const struct scan *scan);
+/* Their names. *special and *setid are released first. */
+void scan_take_odd(struct scan *scan, struct odd *special, struct odd *setid);
 void scan_free(struct scan *scan);
 
 #endif

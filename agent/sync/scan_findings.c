@@ -51,6 +51,15 @@ static void remember(char out[192], const char *path, const char *why)
 		snprintf(out, 192, "%.120s: %.60s", quote_path(q, path), why);
 }
 
+void scan_first(struct scan_first *first, const char *path, const char *why)
+{
+	if (*first->path)
+		return;
+	bool fits = strlen(path) < sizeof(first->path);
+	snprintf(first->path, sizeof(first->path), fits ? "%s" : "%.250s...", path);
+	snprintf(first->why, sizeof(first->why), "%.63s", why);
+}
+
 /* ---- what is not to be concluded from ------------------------------------------------------- */
 
 static void uncover_up_to(struct scan *s, const char *path)
@@ -84,6 +93,7 @@ void scan_unreadable(struct scan *s, const char *path, const char *why)
 {
 	s->counts.unreadable++;
 	remember(s->counts.first_unreadable, path, why);
+	scan_first(&s->counts.unreadable_first, path, why);
 	scan_cover(s, path);
 }
 

@@ -36,6 +36,7 @@ struct scan {
 	const struct profile *profile;
 	int64_t vouched_ns;
 	struct scan_counts counts;
+	struct odd special, setid;
 	char *top;
 	struct level *levels; /* levels[0] is a made-up one whose only entry is the top */
 	size_t n_levels, levels_cap;
@@ -66,6 +67,8 @@ void scan_cover(struct scan *s, const char *path);
 bool scan_is_covered(struct scan *s, const char *path);
 
 /* Counted, the first remembered, and covered. */
+/* Remembers it if it is the first. */
+void scan_first(struct scan_first *first, const char *path, const char *why);
 void scan_unreadable(struct scan *s, const char *path, const char *why);
 void scan_foreign_mount(struct scan *s, const char *path);
 

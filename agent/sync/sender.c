@@ -13,7 +13,6 @@
 
 #define RETRY_FIRST_MS 1000
 #define RETRY_MAX_MS 60000
-#define RATE_SLICE_MS 50
 #define READING "reading files to send them" /* a trouble */
 
 static void on_timer(uv_timer_t *timer);
@@ -80,23 +79,22 @@ bool sender_may_send(struct sender *sd)
 {
 	if (sd->closing || sd->violated || sd->paused || !link_is_writable(sd->setup.link))
 		return false;
-	if (sd->setup.rate_bytes_per_s == 0)
+	if (pace_may_send(sd->setup.pace, sd, clock_mono_ms()))
 		return true;
-	uint64_t now = clock_mono_ms();
-	int64_t slice = (int64_t)(sd->setup.rate_bytes_per_s * RATE_SLICE_MS / 1000);
-	if (now - sd->budget_ms >= RATE_SLICE_MS) {
-		sd->budget = sd->budget > 0 ? slice : sd->budget + slice;
-		sd->budget_ms = now;
-	}
-	if (sd->budget <= 0 && sd->timer_open && !uv_is_active((uv_handle_t *)&sd->timer))
-		uv_timer_start(&sd->timer, on_timer, RATE_SLICE_MS, 0);
-	return sd->budget > 0;
+	if (sd->timer_open && !uv_is_active((uv_handle_t *)&sd->timer))
+		uv_timer_start(&sd->timer, on_timer, PACE_SLICE_MS, 0);
+	return false;
 }
 
 void sender_spend(struct sender *sd, size_t bytes)
 {
-	if (sd->setup.rate_bytes_per_s > 0)
-		sd->budget -= (int64_t)bytes;
+	pace_spend(sd->setup.pace, bytes);
+}
+
+void sender_set_window(struct sender *sd, uint64_t bytes)
+{
+	outbound_set_bytes(sd->outbound, bytes);
+	sender_pump(sd);
 }
 
 static void on_timer(uv_timer_t *timer)
@@ -185,9 +183,10 @@ static void send_barrier_if_drained(struct sender *sd)
 	link_send(sd->setup.link, WIRE_BARRIER, body, wr_len(&w));
 	sd->want_barrier = false;
 	trouble_over(READING);
-	sd->barriers[sd->n_barriers].id = barrier.id;
-	sd->barriers[sd->n_barriers].clock_ns = barrier.clock_ns;
-	sd->barriers[sd->n_barriers++].seq = barrier.seq;
+	struct sent_barrier *sent = &sd->barriers[sd->n_barriers++];
+	*sent = (struct sent_barrier){
+		.id = barrier.id, .seq = barrier.seq, .clock_ns = barrier.clock_ns};
+	memcpy(sent->digest, barrier.digest, sizeof(sent->digest));
 }
 
 void sender_on_barrier_done(struct sender *sd, const struct frame *frame)
@@ -200,12 +199,11 @@ void sender_on_barrier_done(struct sender *sd, const struct frame *frame)
 		sender_violated(sd, BYE_MALFORMED, "BARRIER_DONE: not the barrier that is awaited");
 		return;
 	}
-	uint64_t seq = sd->barriers[0].seq;
-	int64_t clock_ns = sd->barriers[0].clock_ns;
+	const struct sent_barrier barrier = sd->barriers[0];
 	memmove(&sd->barriers[0], &sd->barriers[1], --sd->n_barriers * sizeof(sd->barriers[0]));
 	if (m.outcome == BARRIER_MATCHED)
 		sd->retry_wait_ms = RETRY_FIRST_MS; /* nothing waits for another attempt */
-	sd->setup.events.barrier_done(sd->setup.events.owner, seq, clock_ns, m.outcome);
+	sd->setup.events.barrier_done(sd->setup.events.owner, &barrier, m.outcome);
 }
 
 /* ---- sending -------------------------------------------------------------------------------- */
@@ -370,5 +368,6 @@ void sender_close(struct sender *sd)
 	if (sd->closing)
 		return;
 	sd->closing = true;
+	pace_leave(sd->setup.pace, sd);
 	finish_close(sd);
 }

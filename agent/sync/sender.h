@@ -16,8 +16,16 @@
 #include "protocol/frame.h"
 #include "protocol/wire.h"
 
+struct pace;
 struct sender;
 struct recent;
+
+/* What was put into a barrier. */
+struct sent_barrier {
+	uint64_t id, seq;
+	int64_t clock_ns;
+	uint8_t digest[32];
+};
 
 struct sender_events {
 	void *owner;
@@ -25,8 +33,8 @@ struct sender_events {
 	void (*acked)(void *owner, size_t records);
 	/* The clock to put into a barrier: everything older is in the index now (real time, ns). */
 	int64_t (*barrier_clock)(void *owner);
-	/* The peer judged a barrier: BARRIER_*; clock_ns is the one that was put into it. */
-	void (*barrier_done)(void *owner, uint64_t seq, int64_t clock_ns, uint8_t outcome);
+	/* The peer judged a barrier: BARRIER_*. */
+	void (*barrier_done)(void *owner, const struct sent_barrier *barrier, uint8_t outcome);
 	/* What was indexed is no longer what is on disk: look at the path again. */
 	void (*source_changed)(void *owner, const char *path);
 	void (*violated)(void *owner, uint16_t bye_reason, const char *text);
@@ -43,7 +51,7 @@ struct sender_setup {
 	const struct profile *profile; /* says what is a consistency set; borrowed */
 	const char *peer;	       /* copied */
 	uint64_t window_bytes;
-	uint64_t rate_bytes_per_s; /* 0: as fast as the link */
+	struct pace *pace; /* of all senders together; borrowed */
 	struct sender_events events;
 };
 
@@ -54,6 +62,8 @@ struct sender_counts {
 };
 
 struct sender *sender_new(const struct sender_setup *setup);
+
+void sender_set_window(struct sender *sd, uint64_t bytes);
 
 /* The index has new records, or acknowledgements were withdrawn (`from_start`). */
 void sender_kick(struct sender *sd, bool from_start);

@@ -11,6 +11,7 @@
 #include "agent/sync/compress.h"
 #include "agent/sync/delta.h"
 #include "agent/sync/job.h"
+#include "agent/sync/pace.h"
 #include "agent/sync/sender.h"
 #include "agent/sync/source.h"
 #include "protocol/outbound.h"
@@ -107,10 +108,7 @@ struct sender {
 	bool want_barrier;
 	uint64_t wanted_ms; /* since when */
 	uint64_t barrier_id;
-	struct {
-		uint64_t id, seq;
-		int64_t clock_ns;
-	} barriers[8];
+	struct sent_barrier barriers[8];
 	size_t n_barriers;
 	/* acknowledgements on their way to the store */
 	struct ack_item *acks;
@@ -136,8 +134,6 @@ struct sender {
 	uint32_t retry_wait_ms;
 	char logged_why[WIRE_TEXT_MAX + 1]; /* of the last refusal in the log, its last words */
 	uint64_t logged_ms, unlogged;
-	int64_t budget; /* bytes that may still be sent in this slice, with a rate limit */
-	uint64_t budget_ms;
 	struct sender_counts counts;
 };
 

@@ -1,11 +1,15 @@
 """Commands: exit codes, JSON, configuration errors, pausing, signals."""
 
+import itertools
 import json
 import os
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
+import threading
+from pathlib import Path
 
 import pytest
 
@@ -100,7 +104,7 @@ def test_commands_say_that_no_agent_runs(make_pair, command):
     for options in ([], ["--json"]):
         answer = pair.active.cli(*command, *options)
         assert answer.exit == NOT_RUNNING, repr(answer)
-        assert answer.text.strip(), "it must say what to do"
+        assert "systemctl start artifact-sync@config'" in answer.text, "it must say what to do"
 
 
 @pytest.mark.short
@@ -115,6 +119,15 @@ def test_wrong_usage(arguments):
     assert answer.err.strip()
 
 
+@pytest.mark.parametrize("arguments", [["--json", "bogus"], ["--json"], ["status", "--json", "--bogus"],
+                                       ["wait", "--json", "--seq", "-1"], ["init", "--json"]])
+def test_wrong_usage_is_an_object_for_those_who_asked_for_one(arguments):
+    answer = run(*arguments)
+    assert answer.exit == USAGE and answer.err == "", repr(answer)
+    assert answer.json["exit_code"] == USAGE and answer.json["error"] and answer.json["remedy"]
+    assert run("--json", "status", "--help").out.startswith("Usage:")
+
+
 def test_help_and_version():
     for arguments in (["--help"], ["status", "--help"], ["--version"]):
         answer = run(*arguments)
@@ -123,6 +136,62 @@ def test_help_and_version():
     for command in ("init", "pair", "check", "agent", "status", "role", "exposure", "wait", "verify",
                     "pause", "resume", "salvage"):
         assert command in help_text
+
+
+def test_what_pair_refuses(pair):
+    """Each with what to do, and nothing is written."""
+    node, values = pair.active, pair.active.config.read_text()
+    good = ["--node", "c", "--address", "c.example.org:7443", "--fingerprint", "sha256:" + "1" * 64]
+
+    def refused(option, value, code):
+        arguments = list(good)
+        arguments[arguments.index(option) + 1] = value
+        answer = node.cli("pair", *arguments)
+        assert answer.exit == code and "What to do" in answer.err, repr(answer)
+        assert value in answer.err and not re.search(r"line \d", answer.err), repr(answer)
+        assert node.config.read_text() == values
+    refused("--fingerprint", "sha256:12", USAGE)
+    refused("--address", "nowhere", USAGE)
+    refused("--node", "a", REFUSED)
+    answer = node.cli("approve")
+    assert answer.exit == NO and "What to do" in answer.err, repr(answer)
+
+
+def test_a_rule_that_is_no_text(home):
+    node = Node(home, "n", "active")
+    node.init()
+    node.configure(rules=[1])
+    answer = node.cli("check")
+    assert answer.exit == USAGE and "in double quotes\n" in answer.err, repr(answer)
+
+
+@pytest.mark.parametrize("settings", [
+    {"ownership": "nobody-of-that-name:nor-group"}, {"tls": {"certificate": "/nowhere/node.crt"}},
+    {"peers": [{"node": "b", "ca": "/nowhere/ca.pem"}]},
+    {"peers": [{"node": name, "fingerprints": ["sha256:" + "1" * 64]} for name in "bc"]},
+    {"node": "z", "peers": []}, {"group": "other"}], ids=lambda settings: next(iter(settings)))
+def test_a_configuration_that_cannot_be_used_is_not_tried_again(make_pair, settings):
+    """Exit code 2, by which the service manager gives up; with what to mend."""
+    pair = make_pair()
+    pair.active.configure(**settings)
+    answer = pair.active.cli("agent")
+    assert answer.exit == USAGE and "remedy=" in answer.err, repr(answer)
+
+
+def test_http_is_not_served_yet(make_pair):
+    pair = make_pair()
+    pair.active.configure(http={"listen": "127.0.0.1:1"})
+    answer = pair.active.cli("check")
+    assert answer.exit == DONE and "not served yet" in answer.out, repr(answer)
+    pair.active.start()
+    pair.active.wait_for_log("http.listen is set and not served yet")
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_watching_an_agent_that_is_not_there_ends(make_pair, options):
+    pair = make_pair()
+    answer = pair.active.cli("status", "--watch", *options, timeout=10)
+    assert answer.exit == NOT_RUNNING, repr(answer)
 
 
 @pytest.mark.short
@@ -230,13 +299,27 @@ def test_pause_and_resume(pair):
     assert all(each["age_s"] >= 0 for each in exposed["paths"])
     assert "two" in pair.active.cli("exposure").out
     answer = pair.active.cli("wait", "--timeout", "1")
-    assert answer.exit in (NO, TIMED_OUT), repr(answer)
+    assert answer.exit == TIMED_OUT and "paused on a" in answer.err, repr(answer)
+    assert "artifact-sync resume" in answer.err
     assert not (pair.passive.tree / "two").exists()
 
     assert pair.active.cli("resume").exit == DONE
     pair.converge()
     exposed = pair.active.cli("exposure", "--json").json
     assert exposed["changes"] == 0 and exposed["paths"] == []
+
+
+def test_pause_on_the_passive(pair):
+    """Says what is so there, and the active knows who has paused."""
+    pair.converge()
+    assert "is missing here" in pair.passive.cli("pause").out
+    pair.active.wait_for_state("paused")
+    (pair.active.tree / "file").write_bytes(b"x")
+    pair.active.wait_for("the change is pending", lambda s: s["peers"][0]["pending_changes"] > 0)
+    answer = pair.active.cli("wait", "--timeout", "1")
+    assert answer.exit == TIMED_OUT and "paused on b" in answer.err, repr(answer)
+    assert pair.passive.cli("resume").exit == DONE
+    pair.converge()
 
 
 def test_wait(pair):
@@ -248,10 +331,98 @@ def test_wait(pair):
     seq = pair.active.status()["seq"]
     assert pair.active.cli("wait", "--seq", str(seq), "--timeout", "10").exit == DONE
     assert pair.active.cli("wait", "--seq", str(seq + 1000), "--timeout", "1").exit in (NO, TIMED_OUT)
+    there = pair.passive.cli("wait", "--seq", str(seq), "--timeout", "10")
+    assert there.exit == DONE and there.out.startswith("This node has everything"), repr(there)
+    late = pair.passive.cli("wait", "--seq", str(seq + 1000), "--timeout", "1")
+    assert late.exit == TIMED_OUT and str(seq + 1000) in late.err, repr(late)
     pair.passive.stop()
     (pair.active.tree / "file").write_bytes(b"y")
     answer = pair.active.cli("wait", "--timeout", "2")
     assert answer.exit in (UNREACHABLE, TIMED_OUT), repr(answer)
+
+
+def proven(node, digest):
+    """Has a barrier with this digest matched on the passive?"""
+    database = sqlite3.connect(f"file:{node.state / 'state.db'}?mode=ro", uri=True)
+    try:
+        return database.execute("SELECT count(*) FROM barriers WHERE digest = ?",
+                                [bytes.fromhex(digest)]).fetchone()[0] > 0
+    finally:
+        database.close()
+
+
+def test_wait_says_what_was_proven(pair):
+    """While changes go on, the index is ahead of the last barrier: what `wait' names is the barrier."""
+    (pair.active.tree / "first").write_bytes(b"x")
+    pair.converge()
+    over = threading.Event()
+
+    def write():
+        for number in itertools.count():
+            if over.is_set():
+                return
+            (pair.active.tree / f"file-{number % 200}").write_bytes(b"%d" % number)
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for _ in range(15):
+            answer = pair.active.cli("wait", "--timeout", "60", "--json", timeout=90)
+            assert answer.exit == DONE, repr(answer)
+            assert proven(pair.passive, answer.json["digest"]), repr(answer)
+    finally:
+        over.set()
+        writer.join()
+
+
+def stopped(node):
+    """The process stands still; the connection does not end of it at once."""
+    os.kill(node.pid, signal.SIGSTOP)
+    return wait_until("it has stopped", lambda: " T " in Path(f"/proc/{node.pid}/stat").read_text())
+
+
+def test_verify_ends_by_its_own_deadline(pair):
+    """With the exit code of a deadline, whichever phase it is in."""
+    (pair.active.tree / "file").write_bytes(b"x")
+    pair.converge()
+    pair.active.cli("pause")
+    (pair.active.tree / "file").write_bytes(b"y")
+    pair.active.wait_for("the change is pending", lambda s: s["peers"][0]["pending_changes"] > 0)
+    answer = pair.active.cli("verify", "--timeout", "1")
+    assert answer.exit == TIMED_OUT, repr(answer)
+    pair.active.cli("resume")
+    pair.converge()
+    for options in ([], ["--deep"]):
+        stopped(pair.passive)
+        try:
+            answer = pair.active.cli("verify", "--timeout", "2", *options)
+        finally:
+            os.kill(pair.passive.pid, signal.SIGCONT)
+        assert answer.exit == TIMED_OUT, repr(answer)
+        pair.active.wait_for_state("in_sync")
+    pair.assert_verified("--deep")
+
+
+def test_verify_waits_for_as_long_as_it_was_told(pair):
+    """Not for the minute that `wait' takes when nothing else is said."""
+    socket_path = pair.active.state / "control.sock"
+    pair.converge()
+    told = []
+    pair.active.stop()
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(socket_path))
+        server.listen()
+
+        def answer():
+            with server.accept()[0] as call:
+                told.append(json.loads(call.makefile().readline()))
+                call.sendall(b'{"done": 6, "error": "as told"}\n')
+        agent = threading.Thread(target=answer)
+        agent.start()
+        assert pair.active.cli("verify", "--timeout", "604800").exit == TIMED_OUT
+        agent.join()
+    socket_path.unlink()
+    assert told[0]["timeout_s"] == 604800
+    pair.active.start()
 
 
 @pytest.mark.short
@@ -365,6 +536,84 @@ def test_reload(pair):
     pair.active.config.write_text(values)
     (pair.active.tree / "file").write_bytes(b"the old settings are kept")
     pair.converge()
+
+
+def reload(node, **settings):
+    node.configure(**settings)
+    mark = node.log_mark()
+    os.kill(node.pid, signal.SIGHUP)
+    node.wait_for_log("configuration reloaded", since=mark)
+
+
+def arrives(pair, name):
+    pair.passive.wait_for(f"{name} arrives", lambda s: (pair.passive.tree / name).is_file())
+
+
+@pytest.mark.parametrize("key, before, after", [
+    ("settle_ms", 60_000, 25), ("settle_max_ms", 3_600_000, 100), ("set_settle_ms", 60_000, 100)])
+def test_a_reload_takes_over_when_a_path_is_read(make_pair, key, before, after):
+    pair = make_pair(settings={"settle_max_ms": 3_600_000, key: before,
+                               "rules": ["+ set=s members/*"]}).start()
+    (pair.active.tree / "members").mkdir()
+    pair.wait()
+    name = "members/file" if key == "set_settle_ms" else "file"
+    reload(pair.active, **{key: after})
+    with open(pair.active.tree / name, "wb", buffering=0) as file:
+        file.write(b"x")
+        if key != "settle_max_ms":
+            file.close()
+        arrives(pair, name)
+
+
+def test_a_reload_takes_over_the_rate(make_pair):
+    """Also for what is on its way: the link is too slow for this file within the test's patience."""
+    pair = make_pair(settings={"limits": {"rate_bytes_per_s": 20_000}}).start()
+    pair.wait()
+    (pair.active.tree / "large").write_bytes(os.urandom(4 << 20))
+    pair.active.wait_for("it is on its way", lambda s: s["work"]["content_bytes_sent"] > 0)
+    reload(pair.active, limits={"rate_bytes_per_s": 0, "window_bytes": 1 << 20})
+    arrives(pair, "large")
+    pair.active.configure(limits={"rate_bytes_per_s": 20_000})
+    os.kill(pair.active.pid, signal.SIGHUP)  # the log counts the same line and does not repeat it
+    pair.active.status()
+    (pair.active.tree / "large").write_bytes(os.urandom(1 << 20))
+    answer = pair.active.cli("wait", "--timeout", "3")
+    assert answer.exit == TIMED_OUT, repr(answer)
+
+
+def test_a_reload_takes_over_the_level_of_the_log(pair):
+    pair.converge()
+    assert "debug" not in pair.active.log()
+    reload(pair.active, log="debug")
+    (pair.active.tree / "file").write_bytes(b"x")
+    pair.active.wait_for_log(" debug ")
+    pair.active.configure(log="error")
+    os.kill(pair.active.pid, signal.SIGHUP)
+    pair.passive.stop()
+    pair.active.wait_for_state("disconnected")
+    assert "disconnected" not in pair.active.log(), "that is a line of level info"
+
+
+def test_a_reload_takes_over_the_time_of_the_next_scan(pair):
+    """A path that is too long is what only a scan sees."""
+    pair.converge()
+    trees.make_too_long(pair.active.tree)
+    reload(pair.active, scan_interval_s=1)
+    pair.active.wait_for("the scan has found it",
+                         lambda s: any(text.startswith("too-long") for text in s["problems"]))
+
+
+def test_a_reload_takes_over_the_brakes(make_pair):
+    pair = make_pair(settings={"max_delete": 0})
+    trees.make_many(pair.active.tree, 30, 100)
+    pair.start()
+    pair.converge()
+    reload(pair.active, max_delete=20, max_rewrite=20)
+    for path in sorted((pair.active.tree / "d0000").iterdir())[:15]:
+        path.unlink()
+    pair.active.wait_for_state("held")
+    assert len(os.listdir(pair.passive.tree / "d0000")) > 15
+    reload(pair.active, max_delete=0)
 
 
 def test_the_log_can_be_json(make_pair):

@@ -6,7 +6,7 @@ import pytest
 
 import sample
 import trees
-from harness import NO, held_paths
+from harness import DONE, NO, held_paths
 from waiting import wait_until
 
 STORE = "deployment/server/userstores/CUSTOMERS.xml"
@@ -139,3 +139,61 @@ def test_a_file_rewritten_without_end_is_not_starved(pair):
     wait_until("some version has arrived", rewritten, timeout=20, step=0.005)
     pair.converge()
     assert trees.snapshot(pair.passive.tree)[b"busy"][0] == "file"
+
+
+# Root without the right to read everything: what is closed is closed to it, too.
+MORTAL = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
+
+
+def left_out(pair, kind, name):
+    """Nobody calls it in sync while something is wanted and not replicated; all else goes on."""
+    status = pair.active.wait_for(f"{kind} is a problem", lambda s: any(
+        text.startswith(f"{kind}: ") and name in text for text in s["problems"]))
+    assert status["state"] != "in_sync" and not status["peers"][0]["in_sync"]
+    shown = pair.active.cli("status")
+    assert shown.exit == NO and "What to do" in shown.out, repr(shown)
+    (pair.active.tree / "other").write_bytes(b"goes on")
+    answer = pair.active.cli("wait", "--json", "--timeout", "30")
+    assert answer.exit == NO, repr(answer)
+    assert [each["what"] for each in answer.json["held"]] == [kind], repr(answer)
+    assert answer.json["held"][0]["path"].startswith(name) and answer.json["held"][0]["reason"]
+    text = pair.active.cli("wait", "--timeout", "30")
+    assert kind in text.out and name in text.out, repr(text)
+    assert (pair.passive.tree / "other").read_bytes() == b"goes on"
+    exposed = pair.active.cli("exposure")
+    assert "Nothing" not in exposed.out and name in exposed.out, repr(exposed)
+    held = pair.active.cli("exposure", "--json").json["held"]
+    assert [each["what"] for each in held] == [kind]
+
+
+def test_what_cannot_be_read_is_not_in_sync(make_pair):
+    pair = make_pair()
+    pair.active.prefix = MORTAL
+    pair.start()
+    pair.converge()
+    secret = pair.active.tree / "secret"
+    secret.touch(0)
+    left_out(pair, "unreadable", "secret")
+    assert not (pair.passive.tree / "secret").exists()
+    secret.chmod(0o600)
+    pair.active.wait_for_state("in_sync")
+    assert pair.active.cli("status").exit == DONE
+
+
+def test_a_directory_that_cannot_be_read_is_not_in_sync(make_pair):
+    pair = make_pair()
+    pair.active.prefix = MORTAL
+    (pair.active.tree / "closed").mkdir()
+    (pair.active.tree / "closed" / "file").write_bytes(b"x")
+    (pair.active.tree / "closed").chmod(0)
+    pair.start()
+    left_out(pair, "unreadable", "closed")
+    (pair.active.tree / "closed").chmod(0o755)
+    pair.converge()
+
+
+def test_a_path_that_is_too_long_is_not_in_sync(make_pair):
+    pair = make_pair()
+    name = trees.make_too_long(pair.active.tree)
+    pair.start()
+    left_out(pair, "too-long", name)

@@ -8,6 +8,7 @@ import subprocess
 import pytest
 
 import trees
+from harness import DONE
 from waiting import wait_until
 
 SECOND = 10**9
@@ -73,13 +74,40 @@ def test_metadata_changed_later(pair):
     assert os.readlink(pair.passive.tree / "link") == "two"
 
 
+def set_id(pair, name, mode):
+    path = pair.active.tree / name
+    path.mkdir() if name == "shared" else path.write_bytes(b"#!")
+    path.chmod(mode)
+    return pair.passive.tree / name
+
+
 def test_setid_bits_are_not_replicated(pair):
-    path = pair.active.tree / "program"
-    path.write_bytes(b"#!")
-    path.chmod(0o6755)
+    """Unless configured; and not without a word. A directory with the bit is as usable as any."""
+    there, shared = set_id(pair, "program", 0o6755), set_id(pair, "shared", 0o2775)
+    (pair.active.tree / "shared" / "file").write_bytes(b"x")
     pair.wait()
-    arrived = pair.passive.tree / "program"
-    assert arrived.stat().st_mode & 0o7777 == 0o755
+    assert there.stat().st_mode & 0o7777 == 0o755
+    assert shared.stat().st_mode & 0o7777 == 0o775 and (shared / "file").read_bytes() == b"x"
+
+    def told(status):
+        return any(text.startswith("setid: ") and "setid` to true" in text for text in status["problems"])
+    assert '"program"' in " ".join(pair.active.wait_for("it is told", told)["problems"])
+    pair.active.wait_for_state("in_sync")
+    assert pair.active.cli("status").exit == DONE
+    pair.active.stop()
+    pair.active.start()
+    pair.active.wait_for("a scan finds them, too", told)
+    for name in ("program", "shared"):
+        (pair.active.tree / name).chmod(0o755)
+    pair.active.wait_for("it is over", lambda s: not told(s))
+
+
+def test_setid_bits_are_replicated_where_it_is_configured(make_pair):
+    pair = make_pair(settings={"setid": True}).start()
+    there, shared = set_id(pair, "program", 0o6755), set_id(pair, "shared", 0o2775)
+    pair.converge()
+    assert there.stat().st_mode & 0o7777 == 0o6755 and shared.stat().st_mode & 0o7777 == 0o2775
+    assert not any(text.startswith("setid") for text in pair.active.status()["problems"])
 
 
 def test_attributes_and_acls(pair):
@@ -167,6 +195,12 @@ def test_fifos_and_sockets_are_reported_not_sent(make_pair):
         pair.converge(special_left_out=True)
         assert sorted(os.listdir(pair.passive.tree)) == [".artifact-sync", "file"]
         pair.active.wait_for("both are counted", lambda s: s["work"]["special_files"] == 2)
+        os.mkfifo(pair.active.tree / "later")
+        status = pair.active.wait_for("no scan is needed", lambda s: s["work"]["special_files"] == 3)
+        assert any(text.startswith("special: 3 ") and '"pipe"' in text for text in status["problems"])
+        assert "special: 3" in pair.active.cli("status").out
+        (pair.active.tree / "later").unlink()
+        pair.active.wait_for("nor to see it go", lambda s: s["work"]["special_files"] == 2)
 
 
 def test_a_fifo_in_the_place_of_a_file(pair):

@@ -1,5 +1,6 @@
 """A root that is not what it was: unmounted, replaced, unreadable. Nothing is deleted because of it."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -8,6 +9,7 @@ import pytest
 
 import sample
 import trees
+from harness import DONE, NO, REFUSED, USAGE, Node
 
 
 def mount(*arguments):
@@ -232,3 +234,104 @@ def test_a_followed_link_that_leads_nowhere_deletes_nothing(make_pair, home):
     (home / "aside").rename(home / "elsewhere")
     pair.active.wait_for("it is healthy again", lambda s: s["state"] != "unhealthy", 30)
     pair.wait()
+
+
+def test_one_more_followed_directory_does_not_unbind_the_others(pair, home):
+    """The state knows its tree; a `follow` that is new and not healthy yet changes nothing of that."""
+    (pair.active.tree / "base").write_bytes(b"base")
+    pair.converge()
+    pair.active.stop()
+    pair.active.tree.rename(home / "aside")
+    other = Node(home, "other", "active", tree=pair.active.tree)
+    other.init()
+    (pair.active.tree / "foreign").write_bytes(b"of another tree")
+    (pair.active.tree / "ten").mkdir()
+    pair.active.configure(follow=["ten"])
+    for _ in range(2):  # a start must not make the next one believe it
+        pair.active.start()
+        pair.active.wait_for("it is unhealthy, with the reason", unhealthy, 30)
+        assert_nothing_is_sent(pair)
+        pair.active.stop()
+    assert (pair.passive.tree / "base").read_bytes() == b"base"
+    assert not (pair.passive.tree / "foreign").exists()
+    shutil.rmtree(pair.active.tree)
+    (home / "aside").rename(pair.active.tree)
+    pair.active.configure(follow=None)
+    pair.active.start()
+    pair.converge()
+
+
+def test_a_tree_has_one_agent(pair, home):
+    """A second agent, with a state directory of its own, would empty the first one's staging."""
+    node = pair.active
+    aside = home / "aside"
+    node.stop()
+    node.tree.rename(aside)
+    node.tree.mkdir()
+    other = Node(home, "other", "active", tree=aside)
+    answer = other.init()
+    assert "node a" in answer.out and json.loads(other.config.read_text())["tree"] == str(aside)
+    node.tree.rmdir()
+    aside.rename(node.tree)
+    other.configure(tree=str(node.tree))
+    node.start()
+    refused = other.cli("agent")
+    assert refused.exit != DONE and "node a of group is" in refused.text, repr(refused)
+    again = Node(home, "again", "active", tree=node.tree).init(check=False)
+    assert again.exit == REFUSED and "node a of group is" in again.text, repr(again)
+    pair.converge()
+    node.stop()
+    other.start()
+    other.wait_for("it is healthy when the first has gone", lambda s: s["roots"][0]["healthy"])
+    other.stop()
+    node.start()
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_init_refuses_a_tree_within_a_tree(home, inside):
+    inner = home / "one" / "tree" / "some" / "where"
+    inner.mkdir(parents=True)
+    outer = Node(home, "one", "active")
+    other = Node(home, "two", "active", tree=inner)
+    first, second = (outer, other) if inside else (other, outer)
+    first.init()
+    answer = second.init(check=False)
+    assert answer.exit == REFUSED and "another node" in answer.text, repr(answer)
+    assert not second.config.exists() and not second.state.exists()
+
+
+def test_one_more_followed_directory_on_a_node_that_exists(pair, home):
+    """`check' says what to type, and that is what helps."""
+    node = pair.active
+    (node.tree / "file").write_bytes(b"x")
+    pair.converge()
+    (home / "elsewhere").mkdir()
+    (home / "elsewhere" / "inner").write_bytes(b"beneath")
+    (node.tree / "ten").symlink_to(home / "elsewhere")
+    pair.converge()
+    running = node.cli("init", "--follow", "ten")
+    assert running.exit == REFUSED and "stop" in running.text, repr(running)
+    node.stop()
+    node.configure(follow=["ten"])
+    told = node.cli("check")
+    assert f"artifact-sync init --config {node.config} --follow ten" in told.out, repr(told)
+    for path, code in (("../out", USAGE), ("nowhere", NO)):
+        wrong = node.cli("init", "--follow", path)
+        assert wrong.exit == code and "What to do" in wrong.err, repr(wrong)
+    node.configure(follow=None)
+    for _ in range(2):  # to do it again is no mistake
+        answer = node.cli("init", "--follow", "ten", "--json")
+        assert answer.exit == DONE and answer.json["follow"] == ["ten"], repr(answer)
+    assert json.loads(node.config.read_text())["follow"] == ["ten"]
+    assert node.cli("check").exit == DONE
+    node.start()
+    pair.passive.wait_for("what is beneath arrives",
+                          lambda s: (pair.passive.tree / "ten" / "inner").is_file())
+    pair.wait()
+    node.stop()
+    shutil.rmtree(node.tree)
+    node.tree.mkdir()
+    (node.tree / "more").mkdir()
+    lost = node.cli("init", "--follow", "more")
+    assert lost.exit == NO and "not healthy" in lost.err, repr(lost)
+    assert os.listdir(node.tree / "more") == []

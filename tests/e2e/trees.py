@@ -47,6 +47,20 @@ def make_many(top, count, size, per_directory=1000, seed=1):
                 file.write(chooser.randbytes(size))
 
 
+def make_too_long(top):
+    """Directories in each other until the deepest has a path of more than 4095 bytes.
+    @return their name"""
+    name = "n" * 250
+    here = os.open(top, os.O_RDONLY | os.O_DIRECTORY)
+    for _ in range(17):
+        os.mkdir(name, dir_fd=here)
+        beneath = os.open(name, os.O_RDONLY | os.O_DIRECTORY, dir_fd=here)
+        os.close(here)
+        here = beneath
+    os.close(here)
+    return name
+
+
 def write_random(path, size, seed=1):
     """A large file that does not compress."""
     chooser = random.Random(seed)

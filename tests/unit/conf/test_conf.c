@@ -77,7 +77,8 @@ static char *get(void)
 		"\"]},\n {\"node\": \"c\", \"ca\": \"/ca.pem\", \"name\": \"c.org\"}],\n"    \
 		"\"tls\": {\"certificate\": \"/c.pem\", \"key\": \"/k.pem\"}, \"profile\": " \
 		"\"all\",\n"                                                                 \
-		"\"rules\": [\"- **/*.log\"], \"ownership\": \"0:0\", \"settle_ms\": 1,\n"   \
+		"\"rules\": [\"- **/*.log\"], \"ownership\": \"0:0\", \"setid\": true, "     \
+		"\"settle_ms\": 1,\n"                                                        \
 		"\"settle_max_ms\": 200, \"set_settle_ms\": 5, \"scan_interval_s\": 3, "     \
 		"\"max_delete\": 4, "                                                        \
 		"\"max_rewrite\": 9, \"peer_approvals\": false, \"drift\": "                 \
@@ -109,6 +110,7 @@ static void defaults_are_those_of_the_table(void **state)
 	assert_null(conf->http_listen);
 	assert_null(conf->hook_on_fenced);
 	assert_true(conf->gates);
+	assert_false(conf->setid);
 	assert_int_equal(conf->settle_ms, 25);
 	assert_int_equal(conf->settle_max_ms, 30000);
 	assert_int_equal(conf->scan_interval_s, 600);
@@ -138,6 +140,7 @@ static void every_key_is_read(void **state)
 	assert_string_equal(conf->tls_key, "/k.pem");
 	assert_string_equal(conf->rules[0], "- **/*.log");
 	assert_false(conf->gates);
+	assert_true(conf->setid);
 	assert_string_equal(conf->hook_before_demote[1], "x");
 	assert_null(conf->hook_before_demote[2]);
 	assert_null(conf->hook_on_drift);

@@ -174,14 +174,40 @@ static void expected_ids_are_insisted_on(void **state)
 	struct err err = {0};
 	AUTO(tree) *tree = open_prepared("tree");
 	uint8_t ids[1][ROOT_ID_LEN];
+	const struct tree_claim claim = {.ids = (const uint8_t(*)[ROOT_ID_LEN])ids};
 	memcpy(ids[0], tree->roots[0].id, ROOT_ID_LEN);
 	AUTO(tree) *same = NULL;
-	assert_int_equal(tree_open(&same, "tree", NULL, 0, ids, &err), 0);
+	assert_int_equal(tree_open(&same, "tree", NULL, 0, &claim, &err), 0);
 	assert_true(tree_is_healthy(same));
 	ids[0][0] ^= 1;
 	AUTO(tree) *other = NULL;
-	assert_int_equal(tree_open(&other, "tree", NULL, 0, ids, &err), 0);
+	assert_int_equal(tree_open(&other, "tree", NULL, 0, &claim, &err), 0);
 	assert_false(tree_is_healthy(other));
+}
+
+static void a_claimed_root_is_refused_to_others(void **state)
+{
+	const struct tree_claim first = {.holder = "the first"}, second = {.holder = "the second"};
+	struct err err = {0};
+	char why[ROOT_WHY_MAX];
+	assert_int_equal(tree_prepare("tree", NULL, 0, &err), 0);
+	put_file("tree/.artifact-sync/stage/in-flight", "x");
+	struct tree *one = NULL;
+	assert_int_equal(tree_open(&one, "tree", NULL, 0, &first, &err), 0);
+	AUTO(tree) *two = NULL;
+	assert_int_equal(tree_open(&two, "tree", NULL, 0, &second, &err), -EBUSY);
+	assert_non_null(strstr(err.msg, "the first"));
+	assert_true(file_is("tree/.artifact-sync/holder", "the first\n"));
+	/* It comes back as it was while it is still locked by the same tree. */
+	assert_int_equal(rename("tree", "aside"), 0);
+	assert_true(tree_check(one));
+	assert_int_equal(rename("aside", "tree"), 0);
+	assert_true(tree_check(one));
+	assert_string_equal(root_why(&one->roots[0], why), "");
+	assert_int_equal(tree_open(&two, "tree", NULL, 0, &second, &err), -EBUSY);
+	tree_free(one);
+	assert_int_equal(tree_open(&two, "tree", NULL, 0, &second, &err), 0);
+	assert_true(tree_is_healthy(two));
 }
 
 static void followed_links_are_roots_of_their_own(void **state)
@@ -298,6 +324,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_swapped_directory_is_noticed, enter, leave),
 		cmocka_unit_test_setup_teardown(a_removed_marker_is_noticed, enter, leave),
 		cmocka_unit_test_setup_teardown(expected_ids_are_insisted_on, enter, leave),
+		cmocka_unit_test_setup_teardown(a_claimed_root_is_refused_to_others, enter, leave),
 		cmocka_unit_test_setup_teardown(followed_links_are_roots_of_their_own, enter,
 						leave),
 		cmocka_unit_test_setup_teardown(a_mount_in_the_tree_is_not_entered, enter, leave),

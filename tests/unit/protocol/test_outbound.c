@@ -124,6 +124,31 @@ static void the_window_limits_records_and_bytes(void **state)
 	outbound_free(ob);
 }
 
+static void the_window_may_change(void **state)
+{
+	const struct outbound_limits limits = {
+		.records = 10, .bytes = 1000, .streams = 2, .pending = 10};
+	struct outbound *ob = outbound_new(&limits);
+	for (uint64_t seq = 1; seq <= 5; seq++) {
+		const char name[] = {(char)('a' + seq - 1), '\0'};
+		assert_int_equal(outbound_offer(ob, name, seq, 600, OUTBOUND_LEAF), 0);
+	}
+	uint32_t a = expect(ob, "a", 1);
+	expect(ob, NULL, 0);
+	outbound_set_bytes(ob, 2000);
+	uint32_t b = expect(ob, "b", 2);
+	uint32_t c = expect(ob, "c", 3);
+	expect(ob, NULL, 0);
+	outbound_set_bytes(ob, 1000); /* more is under way than is allowed now */
+	expect(ob, NULL, 0);
+	assert_int_equal(outbound_done(ob, a), 0);
+	assert_int_equal(outbound_done(ob, b), 0);
+	expect(ob, NULL, 0);
+	assert_int_equal(outbound_done(ob, c), 0);
+	expect(ob, "d", 4);
+	outbound_free(ob);
+}
+
 static void a_stream_waits_for_its_directory(void **state)
 {
 	struct outbound *ob = outbound_new(&wide);
@@ -350,6 +375,7 @@ int main(void)
 		cmocka_unit_test(versions_replace_or_wait),
 		cmocka_unit_test(large_ones_take_turns_and_have_their_own_window),
 		cmocka_unit_test(the_window_limits_records_and_bytes),
+		cmocka_unit_test(the_window_may_change),
 		cmocka_unit_test(a_stream_waits_for_its_directory),
 		cmocka_unit_test(a_stream_begins_when_its_directory_was_sent),
 		cmocka_unit_test(a_deletion_goes_after_what_is_beneath),

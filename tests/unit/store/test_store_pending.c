@@ -411,6 +411,22 @@ static void a_set_is_what_is_pending_of_it(void **state)
 
 #define ACTIVE(test) cmocka_unit_test_setup_teardown(test, fixture_active, fixture_end)
 
+/* A peer's row may be made by the first thing that is heard of it. */
+static void the_first_acknowledgement_makes_the_peer(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t n;
+	const uint8_t chain[HASH_LEN] = {7};
+	uint8_t got[HASH_LEN];
+	capture_file(f, "a", 1);
+	const struct acked ack = {.path = (char *)"a", .seq = 1, .kind = RECORD_FILE};
+	const struct ack_set set = {.acks = &ack, .n = 1, .chain_n = 5, .chain = chain};
+	assert_ok(store_ack_chained(f->store, "never heard of", &set, &f->err), &f->err);
+	assert_ok(store_peer_chain(f->store, "never heard of", &n, got, &f->err), &f->err);
+	assert_int_equal(n, 5);
+	assert_memory_equal(got, chain, HASH_LEN);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -423,6 +439,7 @@ int main(void)
 		ACTIVE(a_record_installed_below_the_watermark_is_pending_again),
 		ACTIVE(an_equal_peer_has_everything),
 		ACTIVE(a_peer_whose_first_word_failed_is_no_peer),
+		ACTIVE(the_first_acknowledgement_makes_the_peer),
 		ACTIVE(deletions_are_pending_until_acknowledged_then_pruned),
 		ACTIVE(many_tombstones_are_pruned_in_chunks),
 		ACTIVE(an_acknowledgement_clears_the_refusal),

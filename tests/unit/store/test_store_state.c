@@ -206,6 +206,13 @@ static void what_others_never_learn_does_not_extend_the_chain(void **state)
 	assert_ok(store_root_id(f->store, "", root, &f->err), &f->err);
 	assert_memory_equal(root, id, 16);
 	assert_int_equal(store_root_id(f->store, "other", root, &f->err), -ENOENT);
+	char *follow[] = {"other"};
+	uint8_t both[2][16];
+	static const uint8_t none[16];
+	assert_ok(store_root_ids(f->store, follow, 1, both, 2, &f->err), &f->err);
+	assert_memory_equal(both[0], root, 16);
+	assert_memory_equal(both[1], none, 16);
+	assert_int_equal(store_root_ids(f->store, follow, 1, both, 1, &f->err), -E2BIG);
 }
 
 static void notes_keep_their_age(void **state)

@@ -177,6 +177,10 @@ static void special_files_are_counted(void **state)
 	assert_int_equal(mkfifo("tree/was", 0600), 0);
 	assert_scan(w, "", ".\nwas\n");
 	assert_int_equal(w->counts.special, 2);
+	put_file("tree/su", "x");
+	assert_int_equal(chmod("tree/su", 04755), 0);
+	assert_scan(w, "", ".\nsu\nwas\n");
+	assert_int_equal(w->counts.setid, 1);
 }
 
 /* Which of the listings fails is counted, so that each directory's turn comes. */

@@ -1,0 +1,107 @@
+#include "agent/fs/root_lock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "agent/base/alloc.h"
+#include "agent/fs/beneath.h"
+#include "protocol/relpath.h"
+
+#define MARKER RELPATH_OWN_DIR "/marker"
+#define HOLDER RELPATH_OWN_DIR "/holder"
+#define NAP_NS 20000000 /* between two attempts; an agent that was killed may leave the lock */
+#define NAPS 25		/* to a child for the moment until that begins its own program */
+
+/* Over NFS an exclusive lock needs a descriptor for writing; a marker that may only be read can
+ * still be locked on a local disk. */
+static int open_marker(int root_fd)
+{
+	int fd = open_beneath(root_fd, MARKER, O_RDWR | O_NOFOLLOW | O_NONBLOCK, 0);
+	if (fd == -EACCES || fd == -EROFS || fd == -EPERM)
+		fd = open_beneath(root_fd, MARKER, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
+	return fd;
+}
+
+static bool is_taken(int error)
+{
+	return error == EWOULDBLOCK || error == EINTR;
+}
+
+/* @return 0 or positive errno */
+static int try_lock(int fd)
+{
+	const struct timespec nap = {.tv_nsec = NAP_NS};
+	for (int i = 0;; i++) {
+		if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+			return 0;
+		if (!is_taken(errno) || i == NAPS)
+			return errno;
+		nanosleep(&nap, NULL);
+	}
+}
+
+static bool is_same_file(int one, int other)
+{
+	struct stat a, b;
+	return one >= 0 && fstat(one, &a) == 0 && fstat(other, &b) == 0 && a.st_dev == b.st_dev &&
+	       a.st_ino == b.st_ino;
+}
+
+static void replace(int *lock_fd, int fd)
+{
+	if (*lock_fd >= 0)
+		close(*lock_fd);
+	*lock_fd = fd;
+}
+
+/* For people only: that it cannot be written takes nothing from the lock. */
+static void leave_word(int root_fd, const char *holder)
+{
+	AUTO_CLOSE int fd = open_beneath(
+		root_fd, HOLDER, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_NONBLOCK, 0600);
+	if (fd >= 0)
+		dprintf(fd, "%s\n", holder);
+}
+
+const char *root_lock_holder(char out[ROOT_HOLDER_MAX], int root_fd)
+{
+	AUTO_CLOSE int fd = open_beneath(root_fd, HOLDER, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
+	ssize_t n = fd < 0 ? 0 : read(fd, out, ROOT_HOLDER_MAX - 1);
+	out[n > 0 ? n : 0] = '\0';
+	out[strcspn(out, "\n")] = '\0';
+	for (char *c = out; *c; c++) {
+		if (*c < ' ' || *c > '~' || *c == '"')
+			*c = '?';
+	}
+	return out;
+}
+
+int root_lock_take(int *lock_fd, bool *supported, int root_fd, const char *holder, struct err *err)
+{
+	char whose[ROOT_HOLDER_MAX];
+	AUTO_CLOSE int fd = open_marker(root_fd);
+	*supported = true;
+	if (fd < 0)
+		return err_sys(err, -fd, "open " MARKER);
+	if (is_same_file(*lock_fd, fd))
+		return 0;
+	int error = try_lock(fd);
+	/* The same file under another device number, mounted anew, is locked by ourselves. */
+	if (is_taken(error) && *lock_fd >= 0) {
+		replace(lock_fd, -1);
+		error = try_lock(fd);
+	}
+	if (is_taken(error))
+		return err_set(err, -EBUSY, "another agent has this directory: %s",
+			       *root_lock_holder(whose, root_fd) ? whose : "it left no name");
+	*supported = error == 0;
+	replace(lock_fd, STEAL_FD(fd));
+	leave_word(root_fd, holder);
+	return 0;
+}
