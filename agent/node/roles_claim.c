@@ -1,6 +1,6 @@
-/* roles_claim.c - two passives that can reach each other do not both fail over: each asks the others
- * for a promise first, which is durable as the number of its epoch. Who cannot be reached cannot be
- * asked. */
+/* roles_claim.c - two passives that can reach each other do not both fail over: each asks the
+ * others for a promise first, which is durable as the number of its epoch. Who cannot be reached
+ * cannot be asked. */
 #include "agent/node/roles_internal.h"
 
 #include <stdio.h>
@@ -50,10 +50,11 @@ void roles_claim_lost(struct roles *roles, struct session *s)
 	if (roles->machine.phase != ROLE_CLAIMING || !s->asked_promise)
 		return;
 	s->asked_promise = false;
-	roles_reason(roles, EXIT_UNREACHABLE,
-		     "claimed: the connection with %s was lost when it was asked for its promise: try "
-		     "again",
-		     s->peer);
+	roles_reason(
+		roles, EXIT_UNREACHABLE,
+		"claimed: the connection with %s was lost when it was asked for its promise: try "
+		"again",
+		s->peer);
 	roles_unfit(roles, EXIT_UNREACHABLE);
 }
 
@@ -72,7 +73,8 @@ static void on_answer(struct session *s, const struct wire_handover *m)
 	roles_advance(roles);
 }
 
-/* ---- the others ------------------------------------------------------------------------------- */
+/* ---- the others -------------------------------------------------------------------------------
+ */
 
 static const struct session *find_active(const struct roles *roles)
 {
