@@ -159,15 +159,20 @@ static bool is_proven(const struct commit_env *env, const struct index_entry *ol
 	       acked.seq == old->rec.seq;
 }
 
+void op_remember_was(struct commit_op *op, const struct index_entry *old)
+{
+	op->was = (struct op_was){.kind = (uint8_t)old->rec.kind,
+				  .foreign = old->flags & ENTRY_FOREIGN,
+				  .size = old->rec.size};
+	memcpy(op->was.hash, old->rec.hash, HASH_LEN);
+}
+
 static void fill_row(const struct commit_env *env, struct commit_op *op,
 		     const struct index_entry *old)
 {
 	const struct commit_item *item = op->item;
 	op->row.entry = (struct index_entry){.rec = item->entry.rec, .inst = old->inst};
-	op->was = (struct op_was){.kind = (uint8_t)old->rec.kind,
-				  .foreign = old->flags & ENTRY_FOREIGN,
-				  .size = old->rec.size};
-	memcpy(op->was.hash, old->rec.hash, HASH_LEN);
+	op_remember_was(op, old);
 	op->row.install_mtime_ns = item->entry.rec.mtime_ns;
 	op->row.temp_ino = item->staged.stat.ino;
 	op->staged = item->staged.stat;
