@@ -91,6 +91,12 @@ static inline const struct file_stat *op_expects(const struct commit_op *op)
 	return op->row.entry.inst.mode ? &op->row.entry.inst : NULL;
 }
 
+/* In bytes, 0: no limit. */
+static inline uint64_t commit_salvage_max(const struct commit_env *env)
+{
+	return env->salvage_max ? __atomic_load_n(env->salvage_max, __ATOMIC_RELAXED) : 0;
+}
+
 static inline bool batch_changed(const struct batch *b, const struct root *root)
 {
 	return b->changed[root - b->env->tree->roots];

@@ -104,11 +104,6 @@ static void put_back(struct batch *b, struct commit_op *op, const struct err *wh
 		quote_path(q, op->row.entry.rec.path), op->row.temp, why->msg);
 }
 
-static uint64_t salvage_max(const struct commit_env *env)
-{
-	return env->salvage_max ? __atomic_load_n(env->salvage_max, __ATOMIC_RELAXED) : 0;
-}
-
 static void save_displaced(struct batch *b, struct commit_op *op)
 {
 	struct err err = {0};
@@ -123,7 +118,7 @@ static void save_displaced(struct batch *b, struct commit_op *op)
 					    .path = op->row.entry.rec.path,
 					    .why = b->env->salvage_why,
 					    .epoch = op->row.entry.rec.epoch,
-					    .max_bytes = salvage_max(b->env)};
+					    .max_bytes = commit_salvage_max(b->env)};
 	if (salvage_put(b->env->store, &order, &err) < 0)
 		put_back(b, op, &err);
 }

@@ -27,6 +27,13 @@ struct salvage_order {
  */
 int salvage_put(struct store *store, const struct salvage_order *order, struct err *err);
 
+/* Would it take so many bytes more? Asked before anything is moved for it.
+ * @param max_bytes  as in the order
+ * @return 0; -EDQUOT with the reason */
+int salvage_has_room(struct store *store, uint64_t max_bytes, uint64_t bytes, struct err *err);
+/* What a directory counts for: all files in it. */
+uint64_t salvage_bytes_in(int dirfd, const char *name);
+
 /**
  * After a start, before anything else in staging is looked at: intents whose move happened are
  * completed, the others forgotten, and so is what somebody removed by hand. Rows of an unhealthy
