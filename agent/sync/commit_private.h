@@ -29,7 +29,7 @@ struct op_was {
 struct commit_op {
 	struct journal_row row;
 	struct commit_item *item; /* NULL in roll-forward */
-	const struct root *root;
+	struct root *root;
 	const char *sub; /* of row.entry.rec.path */
 	uint8_t phase, order_class;
 	enum op_state state;

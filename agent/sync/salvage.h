@@ -13,7 +13,7 @@
 #include "agent/store/store.h"
 
 struct salvage_order {
-	const struct root *root;
+	struct root *root;
 	const char *temp;   /* what is to be saved: stage/<temp> of that root */
 	const char *path;   /* where it stood, in the tree */
 	const char *why;    /* "adopt", "divergence", "drift" */
