@@ -577,7 +577,8 @@ int main(void)
 		 enter_without_exchange, leave, NULL},
 		cmocka_unit_test_setup_teardown(whatever_is_staged_is_discarded, enter, leave),
 		cmocka_unit_test_setup_teardown(the_salvage_takes_what_was_displaced, enter, leave),
-		cmocka_unit_test_setup_teardown(the_salvage_takes_what_cannot_be_read, enter, leave),
+		cmocka_unit_test_setup_teardown(the_salvage_takes_what_cannot_be_read, enter,
+						leave),
 		cmocka_unit_test_setup_teardown(salvaging_survives_any_failure, enter, leave),
 		cmocka_unit_test_setup_teardown(directories_are_synced, enter, leave),
 	};
