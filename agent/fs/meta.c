@@ -124,7 +124,7 @@ static int apply_owner(int fd, const struct stat *st, const struct record *recor
 
 /* With the access time: inotify tells of a modification time that is set alone as of content that
  * was written, and whoever watches would wait for a close that never comes. */
-static int apply_mtime(int fd, int64_t mtime_ns, struct err *err)
+int meta_apply_mtime(int fd, int64_t mtime_ns, struct err *err)
 {
 	struct timespec times[2] = {{.tv_nsec = UTIME_NOW}, meta_timespec(mtime_ns)};
 	if (futimens(fd, times) < 0)
@@ -132,8 +132,8 @@ static int apply_mtime(int fd, int64_t mtime_ns, struct err *err)
 	return 0;
 }
 
-int meta_apply(int fd, const struct record *record, int64_t mtime_ns,
-	       const struct meta_policy *policy, struct err *err)
+int meta_apply_rights(int fd, const struct record *record, const struct meta_policy *policy,
+		      struct err *err)
 {
 	struct stat st;
 	int hit = fault_point("apply metadata");
@@ -151,9 +151,16 @@ int meta_apply(int fd, const struct record *record, int64_t mtime_ns,
 		mode &= 01777; /* setuid of a file that is not its owner's would lend our rights */
 	if (fchmod(fd, mode) < 0)
 		return err_sys(err, errno, "set mode %04o", mode);
-	if (record->kind == RECORD_DIR && mtime_ns == RECORD_NO_MTIME)
-		return 0;
-	return apply_mtime(fd, mtime_ns, err);
+	return 0;
+}
+
+int meta_apply(int fd, const struct record *record, int64_t mtime_ns,
+	       const struct meta_policy *policy, struct err *err)
+{
+	int r = meta_apply_rights(fd, record, policy, err);
+	if (r < 0 || (record->kind == RECORD_DIR && mtime_ns == RECORD_NO_MTIME))
+		return r;
+	return meta_apply_mtime(fd, mtime_ns, err);
 }
 
 int meta_apply_symlink(int dirfd, const char *name, const struct record *record,

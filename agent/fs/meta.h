@@ -68,9 +68,16 @@ int meta_check_xattrs(const uint8_t *xattrs, uint32_t len);
 int meta_write_xattrs(int fd, const uint8_t *xattrs, uint32_t len, struct err *err);
 
 /**
- * Puts owner (by policy), attributes, mode and mtime on an open file or directory, in that order,
- * because each may disturb those before it. An owner that may not be set is left as it is, and
- * setuid and setgid are then not set.
+ * Puts owner (by policy), attributes and mode on an open file or directory, in that order, because
+ * each may disturb those before it. An owner that may not be set is left as it is, and setuid and
+ * setgid are then not set.
+ */
+int meta_apply_rights(int fd, const struct record *record, const struct meta_policy *policy,
+		      struct err *err);
+int meta_apply_mtime(int fd, int64_t mtime_ns, struct err *err);
+
+/**
+ * Both, the time at the end.
  * @param mtime_ns  what to install, usually record->mtime_ns; RECORD_NO_MTIME on a directory: left
  * alone
  */

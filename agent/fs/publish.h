@@ -74,7 +74,7 @@ void stage_discard_leftovers(const struct root *root); /* those, until one canno
 /* Moves stage/<temp> to salvage/<id>/<name> and makes a file's data and its new name durable.
  * Done again after a crash it finishes. @return 0; -EINVAL for a name that is no single component;
  * -errno: nothing moved */
-int stage_to_salvage(const struct root *root, const char *temp, const char *id, const char *name,
+int stage_to_salvage(struct root *root, const char *temp, const char *id, const char *name,
 		     struct err *err);
 
 /* A fresh name for stage/: 64 random bits of this run and a counter, so unique across restarts. */

@@ -142,14 +142,17 @@ static int sync_fd(int fd)
 	return fsync(fd) < 0 ? -errno : 0;
 }
 
-/* What nobody replicated has this one copy. */
-static int sync_content(int dirfd, const char *name)
+/* What nobody replicated has this one copy. What we may not open is synced with all else. */
+static int sync_content(struct root *root, const char *temp)
 {
 	struct stat st;
-	int r = stat_name(dirfd, name, &st);
+	int r = stat_name(root->stage_fd, temp, &st);
 	if (r < 0 || !S_ISREG(st.st_mode))
 		return r;
-	AUTO_CLOSE int fd = open_beneath(dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
+	AUTO_CLOSE int fd =
+		open_beneath(root->stage_fd, temp, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
+	if (fd == -EACCES || fd == -EPERM)
+		return root_sync_all(root, NULL);
 	return fd < 0 ? fd : sync_fd(fd);
 }
 
@@ -162,10 +165,10 @@ static int sync_move(const struct root *root, int dir)
 	return r == 0 ? sync_fd(root->salvage_fd) : r;
 }
 
-static int move_to_salvage(const struct root *root, const char *temp, int dir, const char *name)
+static int move_to_salvage(struct root *root, const char *temp, int dir, const char *name)
 {
 	struct stat st;
-	int r = sync_content(root->stage_fd, temp);
+	int r = sync_content(root, temp);
 	if (r == -ENOENT && stat_name(dir, name, &st) == 0)
 		return sync_move(root, dir); /* moved before a crash */
 	if (r < 0)
@@ -183,7 +186,7 @@ static int move_to_salvage(const struct root *root, const char *temp, int dir, c
 	return r;
 }
 
-int stage_to_salvage(const struct root *root, const char *temp, const char *id, const char *name,
+int stage_to_salvage(struct root *root, const char *temp, const char *id, const char *name,
 		     struct err *err)
 {
 	if (!is_component(id) || !is_component(name))

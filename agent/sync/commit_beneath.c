@@ -29,7 +29,8 @@ static bool is_as_indexed(struct beneath *look, int parent, const char *name, co
 		return false;
 	bool ours = !(entry.flags & ENTRY_FOREIGN);
 	bool dir = entry.rec.kind == RECORD_DIR && S_ISDIR(now->mode);
-	bool same = entry.rec.kind != RECORD_ABSENT && file_stat_equal(&entry.inst, now);
+	bool same = entry.rec.kind != RECORD_ABSENT && file_stat_equal(&entry.inst, now) &&
+		    (entry.rec.kind != RECORD_FILE || entry.rec.size == now->size);
 	index_entry_release(&entry);
 	if (ours && dir)
 		return is_dir_as_indexed(look, parent, name, path, depth);

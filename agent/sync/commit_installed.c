@@ -23,8 +23,10 @@ static bool has_recorded_content(const struct commit_op *op, const struct file_s
 	       memcmp(hash, rec->hash, HASH_LEN) == 0;
 }
 
-static bool is_what_we_published(const struct commit_op *op, const struct file_stat *now)
+static bool is_what_we_left(const struct commit_op *op, const struct file_stat *now)
 {
+	if (op->row.op == JOURNAL_META)
+		return file_stat_equal(now, &op->staged);
 	if (now->ino != op->row.temp_ino)
 		return false;
 	if (op->staged.mode == 0)
@@ -44,12 +46,12 @@ static struct file_stat installed_stat(const struct commit_op *op)
 {
 	struct stat st;
 	struct file_stat now = {0};
-	if (op->row.op != JOURNAL_PUBLISH)
+	if (op->row.op != JOURNAL_PUBLISH && op->row.op != JOURNAL_META)
 		return op->staged;
 	if (root_stat(op->root, op->sub, &st) < 0)
 		return never_seen(op);
 	file_stat_from(&now, &st);
-	return is_what_we_published(op, &now) ? now : never_seen(op);
+	return is_what_we_left(op, &now) ? now : never_seen(op);
 }
 
 static void fill_entry(struct commit_op *op)

@@ -10,6 +10,7 @@
 
 #include "agent/base/fault.h"
 #include "agent/fs/beneath.h"
+#include "agent/sync/salvage.h"
 #include "protocol/relpath.h"
 
 #define NS_PER_S 1000000000
@@ -159,15 +160,20 @@ static bool is_proven(const struct commit_env *env, const struct index_entry *ol
 	       acked.seq == old->rec.seq;
 }
 
+void op_remember_was(struct commit_op *op, const struct index_entry *old)
+{
+	op->was = (struct op_was){.kind = (uint8_t)old->rec.kind,
+				  .foreign = old->flags & ENTRY_FOREIGN,
+				  .size = old->rec.size};
+	memcpy(op->was.hash, old->rec.hash, HASH_LEN);
+}
+
 static void fill_row(const struct commit_env *env, struct commit_op *op,
 		     const struct index_entry *old)
 {
 	const struct commit_item *item = op->item;
 	op->row.entry = (struct index_entry){.rec = item->entry.rec, .inst = old->inst};
-	op->was = (struct op_was){.kind = (uint8_t)old->rec.kind,
-				  .foreign = old->flags & ENTRY_FOREIGN,
-				  .size = old->rec.size};
-	memcpy(op->was.hash, old->rec.hash, HASH_LEN);
+	op_remember_was(op, old);
 	op->row.install_mtime_ns = item->entry.rec.mtime_ns;
 	op->row.temp_ino = item->staged.stat.ino;
 	op->staged = item->staged.stat;
@@ -193,6 +199,45 @@ static bool root_is_good(struct batch *b, struct commit_op *op)
 	return false;
 }
 
+/* Something may stand there that is not a directory that stays one. Where nothing should, nobody
+ * looks before the name is taken. */
+static bool displaces(const struct commit_op *op, const struct index_entry *old)
+{
+	if (op->row.op == JOURNAL_META || op->row.op == JOURNAL_RMDIR)
+		return false;
+	return op->item->mend || (old->inst.mode != 0 && !S_ISDIR(old->inst.mode));
+}
+
+static uint64_t bytes_to_save(const struct commit_op *op)
+{
+	struct stat st;
+	struct file_stat now;
+	if (root_stat(op->root, op->sub, &st) < 0)
+		return 0;
+	file_stat_from(&now, &st);
+	if (!op->row.keep_foreign && file_stat_equal(&now, &op->row.entry.inst))
+		return 0;
+	if (S_ISDIR(st.st_mode))
+		return op->row.op == JOURNAL_DIR ? 0 : salvage_bytes_in(op->root->fd, op->sub);
+	return S_ISREG(st.st_mode) ? now.size : 0;
+}
+
+/* Has the salvage room for what is displaced? What is known not to fit is not moved there and back:
+ * whoever reads it would find it missing meanwhile, each time it is tried.
+ * @return as plan_publish(), without errors */
+static int plan_room(const struct commit_env *env, struct commit_op *op)
+{
+	struct err err = {0};
+	uint64_t max = commit_salvage_max(env);
+	uint64_t bytes = max ? bytes_to_save(op) : 0;
+	int r = bytes ? salvage_has_room(env->store, max, bytes, &err) : 0;
+	if (r == 0)
+		return 1;
+	plan_refuse(op->item, COMMIT_REFUSED, REFUSED_SALVAGE, err.msg);
+	op->item->error = -r;
+	return 0;
+}
+
 static int plan_item(struct batch *b, struct commit_op *op, struct commit_item *item,
 		     struct err *err)
 {
@@ -207,6 +252,8 @@ static int plan_item(struct batch *b, struct commit_op *op, struct commit_item *
 		return r;
 	fill_row(env, op, &old);
 	r = plan_kind(env, op, &old, err);
+	if (r > 0 && displaces(op, &old))
+		r = plan_room(env, op);
 	index_entry_release(&old);
 	return r;
 }

@@ -18,7 +18,7 @@ enum commit_phase {
 
 enum op_state { OP_WAITING, OP_PERFORMED, OP_FAILED };
 
-/* What the index has where an operation is to take place, as the brake wants to know it. */
+/* What the index has where an operation is to take place. */
 struct op_was {
 	uint8_t kind; /* 0: nothing */
 	bool foreign; /* never replicated: goes to the salvage, and is not lost */
@@ -29,7 +29,7 @@ struct op_was {
 struct commit_op {
 	struct journal_row row;
 	struct commit_item *item; /* NULL in roll-forward */
-	const struct root *root;
+	struct root *root;
 	const char *sub; /* of row.entry.rec.path */
 	uint8_t phase, order_class;
 	enum op_state state;
@@ -37,7 +37,7 @@ struct commit_op {
 	int error;		/* errno */
 	char text[160];
 	struct file_stat staged; /* of stage/<temp> before it is published, or of a file after its
-				    metadata */
+				    metadata; of the latter all zero: somebody wrote meanwhile */
 	bool judge_content; /* roll-forward: what was displaced is judged by its bytes; its ctime
 			       says nothing */
 	bool retire; /* stage/<temp> is what was expected to stand there: kept or discarded at the
@@ -91,6 +91,12 @@ static inline const struct file_stat *op_expects(const struct commit_op *op)
 	return op->row.entry.inst.mode ? &op->row.entry.inst : NULL;
 }
 
+/* In bytes, 0: no limit. */
+static inline uint64_t commit_salvage_max(const struct commit_env *env)
+{
+	return env->salvage_max ? __atomic_load_n(env->salvage_max, __ATOMIC_RELAXED) : 0;
+}
+
 static inline bool batch_changed(const struct batch *b, const struct root *root)
 {
 	return b->changed[root - b->env->tree->roots];
@@ -115,6 +121,9 @@ void plan_refuse(struct commit_item *item, enum commit_result result, uint8_t re
 /* commit_mend.c: an item that puts drift right. @return as plan_publish() */
 int plan_mend(const struct commit_env *env, struct commit_op *op, const struct index_entry *old,
 	      struct err *err);
+
+/* commit_plan.c */
+void op_remember_was(struct commit_op *op, const struct index_entry *old);
 
 /* commit_brake.c: takes out what is too much at once; its items are answered REFUSED_HELD. Asked
  * before anything is journaled. */

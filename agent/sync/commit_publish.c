@@ -15,6 +15,7 @@
 #include "agent/base/quote.h"
 #include "agent/fs/beneath.h"
 #include "agent/fs/copy.h"
+#include "agent/sync/put_on.h"
 #include "agent/sync/salvage.h"
 
 /* ---- ends -------------------------------------------------------------------------------------
@@ -103,11 +104,6 @@ static void put_back(struct batch *b, struct commit_op *op, const struct err *wh
 		quote_path(q, op->row.entry.rec.path), op->row.temp, why->msg);
 }
 
-static uint64_t salvage_max(const struct commit_env *env)
-{
-	return env->salvage_max ? __atomic_load_n(env->salvage_max, __ATOMIC_RELAXED) : 0;
-}
-
 static void save_displaced(struct batch *b, struct commit_op *op)
 {
 	struct err err = {0};
@@ -122,7 +118,7 @@ static void save_displaced(struct batch *b, struct commit_op *op)
 					    .path = op->row.entry.rec.path,
 					    .why = b->env->salvage_why,
 					    .epoch = op->row.entry.rec.epoch,
-					    .max_bytes = salvage_max(b->env)};
+					    .max_bytes = commit_salvage_max(b->env)};
 	if (salvage_put(b->env->store, &order, &err) < 0)
 		put_back(b, op, &err);
 }
@@ -160,12 +156,19 @@ static bool holds_indexed_content(const struct batch *b, const struct commit_op 
 	return same;
 }
 
+/* The stat that is expected vouches for content only if it is that of the record: it is the last
+ * look before the only copy of something may be thrown away. */
+static bool has_indexed_size(const struct commit_op *op)
+{
+	return op->was.kind != RECORD_FILE || op->row.entry.inst.size == op->was.size;
+}
+
 static void settle_displaced(struct batch *b, struct commit_op *op, enum displaced displaced)
 {
 	op->state = OP_PERFORMED;
 	if (displaced == DISPLACED_NOTHING)
 		return;
-	bool expected = displaced == DISPLACED_EXPECTED;
+	bool expected = displaced == DISPLACED_EXPECTED && has_indexed_size(op);
 	if (op->judge_content && !expected)
 		expected = holds_indexed_content(b, op);
 	if (expected && !op->row.keep_foreign)
@@ -218,37 +221,52 @@ static int remove_dir(struct batch *b, struct commit_op *op, struct err *err)
 	return r;
 }
 
-/* After a crash the metadata may be half on: then only the bytes tell. */
-static bool is_the_indexed_file(const struct commit_op *op, int fd, const struct stat *st)
+/* After a crash the metadata may be half on: then only the bytes tell. The size does in any case.
+ */
+static bool is_the_indexed_file(const struct commit_op *op, int fd, const struct file_stat *now)
 {
-	struct file_stat now;
 	uint8_t hash[HASH_LEN];
 	const struct record *rec = &op->row.entry.rec;
-	file_stat_from(&now, st);
+	if (!S_ISREG(now->mode) || now->size != rec->size)
+		return false;
 	if (!op->judge_content)
-		return file_stat_equal(&now, &op->row.entry.inst);
-	return S_ISREG(st->st_mode) && now.size == rec->size &&
-	       hash_content(hash, fd, rec->size, NULL, NULL) == 0 &&
+		return file_stat_equal(now, &op->row.entry.inst);
+	return hash_content(hash, fd, rec->size, NULL, NULL) == 0 &&
 	       memcmp(hash, rec->hash, HASH_LEN) == 0;
 }
 
+static int sync_metadata(const struct batch *b, int fd, struct err *err)
+{
+	int fault = b->sync_each ? fault_point("sync metadata") : 0;
+	if (fault || (b->sync_each && fsync(fd) < 0))
+		return err_sys(err, fault ? fault : errno, "sync metadata");
+	return 0;
+}
+
+/* What somebody writes meanwhile is no reason to take anything back: it will not be taken for
+ * installed, is found to be drift, and saved. */
 static int put_metadata(struct batch *b, struct commit_op *op, struct err *err)
 {
 	struct stat st;
+	struct file_stat judged = {0};
+	const struct put_on what = {.rec = &op->row.entry.rec,
+				    .mtime_ns = op->row.install_mtime_ns,
+				    .policy = &b->env->policy};
 	AUTO_CLOSE int fd = root_open(op->root, op->sub, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
-	if (fd < 0 || fstat(fd, &st) < 0 || !is_the_indexed_file(op, fd, &st)) {
+	if (fd >= 0 && fstat(fd, &st) == 0)
+		file_stat_from(&judged, &st);
+	if (fd < 0 || !is_the_indexed_file(op, fd, &judged)) {
 		op_fail(op, COMMIT_NEED, NEED_CONTENT, "the file here has other content");
 		return 0;
 	}
-	int r = meta_apply(fd, &op->row.entry.rec, op->row.install_mtime_ns, &b->env->policy, err);
-	if (r < 0)
-		return r;
-	int fault = b->sync_each ? fault_point("sync metadata") : 0;
-	if (fault || (b->sync_each && fsync(fd) < 0) || fstat(fd, &st) < 0)
-		return err_sys(err, fault ? fault : errno, "sync metadata");
-	file_stat_from(&op->staged, &st);
-	op->state = OP_PERFORMED;
-	return 0;
+	int r = put_on_file(&op->staged, fd, &judged, &what, err);
+	if (r == -EAGAIN)
+		op->staged = (struct file_stat){0};
+	else if (r == 0)
+		r = sync_metadata(b, fd, err);
+	if (r == 0 || r == -EAGAIN)
+		op->state = OP_PERFORMED;
+	return r == -EAGAIN ? 0 : r;
 }
 
 static int attempt(struct batch *b, struct commit_op *op, struct err *err)

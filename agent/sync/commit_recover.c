@@ -20,14 +20,29 @@ static int check_roots(const struct batch *b, struct err *err)
 	return 0;
 }
 
-static void load_ops(struct batch *b, struct journal_row *rows, size_t n)
+static int load_op(const struct batch *b, struct commit_op *op, const struct journal_row *row,
+		   struct err *err)
 {
-	b->ops = x_calloc(n, sizeof(*b->ops));
-	for (size_t i = 0; i < n; i++) {
-		b->ops[i].row = rows[i]; /* its strings stay the rows' */
-		b->ops[i].root = tree_resolve(b->env->tree, rows[i].entry.rec.path, &b->ops[i].sub);
+	struct index_entry old = {0};
+	const char *path = row->entry.rec.path;
+	op->row = *row; /* its strings stay the row's */
+	op->root = tree_resolve(b->env->tree, path, &op->sub);
+	int r = store_get(b->env->store, path, &old, err);
+	if (r == 0) {
+		op_remember_was(op, &old);
+		index_entry_release(&old);
 	}
+	return r == -ENOENT ? 0 : r;
+}
+
+static int load_ops(struct batch *b, const struct journal_row *rows, size_t n, struct err *err)
+{
+	int r = 0;
+	b->ops = x_calloc(n, sizeof(*b->ops));
+	for (size_t i = 0; r == 0 && i < n; i++)
+		r = load_op(b, &b->ops[i], &rows[i], err);
 	b->n = n;
+	return r;
 }
 
 static int roll_forward(struct batch *b, struct err *err)
@@ -51,8 +66,9 @@ int commit_roll_forward(const struct commit_env *env, struct err *err)
 	if (r < 0 || n == 0)
 		return r;
 	struct batch b = {.env = env};
-	load_ops(&b, rows, n);
-	r = roll_forward(&b, err);
+	r = load_ops(&b, rows, n, err);
+	if (r == 0)
+		r = roll_forward(&b, err);
 	batch_release(&b);
 	journal_rows_free(rows, n);
 	return r;

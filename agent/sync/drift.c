@@ -199,7 +199,7 @@ static void take_outcome(struct drift *d, const struct mend_job *job, size_t i)
 	case MEND_CONTENT: drift_book_wants(d->book, item->path, now); break;
 	case MEND_PARENT: suspect_parent(d, item->path); __attribute__((fallthrough));
 	case MEND_AGAIN: drift_book_again(d->book, item->path, now); break;
-	case MEND_AWAY:
+	case MEND_AWAY: drift_book_away(d->book, item->path, now); break;
 	case MEND_FAILED: drift_book_failed(d->book, item->path, now); break;
 	}
 }

@@ -19,6 +19,9 @@ struct path {
 	uint64_t asked_ms;  /* 0: not asked for */
 	uint32_t again_wait_ms;
 	uint64_t shown_until_ms; /* reported; reading it at every change may be much */
+	/* mending it failed */
+	uint64_t failed_until_ms;
+	uint32_t failed_wait_ms;
 	/* the time of a directory */
 	uint64_t quiet_until_ms;
 	uint32_t quiet_wait_ms;
@@ -124,6 +127,7 @@ bool drift_book_suspect(struct drift_book *book, const char *path, bool hurry, u
 	if (!p)
 		p = add(book, path);
 	uint64_t since = hurry ? p->shown_until_ms : p->quiet_until_ms;
+	since = since > p->failed_until_ms ? since : p->failed_until_ms;
 	uint64_t due = since > now_ms ? since : now_ms;
 	if (p->taken)
 		again(p, hurry);
@@ -177,6 +181,16 @@ static struct path *give_back(struct drift_book *book, const char *path, uint64_
 	p->due_ms = p->again ? now_ms : due_ms;
 	p->again_wait_ms = 0;
 	p->shown_until_ms = 0;
+	p->failed_until_ms = 0;
+	return p;
+}
+
+/* It can be mended, or needs no mending. */
+static struct path *settle(struct drift_book *book, const char *path, uint64_t due_ms,
+			   uint64_t now_ms)
+{
+	struct path *p = give_back(book, path, due_ms, now_ms);
+	p->failed_wait_ms = 0;
 	return p;
 }
 
@@ -187,7 +201,7 @@ static void has_its_bytes(struct path *p)
 
 void drift_book_quiet(struct drift_book *book, const char *path, uint64_t now_ms)
 {
-	struct path *p = give_back(book, path, NEVER, now_ms);
+	struct path *p = settle(book, path, NEVER, now_ms);
 	uint32_t wait = p->quiet_wait_ms ? 2 * p->quiet_wait_ms : DRIFT_QUIET_MS;
 	/* A directory in which nothing was done for a while begins anew. */
 	if (p->quiet_until_ms + p->quiet_wait_ms < now_ms)
@@ -216,14 +230,14 @@ static void count_put_back(struct path *p, uint64_t now_ms)
 
 void drift_book_put_back(struct drift_book *book, const char *path, uint64_t now_ms)
 {
-	struct path *p = give_back(book, path, NEVER, now_ms);
+	struct path *p = settle(book, path, NEVER, now_ms);
 	has_its_bytes(p);
 	count_put_back(p, now_ms);
 }
 
 bool drift_book_matches(struct drift_book *book, const char *path, uint64_t now_ms)
 {
-	struct path *p = give_back(book, path, NEVER, now_ms);
+	struct path *p = settle(book, path, NEVER, now_ms);
 	bool was_sent = p->wanted_ms != 0;
 	if (p->left_until_ms != 0) {
 		p->left_until_ms = 0;
@@ -237,7 +251,7 @@ bool drift_book_matches(struct drift_book *book, const char *path, uint64_t now_
 
 void drift_book_reported(struct drift_book *book, const char *path, uint64_t now_ms)
 {
-	struct path *p = give_back(book, path, NEVER, now_ms);
+	struct path *p = settle(book, path, NEVER, now_ms);
 	has_its_bytes(p);
 	p->shown_until_ms = now_ms + DRIFT_SHOWN_MS;
 	if (p->due_ms < p->shown_until_ms)
@@ -246,11 +260,16 @@ void drift_book_reported(struct drift_book *book, const char *path, uint64_t now
 		p->due_ms = p->left_until_ms;
 }
 
+static uint32_t next_wait(uint32_t wait, uint32_t least, uint32_t most)
+{
+	wait = 2 * wait < least ? least : 2 * wait;
+	return wait < most ? wait : most;
+}
+
 void drift_book_again(struct drift_book *book, const char *path, uint64_t now_ms)
 {
-	uint32_t wait = 2 * taken(book, path)->again_wait_ms;
-	wait = wait < DRIFT_AGAIN_MS ? DRIFT_AGAIN_MS
-				     : (wait < DRIFT_AGAIN_MAX_MS ? wait : DRIFT_AGAIN_MAX_MS);
+	uint32_t wait =
+		next_wait(taken(book, path)->again_wait_ms, DRIFT_AGAIN_MS, DRIFT_AGAIN_MAX_MS);
 	struct path *p = give_back(book, path, NEVER, now_ms);
 	p->due_ms = now_ms + wait;
 	p->again_wait_ms = wait;
@@ -259,12 +278,18 @@ void drift_book_again(struct drift_book *book, const char *path, uint64_t now_ms
 void drift_book_failed(struct drift_book *book, const char *path, uint64_t now_ms)
 {
 	struct path *p = give_back(book, path, NEVER, now_ms);
-	p->due_ms = now_ms + DRIFT_FAILED_MS;
+	p->failed_wait_ms = next_wait(p->failed_wait_ms, DRIFT_FAILED_MS, DRIFT_FAILED_MAX_MS);
+	p->failed_until_ms = p->due_ms = now_ms + p->failed_wait_ms;
+}
+
+void drift_book_away(struct drift_book *book, const char *path, uint64_t now_ms)
+{
+	give_back(book, path, now_ms + DRIFT_AWAY_MS, now_ms);
 }
 
 void drift_book_wants(struct drift_book *book, const char *path, uint64_t now_ms)
 {
-	struct path *p = give_back(book, path, NEVER, now_ms);
+	struct path *p = settle(book, path, NEVER, now_ms);
 	if (p->wanted_ms == 0)
 		p->wanted_ms = now_ms;
 	/* They may be many, and wait long for a link. */
@@ -321,7 +346,7 @@ void drift_book_forget_asked(struct drift_book *book)
 void drift_book_show_again(struct drift_book *book)
 {
 	for (struct path *p = book->paths; p; p = p->hh.next)
-		p->shown_until_ms = 0;
+		p->shown_until_ms = p->failed_until_ms = 0;
 }
 
 size_t drift_book_open(const struct drift_book *book)

@@ -21,10 +21,12 @@
 #define DRIFT_WANT_MAX_MS 30000 /* ... growing with the wait to this */
 #define DRIFT_AGAIN_MS 30	/* past the granularity of timestamps */
 #define DRIFT_AGAIN_MAX_MS 2000
-#define DRIFT_SHOWN_MS 5000	 /* until one that is only reported is read again */
-#define DRIFT_FAILED_MS 10000	 /* until what failed is tried again */
-#define DRIFT_QUIET_MS 1000	 /* a directory's time is put back no sooner than this again */
-#define DRIFT_QUIET_MAX_MS 60000 /* growing to this while others go on working in it */
+#define DRIFT_SHOWN_MS 5000	  /* until one that is only reported is read again */
+#define DRIFT_FAILED_MS 1000	  /* until what failed is tried again, whatever happens to it ... */
+#define DRIFT_FAILED_MAX_MS 30000 /* ... growing with each time to this */
+#define DRIFT_AWAY_MS 10000	  /* until it is seen whether a root is back */
+#define DRIFT_QUIET_MS 1000	  /* a directory's time is put back no sooner than this again */
+#define DRIFT_QUIET_MAX_MS 60000  /* growing to this while others go on working in it */
 
 struct drift_book;
 
@@ -57,7 +59,10 @@ void drift_book_put_back(struct drift_book *book, const char *path, uint64_t now
 void drift_book_reported(struct drift_book *book, const char *path, uint64_t now_ms);
 /* It is changing: soon, and then less and less often. */
 void drift_book_again(struct drift_book *book, const char *path, uint64_t now_ms);
+/* Not sooner for being suspected: the attempt itself may have moved it to and fro, and been seen.
+ */
 void drift_book_failed(struct drift_book *book, const char *path, uint64_t now_ms);
+void drift_book_away(struct drift_book *book, const char *path, uint64_t now_ms);
 void drift_book_wants(struct drift_book *book, const char *path, uint64_t now_ms);
 
 /* Whose bytes are to be asked for now: so many that at most `max` are asked for at a time. The
@@ -68,7 +73,8 @@ void drift_book_arrived(struct drift_book *book, uint64_t now_ms);
 /* Who was asked is gone. */
 void drift_book_forget_asked(struct drift_book *book);
 
-/* What was only reported may be put back now: it is not waited with. */
+/* What was only reported may be put back now, and what failed may succeed: neither is waited with.
+ */
 void drift_book_show_again(struct drift_book *book);
 /* Paths known to differ that will be mended without anybody's doing. */
 size_t drift_book_open(const struct drift_book *book);

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "agent/sync/current.h"
+#include "agent/sync/put_on.h"
 #include "agent/sync/suspect.h"
 
 void mend_end(struct mend *m, enum mend_result result, const char *fmt, ...)
@@ -212,17 +213,7 @@ static bool is_as_seen(const struct mend *m)
 	return same;
 }
 
-static int put_on_link(const struct mend *m, struct err *err)
-{
-	const char *name;
-	AUTO_CLOSE int parent = root_open_parent(m->root, m->sub, &name);
-	if (parent < 0)
-		return err_sys(err, -parent, "open the directory of a link");
-	return meta_apply_symlink(parent, name, &m->entry.rec, &m->env->policy, err);
-}
-
-/* Not journaled: half of it is found by the next look, and is half done. */
-static int put_on_file(const struct mend *m, struct err *err)
+static int open_as_seen(const struct mend *m, struct err *err)
 {
 	struct stat st;
 	struct file_stat now;
@@ -232,35 +223,49 @@ static int put_on_file(const struct mend *m, struct err *err)
 	file_stat_from(&now, &st);
 	if (!file_stat_equal(&now, &m->now))
 		return err_set(err, -EAGAIN, "it is changing");
-	int r = meta_apply(fd, &m->entry.rec, entry_installed_mtime(&m->entry), &m->env->policy,
-			   err);
+	return STEAL_FD(fd);
+}
+
+/* Not journaled: half of it is found by the next look, and is half done. */
+static int put_on(struct mend *m, struct err *err)
+{
+	const struct put_on what = {.rec = &m->entry.rec,
+				    .mtime_ns = entry_installed_mtime(&m->entry),
+				    .policy = &m->env->policy};
+	if (m->entry.rec.kind == RECORD_SYMLINK)
+		return put_on_link(&m->now, m->root, m->sub, &what, err);
+	AUTO_CLOSE int fd = open_as_seen(m, err);
+	if (fd < 0)
+		return fd;
+	const struct file_stat judged = m->now;
+	int r = put_on_file(&m->now, fd, &judged, &what, err);
 	if (r == 0 && fsync(fd) < 0)
 		r = err_sys(err, errno, "sync metadata");
 	return r;
 }
 
-/* @return true when entry.inst is to be stored */
+/* m->now is the stat of what was judged. Were one taken that is fresher than the last look, what
+ * somebody wrote in between would be taken for ours for ever.
+ * @return true when entry.inst is to be stored */
 static bool settle(struct mend *m)
 {
 	struct err err = {0};
-	struct stat st;
-	int r = 0;
-	if (!is_as_seen(m)) {
+	bool put = m->way == WAY_METADATA;
+	int r = is_as_seen(m) ? 0 : -EAGAIN;
+	if (r == 0 && put) {
+		r = put_on(m, &err);
+		if (r == 0 && !is_as_seen(m))
+			r = -EAGAIN;
+	}
+	if (r == -EAGAIN || errno_is_absence(r)) {
 		mend_end(m, MEND_AGAIN, "index or tree have changed meanwhile");
 		return false;
 	}
-	bool put = m->way == WAY_METADATA;
-	if (put)
-		r = m->entry.rec.kind == RECORD_SYMLINK ? put_on_link(m, &err)
-							: put_on_file(m, &err);
-	if (r == 0)
-		r = root_stat(m->root, m->sub, &st);
 	if (r < 0) {
-		mend_end(m, r == -EAGAIN || errno_is_absence(r) ? MEND_AGAIN : MEND_FAILED,
-			 "%.150s", err.msg);
+		mend_end(m, MEND_FAILED, "%.150s", err.msg);
 		return false;
 	}
-	file_stat_from(&m->entry.inst, &st);
+	m->entry.inst = m->now;
 	m->entry.flags &= ~(unsigned)ENTRY_RACY;
 	m->item->result = put ? MEND_DONE : MEND_MATCHES;
 	return true;

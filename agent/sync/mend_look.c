@@ -100,12 +100,19 @@ static bool is_still(const struct mend *m, int fd)
 }
 
 /* What forbids its owner to read it gets its mode back, which is part of the mending. */
-static void open_for_owner(const struct mend *m)
+static bool open_for_owner(const struct mend *m)
 {
 	const char *name;
 	AUTO_CLOSE int parent = root_open_parent(m->root, m->sub, &name);
-	if (parent >= 0 && !m->item->report_only)
-		fchmodat(parent, name, installed_mode(&m->entry) | S_IRUSR, AT_SYMLINK_NOFOLLOW);
+	return parent >= 0 && fchmodat(parent, name, installed_mode(&m->entry) | S_IRUSR,
+				       AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+/* Somebody else's, whom we cannot tell to let us in: whatever it holds, it is not as installed. */
+static bool is_closed_to_us(const struct mend *m, int error)
+{
+	return error == -EACCES && m->entry.rec.kind == RECORD_FILE && !m->item->report_only &&
+	       !open_for_owner(m);
 }
 
 static void not_opened(struct mend *m, int error)
@@ -115,8 +122,10 @@ static void not_opened(struct mend *m, int error)
 		mend_end(m, MEND_AGAIN, "it went away");
 		return;
 	}
-	if (error == -EACCES)
-		open_for_owner(m);
+	if (is_closed_to_us(m, error)) {
+		is_drift(m, WAY_COMMIT, "it cannot be read any longer");
+		return;
+	}
 	snprintf(m->item->what, sizeof(m->item->what), "it cannot be read any longer");
 	mend_end(m, MEND_FAILED, "%s", strerror_r(-error, text, sizeof(text)));
 }

@@ -13,7 +13,7 @@
 #include "agent/store/store.h"
 
 struct salvage_order {
-	const struct root *root;
+	struct root *root;
 	const char *temp;   /* what is to be saved: stage/<temp> of that root */
 	const char *path;   /* where it stood, in the tree */
 	const char *why;    /* "adopt", "divergence", "drift" */
@@ -23,9 +23,16 @@ struct salvage_order {
 
 /**
  * Moves stage/<temp> to the salvage, durably.
- * @return 0; negative errno: it is still stage/<temp>; -EDQUOT: the salvage is full
+ * @return 0; negative errno: it is still stage/<temp>; -ENOBUFS: the salvage is full
  */
 int salvage_put(struct store *store, const struct salvage_order *order, struct err *err);
+
+/* Would it take so many bytes more? Asked before anything is moved for it.
+ * @param max_bytes  as in the order
+ * @return 0; -ENOBUFS with the reason */
+int salvage_has_room(struct store *store, uint64_t max_bytes, uint64_t bytes, struct err *err);
+/* What a directory counts for: all files in it. */
+uint64_t salvage_bytes_in(int dirfd, const char *name);
 
 /**
  * After a start, before anything else in staging is looked at: intents whose move happened are

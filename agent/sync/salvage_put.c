@@ -46,7 +46,7 @@ static int look_at_temp(struct file_stat *out, const struct root *root, const ch
 /* ---- how much it is --------------------------------------------------------------------------
  */
 
-/* Directories still to be looked into, as paths beneath stage/. */
+/* Directories still to be looked into, as paths beneath a descriptor. */
 struct places {
 	char **paths;
 	size_t n, cap;
@@ -71,16 +71,16 @@ static void measure(struct places *places, const char *dir, const struct listing
 }
 
 /* What cannot be listed counts as nothing: it was moved as a whole and is safe either way. */
-static uint64_t bytes_in(const struct root *root, const char *temp)
+uint64_t salvage_bytes_in(int dirfd, const char *name)
 {
 	struct places places = {0};
 	uint64_t bytes = 0;
-	add_place(&places, x_strdup(temp));
+	add_place(&places, x_strdup(name));
 	while (places.n > 0) {
 		AUTO_FREE char *dir = places.paths[--places.n];
 		struct listing list = {0};
 		AUTO_CLOSE int fd =
-			open_beneath(root->stage_fd, dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+			open_beneath(dirfd, dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
 		if (fd >= 0)
 			listing_read(&list, fd, NULL);
 		measure(&places, dir, &list, &bytes);
@@ -99,7 +99,9 @@ static uint64_t bytes_in(const struct root *root, const char *temp)
 static void identify(const struct salvage_order *order, struct salvage_row *row)
 {
 	if (!S_ISREG(row->stat.mode)) {
-		row->bytes = S_ISDIR(row->stat.mode) ? bytes_in(order->root, order->temp) : 0;
+		row->bytes = S_ISDIR(row->stat.mode)
+				     ? salvage_bytes_in(order->root->stage_fd, order->temp)
+				     : 0;
 		return;
 	}
 	row->bytes = row->stat.size;
@@ -111,18 +113,15 @@ static void identify(const struct salvage_order *order, struct salvage_row *row)
 /* ---- the move --------------------------------------------------------------------------------
  */
 
-static int has_room(struct store *store, const struct salvage_order *order,
-		    const struct salvage_row *row, struct err *err)
+int salvage_has_room(struct store *store, uint64_t max_bytes, uint64_t bytes, struct err *err)
 {
 	uint64_t used = store_salvage_bytes(store);
-	if (order->max_bytes == 0 ||
-	    (used <= order->max_bytes && row->bytes <= order->max_bytes - used))
+	if (max_bytes == 0 || (used <= max_bytes && bytes <= max_bytes - used))
 		return 0;
 	return err_set(err, -ENOBUFS,
 		       "the salvage is full (%" PRIu64 " of %" PRIu64 " bytes, this has %" PRIu64
 		       "): %sraise limits.salvage_bytes",
-		       used, order->max_bytes, row->bytes,
-		       used > 0 ? "salvage purge makes room, or " : "");
+		       used, max_bytes, bytes, used > 0 ? "salvage purge makes room, or " : "");
 }
 
 /* Whatever fails leaves it where it was. */
@@ -151,7 +150,7 @@ int salvage_put(struct store *store, const struct salvage_order *order, struct e
 	if (r < 0)
 		return r;
 	identify(order, &row);
-	r = has_room(store, order, &row, err);
+	r = salvage_has_room(store, order->max_bytes, row.bytes, err);
 	if (r == 0)
 		r = store_salvage_begin(store, &row, err);
 	if (r == 0)

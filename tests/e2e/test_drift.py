@@ -413,6 +413,20 @@ def test_left_until_it_matches(guarded):
 
 # ---- both sides at once --------------------------------------------------------------------------
 
+def test_what_cannot_be_saved_stays_where_it_is(guarded):
+    pair = guarded(settings={"limits": {"salvage_bytes": 1000}})
+    place = pair.passive.tree / "added"
+    content = b"somebody's " * 200
+    place.write_bytes(content)
+    before = place.stat().st_ctime_ns
+    pair.passive.wait_for("it is named", lambda s: "the salvage is full" in problem_text(s))
+    assert place.stat().st_ctime_ns == before, "it was moved away and back"
+    pair.passive.configure(limits={"salvage_bytes": 0})
+    os.kill(pair.passive.pid, signal.SIGHUP)
+    assert_mended(pair, "added")
+    assert_saved(pair.passive, {"added": content})
+
+
 def some_files(top):
     found = []
     for directory, below, names in os.walk(top):

@@ -313,6 +313,21 @@ static void the_salvage_takes_what_was_displaced(void **state)
 	assert_true(file_is(SALVAGE "2/d/f", "deep"));
 }
 
+/* As somebody who may read only what its user may. */
+static void the_salvage_takes_what_cannot_be_read(void **state)
+{
+	struct err err = {0};
+	bool is_root = geteuid() == 0;
+	put_file(STAGE "t", "mine");
+	assert_int_equal(chmod(STAGE "t", 0), 0);
+	assert_true(!is_root || (system("chown -R 65534 .") == 0 && seteuid(65534) == 0));
+	int r = stage_to_salvage(at.root, "t", "1", "f", &err);
+	assert_true(!is_root || seteuid(0) == 0);
+	assert_int_equal(r, 0);
+	assert_int_equal(chmod(SALVAGE "1/f", 0600), 0);
+	assert_true(file_is(SALVAGE "1/f", "mine"));
+}
+
 static void salvaging_survives_any_failure(void **state)
 {
 	for (long nth = 1;; nth++) {
@@ -562,6 +577,8 @@ int main(void)
 		 enter_without_exchange, leave, NULL},
 		cmocka_unit_test_setup_teardown(whatever_is_staged_is_discarded, enter, leave),
 		cmocka_unit_test_setup_teardown(the_salvage_takes_what_was_displaced, enter, leave),
+		cmocka_unit_test_setup_teardown(the_salvage_takes_what_cannot_be_read, enter,
+						leave),
 		cmocka_unit_test_setup_teardown(salvaging_survives_any_failure, enter, leave),
 		cmocka_unit_test_setup_teardown(directories_are_synced, enter, leave),
 	};

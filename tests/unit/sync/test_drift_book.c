@@ -129,6 +129,53 @@ static void one_that_changes_all_the_time_is_read_less_and_less_often(void **sta
 	}
 }
 
+/* The attempt itself is seen by the watcher, and so is whoever goes on writing. */
+static void what_fails_is_tried_less_and_less_often(void **state)
+{
+	(void)state;
+	uint64_t now = 1000, wait = DRIFT_FAILED_MS;
+	take("f", now);
+	for (int i = 0; i < 10; i++) {
+		assert_true(drift_book_suspect(book, "f", true, now)); /* while it is tried */
+		drift_book_failed(book, "f", now);
+		assert_true(drift_book_suspect(book, "f", true, now + 1));
+		assert_true(drift_book_suspect(book, "f", false, now + 2));
+		assert_int_equal(drift_book_next(book), now + wait);
+		now += wait;
+		wait = 2 * wait < DRIFT_FAILED_MAX_MS ? 2 * wait : DRIFT_FAILED_MAX_MS;
+		assert_int_equal(count_due(now), 1);
+		if (i != 5)
+			continue;
+		drift_book_again(book, "f", now); /* that it changed means nothing */
+		now += DRIFT_AGAIN_MS;
+		assert_int_equal(count_due(now), 1);
+	}
+	drift_book_put_back(book, "f", now);
+	take("f", now);
+	drift_book_failed(book, "f", now);
+	assert_int_equal(drift_book_next(book), now + DRIFT_FAILED_MS);
+}
+
+static void what_failed_is_tried_at_once_when_the_configuration_changed(void **state)
+{
+	(void)state;
+	take("f", 1000);
+	drift_book_failed(book, "f", 1000);
+	drift_book_show_again(book);
+	assert_true(drift_book_suspect(book, "f", true, 1001));
+	assert_int_equal(drift_book_next(book), 1001);
+}
+
+static void a_root_that_is_back_is_not_waited_for(void **state)
+{
+	(void)state;
+	take("f", 1000);
+	drift_book_away(book, "f", 1000);
+	assert_int_equal(drift_book_next(book), 1000 + DRIFT_AWAY_MS);
+	assert_true(drift_book_suspect(book, "f", true, 1001));
+	assert_int_equal(drift_book_next(book), 1001);
+}
+
 static void few_are_asked_for_at_a_time(void **state)
 {
 	(void)state;
@@ -236,6 +283,9 @@ int main(void)
 		BOOK(what_the_active_sends_counts_as_put_back),
 		BOOK(one_that_is_suspected_while_it_is_judged_is_judged_again),
 		BOOK(one_that_changes_all_the_time_is_read_less_and_less_often),
+		BOOK(what_fails_is_tried_less_and_less_often),
+		BOOK(what_failed_is_tried_at_once_when_the_configuration_changed),
+		BOOK(a_root_that_is_back_is_not_waited_for),
 		BOOK(few_are_asked_for_at_a_time),
 		BOOK(one_that_waits_is_looked_at_less_and_less_often),
 		BOOK(the_time_of_a_busy_directory_is_put_back_less_and_less_often),

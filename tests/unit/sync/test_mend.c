@@ -202,6 +202,58 @@ static void a_stat_that_means_nothing_is_taken_over(void **state)
 	end();
 }
 
+static int64_t ctime_of(const char *path)
+{
+	struct stat st;
+	char full[512];
+	snprintf(full, sizeof(full), "%s/%s", node.tree_dir, path);
+	assert_int_equal(lstat(full, &st), 0);
+	return meta_ns(&st.st_ctim);
+}
+
+/* Not for a moment: it would be found missing. */
+static void what_the_salvage_has_no_room_for_is_not_moved(void **state)
+{
+	(void)state;
+	static const char *const paths[] = {"a", "b", "d/e", "new", "n"};
+	const uint64_t max = 5;
+	char what[80];
+	begin(false);
+	intrude();
+	node.env.salvage_max = &max;
+	for (size_t i = 0; i < ARRAY_LEN(paths); i++) {
+		int64_t before = ctime_of(paths[i]);
+		assert_int_equal(mend_path(paths[i], false, what), MEND_FAILED);
+		assert_true(ctime_of(paths[i]) == before); /* a rename would change it */
+	}
+	node.env.salvage_max = NULL;
+	mend_until_settled();
+	assert_right(0);
+	end();
+}
+
+/* As an agent that may read only what its user may. The file is its own, or another's. */
+static void what_cannot_be_read_is_saved_all_the_same(void **state)
+{
+	(void)state;
+	char what[80];
+	if (geteuid() != 0)
+		skip();
+	for (int others = 0; others < 2; others++) {
+		begin(false);
+		shell("chown -R 65534 ..");
+		shell(others ? "printf 'foreign a' > x && chmod 600 x && mv x a"
+			     : "printf 'foreign and longer' > a && chmod 0 a");
+		assert_int_equal(seteuid(65534), 0);
+		enum mend_result result = mend_path("a", false, what);
+		assert_int_equal(seteuid(0), 0);
+		assert_int_equal(result, MEND_DONE);
+		assert_true(is_line_true(&node, &replicated[4]));
+		assert_true(is_in_salvage(&node, others ? "foreign a" : "foreign and longer"));
+		end();
+	}
+}
+
 static void bytes_that_are_nowhere_are_asked_for(void **state)
 {
 	(void)state;
@@ -381,6 +433,8 @@ int main(void)
 		cmocka_unit_test(it_is_put_right),
 		cmocka_unit_test(it_is_only_reported),
 		cmocka_unit_test(a_stat_that_means_nothing_is_taken_over),
+		cmocka_unit_test(what_the_salvage_has_no_room_for_is_not_moved),
+		cmocka_unit_test(what_cannot_be_read_is_saved_all_the_same),
 		cmocka_unit_test(bytes_that_are_nowhere_are_asked_for),
 		cmocka_unit_test(an_older_version_is_never_put_back),
 		cmocka_unit_test(a_tombstone_stays_one),
