@@ -287,7 +287,7 @@ void engine_session_lost(struct world *w, struct node *n, unsigned peer, bool as
 		n->proof = PROOF_NONE;
 		engine_push_event(w, n, ROLE_EVENT_UNFIT);
 	}
-	if (!n->up || !is_partner(w, n, peer) || w->mutation == MUTATE_LOSS_IGNORED)
+	if (!n->up || !is_partner(w, n, peer))
 		return;
 	if (n->attempt.asked) {
 		n->attempt.asked = false;

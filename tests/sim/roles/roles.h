@@ -44,7 +44,6 @@
 	X(NOT_FROZEN, "not-frozen")               \
 	X(THAWED_BY_RESTART, "thawed-by-restart") \
 	X(HOOK_FORGOTTEN, "hook-forgotten")       \
-	X(LOSS_IGNORED, "loss-ignored")           \
 	X(NEVER_ASKED, "never-asked")             \
 	X(FORK_NOT_CUT, "fork-not-cut")           \
 	X(STALE_HOOK, "stale-hook")               \
