@@ -60,13 +60,16 @@ static void replace(int *lock_fd, int fd)
 	*lock_fd = fd;
 }
 
-/* For people only: that it cannot be written takes nothing from the lock. */
+/* For people only: that it cannot be written takes nothing from the lock. In the place of the word
+ * before, which a full disk has room for. */
 static void leave_word(int root_fd, const char *holder)
 {
-	AUTO_CLOSE int fd = open_beneath(
-		root_fd, HOLDER, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_NONBLOCK, 0600);
-	if (fd >= 0)
-		dprintf(fd, "%s\n", holder);
+	AUTO_FREE char *line = x_asprintf("%s\n", holder);
+	size_t len = strlen(line);
+	AUTO_CLOSE int fd =
+		open_beneath(root_fd, HOLDER, O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK, 0600);
+	if (fd >= 0 && pwrite(fd, line, len, 0) == (ssize_t)len && ftruncate(fd, (off_t)len) < 0)
+		return; /* with the end of a longer one behind its first line */
 }
 
 const char *root_lock_holder(char out[ROOT_HOLDER_MAX], int root_fd)
