@@ -43,7 +43,7 @@ PROTOCOL = {
     "outbound: drained although a stream still runs": (
         "outbound.c", "	return ob->pending == 0 && ob->unsent == 0;", "	return ob->pending == 0;"),
     "outbound: the streams' window leaks": (
-        "outbound.c", "	ob->streams -= entry->item.streamed;\n", ""),
+        "outbound_window.c", "	ob->streams -= entry->item.streamed;\n", ""),
     "inbound: a batch takes what is behind a barrier": (
         "inbound.c", "slot && slot->position <= end && n < max;", "slot && n < max;"),
     "inbound: a barrier does not wait for what is before it": (
