@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "protocol/messages.h"
+#include "protocol/messages_private.h"
 
 void wire_encode_one_announced(struct wr *w, const struct wire_announced *m)
 {
@@ -175,27 +175,6 @@ void wire_encode_range_list(struct wr *w, const struct wire_range_list *m)
 	wr_bytes(w, m->records, m->records_len);
 }
 
-/* The list's bytes hold exactly n live records in ascending order: whoever merges it with its own
- * index may rely on that. */
-static void check_records(struct rd *r, const struct wire_range_list *list)
-{
-	struct rd entries;
-	rd_init(&entries, list->records, list->records_len);
-	struct record record;
-	const char *before = NULL;
-	uint32_t n = 0;
-	int more;
-	while ((more = wire_next_record(&record, &entries)) == 1) {
-		rd_check(&entries, record.kind != RECORD_ABSENT, "record.kind");
-		rd_check(&entries, !before || strcmp(before, record.path) < 0, "record.path");
-		before = record.path;
-		n++;
-	}
-	if (more < 0)
-		rd_fail(r, more, entries.field);
-	rd_check(r, n == list->n, "n");
-}
-
 int wire_decode_range_list(struct wire_range_list *out, struct rd *r)
 {
 	memset(out, 0, sizeof(*out));
@@ -205,7 +184,7 @@ int wire_decode_range_list(struct wire_range_list *out, struct rd *r)
 	out->n = rd_u16(r, "n");
 	out->records = rd_bytes(r, &out->records_len, WIRE_FRAME_MAX, "records");
 	if (rd_end(r) == 0)
-		check_records(r, out);
+		wire_check_records(r, out->records, out->records_len, out->n, false);
 	return r->error;
 }
 

@@ -2,7 +2,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "protocol/messages.h"
+#include "protocol/messages_private.h"
 
 void wire_encode_history_ask(struct wr *w, const struct wire_history_ask *m)
 {
@@ -39,24 +39,6 @@ void wire_encode_history_list(struct wr *w, const struct wire_history_list *m)
 	wr_bytes(w, m->records, m->records_len);
 }
 
-static void check_records(struct rd *r, const struct wire_history_list *list)
-{
-	struct rd entries;
-	rd_init(&entries, list->records, list->records_len);
-	struct record record;
-	const char *before = NULL;
-	uint32_t n = 0;
-	int more;
-	while ((more = wire_next_record(&record, &entries)) == 1) {
-		rd_check(&entries, !before || strcmp(before, record.path) < 0, "record.path");
-		before = record.path;
-		n++;
-	}
-	if (more < 0)
-		rd_fail(r, more, entries.field);
-	rd_check(r, n == list->n, "n");
-}
-
 int wire_decode_history_list(struct wire_history_list *out, struct rd *r)
 {
 	memset(out, 0, sizeof(*out));
@@ -73,7 +55,7 @@ int wire_decode_history_list(struct wire_history_list *out, struct rd *r)
 	rd_check(r, out->flags & HISTORY_NONE ? out->n == 0 : out->n > 0 || out->flags, "n");
 	out->records = rd_bytes(r, &out->records_len, WIRE_FRAME_MAX, "records");
 	if (rd_end(r) == 0)
-		check_records(r, out);
+		wire_check_records(r, out->records, out->records_len, out->n, true);
 	return r->error;
 }
 

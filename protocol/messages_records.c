@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "protocol/messages.h"
+#include "protocol/messages_private.h"
 
 static void limit(struct wr *w, uint64_t value, uint64_t max)
 {
@@ -82,6 +82,26 @@ int wire_next_record(struct record *out, struct rd *r)
 		return r->error;
 	decode_one_record(out, r);
 	return r->error ? r->error : 1;
+}
+
+void wire_check_records(struct rd *r, const uint8_t *records, uint32_t len, uint32_t n,
+			bool tombstones)
+{
+	struct rd entries;
+	rd_init(&entries, records, len);
+	struct record record;
+	const char *before = NULL;
+	uint32_t found = 0;
+	int more;
+	while ((more = wire_next_record(&record, &entries)) == 1) {
+		rd_check(&entries, tombstones || record.kind != RECORD_ABSENT, "record.kind");
+		rd_check(&entries, !before || strcmp(before, record.path) < 0, "record.path");
+		before = record.path;
+		found++;
+	}
+	if (more < 0)
+		rd_fail(r, more, entries.field);
+	rd_check(r, found == n, "n");
 }
 
 static void encode_inline(struct wr *w, const struct wire_record *m)

@@ -1,4 +1,7 @@
-/* A pending record is in the queue of its size class, or parked: it was looked at and may not go
+/* outbound.c - what is pending: its order, and who waits for whom. What is under way is in
+ * outbound_window.c.
+ *
+ * A pending record is in the queue of its size class, or parked: it was looked at and may not go
  * yet. Whoever blocks it has its place marked, so that a change there brings the parked ones back;
  * a look that finds nothing new costs nothing. Why nothing can wait for ever: a record waits for
  * its own path under way, which will be answered; a leaf waits for what is pending beneath it, and
@@ -54,11 +57,6 @@ void outbound_queue_insert_from_last(struct queue *queue, struct outbound_entry 
 	queue_insert_before(queue, next, entry);
 }
 
-static enum size_class class_of(const struct outbound_entry *entry)
-{
-	return entry->item.streamed ? STREAMED : SMALL;
-}
-
 /* ---- who waits for whom ------------------------------------------------------------------- */
 
 /* Brings the parked ones back. From the last to the first, so that each is put before those put
@@ -71,7 +69,7 @@ void outbound_wake(struct outbound *ob, struct place *place)
 	while (ob->parked.last) {
 		struct outbound_entry *entry = ob->parked.last;
 		outbound_queue_remove(entry);
-		outbound_queue_insert_from_first(&ob->queues[class_of(entry)], entry);
+		outbound_queue_insert_from_first(&ob->queues[outbound_class_of(entry)], entry);
 	}
 	outbound_sets_wake(ob);
 }
@@ -81,23 +79,6 @@ void outbound_set_pending(struct place *place, struct outbound_entry *entry)
 	place->pending = entry;
 	for (struct place *above = place->parent; above; above = above->parent)
 		above->pending_beneath++;
-}
-
-static void set_under_way(struct place *place, struct outbound_entry *entry)
-{
-	place->under_way = entry;
-	for (struct place *above = place->parent; above; above = above->parent)
-		above->under_way_beneath++;
-}
-
-static void clear_under_way(struct outbound *ob, struct place *place)
-{
-	place->under_way = NULL;
-	outbound_wake(ob, place);
-	for (struct place *above = place->parent; above; above = above->parent) {
-		if (--above->under_way_beneath == 0)
-			outbound_wake(ob, above);
-	}
 }
 
 void outbound_clear_pending(struct outbound *ob, struct place *place)
@@ -167,11 +148,6 @@ bool outbound_is_blocked(const struct outbound_entry *entry)
 
 /* ---- life --------------------------------------------------------------------------------- */
 
-static struct outbound_entry **ticket_bucket(const struct outbound *ob, uint32_t ticket)
-{
-	return &ob->tickets[ticket & ob->ticket_mask];
-}
-
 struct outbound *outbound_new(const struct outbound_limits *limits)
 {
 	struct outbound *ob = calloc(1, sizeof(*ob));
@@ -238,7 +214,7 @@ void outbound_describe(struct outbound_item *item, uint64_t seq, uint64_t size, 
 static void replace(struct outbound *ob, struct outbound_entry *entry, uint64_t seq, uint64_t size,
 		    unsigned flags)
 {
-	enum size_class before = class_of(entry);
+	enum size_class before = outbound_class_of(entry);
 	bool was_leaf = entry->item.leaf, was_deletion = entry->item.deletion;
 	bool parked = entry->queue == &ob->parked;
 	outbound_describe(&entry->item, seq, size, flags);
@@ -249,10 +225,10 @@ static void replace(struct outbound *ob, struct outbound_entry *entry, uint64_t 
 	bool anew = was_deletion && !entry->item.deletion;
 	if (anew)
 		entry->order = ob->next_order++;
-	if (anew || (class_of(entry) != before && !parked)) {
+	if (anew || (outbound_class_of(entry) != before && !parked)) {
 		outbound_queue_remove(entry);
 		(anew ? outbound_queue_insert_from_last : outbound_queue_insert_from_first)(
-			parked ? &ob->parked : &ob->queues[class_of(entry)], entry);
+			parked ? &ob->parked : &ob->queues[outbound_class_of(entry)], entry);
 	}
 	outbound_wake(ob, entry->place);
 }
@@ -276,12 +252,18 @@ struct outbound_entry *outbound_entry_new(struct outbound *ob, const char *path,
 	return entry;
 }
 
+void outbound_entry_drop(struct outbound *ob, struct outbound_entry *entry)
+{
+	places_put(&ob->places, entry->place);
+	free(entry);
+}
+
 static int add(struct outbound *ob, const char *path, uint64_t seq, uint64_t size, unsigned flags)
 {
 	struct outbound_entry *entry = outbound_entry_new(ob, path, seq, size, flags);
 	if (!entry)
 		return -ENOMEM;
-	outbound_queue_insert_from_last(&ob->queues[class_of(entry)], entry);
+	outbound_queue_insert_from_last(&ob->queues[outbound_class_of(entry)], entry);
 	outbound_set_pending(entry->place, entry);
 	ob->pending++;
 	return 0;
@@ -316,235 +298,6 @@ size_t outbound_room(const struct outbound *ob)
 {
 	size_t waiting = ob->pending - ob->stale;
 	return waiting < ob->limits.pending ? ob->limits.pending - waiting : 0;
-}
-
-/* ---- beginning ---------------------------------------------------------------------------- */
-
-/* A stream is bounded by its turn on the link, not by its size: counted in full, one large file
- * would keep all others from beginning until it is answered. */
-static uint64_t cost(const struct outbound *ob, const struct outbound_item *item)
-{
-	uint64_t share = ob->limits.streams ? ob->limits.bytes / ob->limits.streams : 0;
-	return item->streamed && item->size > share ? share : item->size;
-}
-
-static bool fits(const struct outbound *ob, const struct outbound_entry *entry)
-{
-	uint64_t used = ob->bytes[class_of(entry)];
-	if (entry->item.streamed && ob->streams >= ob->limits.streams)
-		return false;
-	return used == 0 ||
-	       (used <= ob->limits.bytes && cost(ob, &entry->item) <= ob->limits.bytes - used);
-}
-
-/* The first of the queue that is not blocked, if the window has room for it: one that does not fit
- * is not overtaken by a smaller one. */
-static struct outbound_entry *candidate(struct outbound *ob, enum size_class class)
-{
-	struct outbound_entry *entry;
-	while ((entry = ob->queues[class].first) && outbound_is_blocked(entry)) {
-		outbound_queue_remove(entry);
-		outbound_queue_insert_from_last(&ob->parked, entry);
-	}
-	return entry && fits(ob, entry) ? entry : NULL;
-}
-
-static uint32_t next_ticket(struct outbound *ob)
-{
-	if (++ob->last_ticket == 0)
-		ob->last_ticket = 1; /* 0 means no ticket */
-	return ob->last_ticket;
-}
-
-static void put_under_way(struct outbound *ob, struct outbound_entry *entry)
-{
-	outbound_queue_remove(entry);
-	ob->pending--;
-	entry->item.ticket = next_ticket(ob);
-	entry->sent = false;
-	struct outbound_entry **head = ticket_bucket(ob, entry->item.ticket);
-	entry->next_ticket = *head;
-	*head = entry;
-	ob->under_way++;
-	ob->unsent++;
-	ob->streams += entry->item.streamed;
-	if (!entry->set)
-		ob->bytes[class_of(entry)] += cost(ob, &entry->item);
-	set_under_way(entry->place, entry);
-	if (entry->set)
-		outbound_set_counts(ob, entry, 1);
-	outbound_clear_pending(ob, entry->place);
-}
-
-/* Members of sets are not counted against the window of bytes: none of them is answered before all
- * have been sent, and so a set larger than the window would wait for itself. */
-static struct outbound_entry *candidate_of(struct outbound *ob, enum size_class class)
-{
-	return class == MEMBERS ? outbound_set_candidate(ob) : candidate(ob, class);
-}
-
-const struct outbound_item *outbound_begin(struct outbound *ob)
-{
-	struct outbound_entry *entry = NULL;
-	if (ob->under_way >= ob->limits.records || outbound_set_needs_room(ob))
-		return NULL;
-	for (unsigned i = 0; !entry && i < N_TURNS; i++)
-		entry = candidate_of(ob, (enum size_class)((ob->turn + i) % N_TURNS));
-	if (!entry && ob->under_way == 0)
-		entry = outbound_set_force(ob);
-	if (!entry)
-		return NULL;
-	ob->turn = (enum size_class)(((entry->set ? MEMBERS : class_of(entry)) + 1) % N_TURNS);
-	put_under_way(ob, entry);
-	return &entry->item;
-}
-
-/* ---- under way, and its ends -------------------------------------------------------------- */
-
-static struct outbound_entry *find(const struct outbound *ob, uint32_t ticket)
-{
-	struct outbound_entry *entry = *ticket_bucket(ob, ticket);
-	while (entry && entry->item.ticket != ticket)
-		entry = entry->next_ticket;
-	return entry;
-}
-
-const struct outbound_item *outbound_find(const struct outbound *ob, uint32_t ticket)
-{
-	struct outbound_entry *entry = find(ob, ticket);
-	return entry ? &entry->item : NULL;
-}
-
-static void mark_sent(struct outbound *ob, struct outbound_entry *entry)
-{
-	if (entry->sent)
-		return;
-	entry->sent = true;
-	outbound_wake(ob, entry->place);
-	ob->unsent--;
-	ob->streams -= entry->item.streamed;
-}
-
-void outbound_sent(struct outbound *ob, uint32_t ticket)
-{
-	struct outbound_entry *entry = find(ob, ticket);
-	if (entry)
-		mark_sent(ob, entry);
-}
-
-/* Not under way any longer. The entry still has its place. */
-struct outbound_entry *outbound_take_back(struct outbound *ob, uint32_t ticket)
-{
-	struct outbound_entry **link = ticket_bucket(ob, ticket);
-	while (*link && (*link)->item.ticket != ticket)
-		link = &(*link)->next_ticket;
-	struct outbound_entry *entry = *link;
-	if (!entry)
-		return NULL;
-	*link = entry->next_ticket;
-	entry->next_ticket = NULL;
-	mark_sent(ob, entry);
-	ob->under_way--;
-	if (entry->set)
-		outbound_set_counts(ob, entry, -1);
-	else
-		ob->bytes[class_of(entry)] -= cost(ob, &entry->item);
-	clear_under_way(ob, entry->place);
-	return entry;
-}
-
-void outbound_entry_drop(struct outbound *ob, struct outbound_entry *entry)
-{
-	places_put(&ob->places, entry->place);
-	free(entry);
-}
-
-static int end(struct outbound *ob, uint32_t ticket)
-{
-	struct outbound_entry *entry = outbound_take_back(ob, ticket);
-	if (!entry)
-		return -ENOENT;
-	struct outbound_set *set = entry->set;
-	outbound_entry_drop(ob, entry);
-	if (set)
-		outbound_set_left(ob, set);
-	return 0;
-}
-
-int outbound_done(struct outbound *ob, uint32_t ticket)
-{
-	return end(ob, ticket);
-}
-
-static struct outbound_set *set_of(const struct outbound *ob, uint32_t ticket)
-{
-	struct outbound_entry *entry = find(ob, ticket);
-	return entry ? entry->set : NULL;
-}
-
-int outbound_abandon(struct outbound *ob, uint32_t ticket)
-{
-	struct outbound_set *set = set_of(ob, ticket);
-	if (!set)
-		return end(ob, ticket);
-	outbound_set_take_back(ob, set, SET_STALE);
-	return 0;
-}
-
-/* Counted even for a ticket abandoned meanwhile: the receiver counted it, too. */
-int outbound_refused(struct outbound *ob, uint32_t ticket)
-{
-	struct outbound_set *set = set_of(ob, ticket);
-	ob->denials++;
-	if (!set)
-		return end(ob, ticket);
-	outbound_set_take_back(ob, set, SET_STALE);
-	return 0;
-}
-
-/* Back to pending, unless a newer version goes in its stead. */
-static int take_again(struct outbound *ob, uint32_t ticket, uint8_t need)
-{
-	struct outbound_entry *entry = outbound_take_back(ob, ticket);
-	if (!entry)
-		return -ENOENT;
-	struct outbound_entry *newer = entry->place->pending;
-	int r = !newer && ++entry->item.attempts >= OUTBOUND_ATTEMPTS_MAX ? -ELOOP : 0;
-	if (newer || r < 0) {
-		if (newer)
-			newer->item.need = need;
-		outbound_entry_drop(ob, entry);
-		return r;
-	}
-	entry->item.need = need;
-	entry->item.ticket = 0;
-	outbound_queue_insert_from_first(&ob->queues[class_of(entry)], entry);
-	outbound_set_pending(entry->place, entry);
-	ob->pending++;
-	return 0;
-}
-
-/* Back to pending: by itself, or the whole set. */
-static int again(struct outbound *ob, uint32_t ticket, uint8_t need)
-{
-	struct outbound_entry *entry = find(ob, ticket);
-	if (!entry || !entry->set)
-		return take_again(ob, ticket, need);
-	entry->item.need = need;
-	return outbound_set_again(ob, entry->set);
-}
-
-int outbound_needed(struct outbound *ob, uint32_t ticket, uint8_t need)
-{
-	if (need < NEED_CONTENT || need > NEED_VERIFY)
-		return -EINVAL;
-	ob->denials++;
-	return again(ob, ticket, need);
-}
-
-int outbound_otherwise(struct outbound *ob, uint32_t ticket)
-{
-	return again(ob, ticket, NEED_CONTENT);
 }
 
 /* ---- looking ------------------------------------------------------------------------------ */

@@ -1,5 +1,5 @@
-/* outbound_private.h - shared by outbound.c (records by themselves) and outbound_sets.c
- * (consistency sets). Nobody else includes it. */
+/* outbound_private.h - shared by outbound.c (what is pending), outbound_window.c (what is under
+ * way) and outbound_sets.c (consistency sets). Nobody else includes it. */
 #ifndef PROTOCOL_OUTBOUND_PRIVATE_H
 #define PROTOCOL_OUTBOUND_PRIVATE_H
 
@@ -75,6 +75,11 @@ struct outbound {
 	size_t wanted; /* sets that ended with something reserved */
 };
 
+static inline enum size_class outbound_class_of(const struct outbound_entry *entry)
+{
+	return entry->item.streamed ? STREAMED : SMALL;
+}
+
 /* outbound.c */
 void outbound_queue_remove(struct outbound_entry *entry);
 void outbound_queue_insert_from_first(struct queue *queue, struct outbound_entry *entry);
@@ -88,6 +93,8 @@ bool outbound_is_blocked(const struct outbound_entry *entry);
 struct outbound_entry *outbound_entry_new(struct outbound *ob, const char *path, uint64_t seq,
 					  uint64_t size, unsigned flags);
 void outbound_entry_drop(struct outbound *ob, struct outbound_entry *entry); /* in no queue */
+
+/* outbound_window.c */
 /* Not under way any longer; still with its place. NULL for an unknown ticket. */
 struct outbound_entry *outbound_take_back(struct outbound *ob, uint32_t ticket);
 

@@ -31,7 +31,20 @@ static void print_decision(const json_t *hold, bool approve)
 		printf("  %s\n", remedy);
 }
 
-static int ask(const struct cli *cli, const char *verb, char **operands, int n, bool approve)
+static void print_approved(const struct cli *cli, const json_t *result, int code)
+{
+	if (code == EXIT_DONE)
+		print_decision(result, true);
+}
+
+static void print_rejected(const struct cli *cli, const json_t *result, int code)
+{
+	if (code == EXIT_DONE)
+		print_decision(result, false);
+}
+
+static int ask(const struct cli *cli, const char *verb, char **operands, int n,
+	       void (*print)(const struct cli *cli, const json_t *result, int code))
 {
 	json_int_t id = 0;
 	if (n > 0 && parse_id(cli, operands[0], &id) != EXIT_DONE)
@@ -40,24 +53,17 @@ static int ask(const struct cli *cli, const char *verb, char **operands, int n, 
 			     .timeout_s = REPLY_TIMEOUT_S};
 	if (n > 0)
 		json_object_set_new(q.request, "hold", json_integer(id));
-	json_t *result;
-	int code = cli_ask(cli, &q, &result);
-	if (result && cli->json)
-		cli_print_json(cli, result);
-	else if (result && code == EXIT_DONE)
-		print_decision(result, approve);
-	json_decref(result);
-	return code;
+	return cli_ask_and_print(cli, &q, print);
 }
 
 static int run_approve(const struct cli *cli, const void *options, char **operands, int n)
 {
-	return ask(cli, "approve", operands, n, true);
+	return ask(cli, "approve", operands, n, print_approved);
 }
 
 static int run_reject(const struct cli *cli, const void *options, char **operands, int n)
 {
-	return ask(cli, "reject", operands, n, false);
+	return ask(cli, "reject", operands, n, print_rejected);
 }
 
 const struct cmd cmd_approve = {

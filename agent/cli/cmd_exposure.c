@@ -47,7 +47,7 @@ static void print_left_out(const json_t *held)
 	print_held(held);
 }
 
-static void print_result(const struct cli *cli, const json_t *result)
+static void print_result(const struct cli *cli, const json_t *result, int code)
 {
 	uint64_t changes = member_count(result, "changes");
 	const json_t *paths = json_object_get(result, "paths");
@@ -74,16 +74,7 @@ static int run(const struct cli *cli, const void *options, char **operands, int 
 {
 	struct question q = {.request = json_pack("{s:s}", "verb", "exposure"),
 			     .timeout_s = REPLY_TIMEOUT_S};
-	json_t *result;
-	int code = cli_ask(cli, &q, &result);
-	if (!result)
-		return code;
-	if (cli->json)
-		cli_print_json(cli, result);
-	else
-		print_result(cli, result);
-	json_decref(result);
-	return code;
+	return cli_ask_and_print(cli, &q, print_result);
 }
 
 const struct cmd cmd_exposure = {

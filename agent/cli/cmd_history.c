@@ -24,7 +24,7 @@ static void add_version(struct table *t, const json_t *v, bool current)
 	table_add(t, strcmp(content, "missing") == 0 ? COLOUR_BAD : COLOUR_NONE, "%s", content);
 }
 
-static void print_versions(const struct cli *cli, const json_t *result)
+static void print_versions(const struct cli *cli, const json_t *result, int code)
 {
 	const json_t *current = json_object_get(result, "current");
 	const json_t *versions = json_object_get(result, "versions");
@@ -61,14 +61,7 @@ static int run(const struct cli *cli, const void *given, char **operands, int n)
 			     .timeout_s = REPLY_TIMEOUT_S};
 	json_t *result;
 	code = history_ask(cli, &q, &result);
-	if (!result)
-		return code;
-	if (cli->json)
-		cli_print_json(cli, result);
-	else
-		print_versions(cli, result);
-	json_decref(result);
-	return code;
+	return cli_print_answer(cli, result, code, print_versions);
 }
 
 const struct cmd cmd_history = {

@@ -75,31 +75,30 @@ static void print_verdict(const json_t *result)
 		       member_count(result, "lines"));
 }
 
+static void print_verified(const struct cli *cli, const json_t *result, int code)
+{
+	print_verdict(result);
+	print_bad(result);
+	print_waiting(result);
+}
+
+static void print_ledger(const struct cli *cli, const json_t *result, int code)
+{
+	print_entries(json_object_get(result, "entries"));
+	print_bad(result);
+	print_waiting(result);
+}
+
 static int run(const struct cli *cli, const void *given, char **operands, int n)
 {
 	bool verifies = n > 0;
-	json_t *result;
 	(void)given;
 	if (verifies && strcmp(operands[0], "verify") != 0)
 		return cli_fail(cli, EXIT_USAGE, "It is `ledger' or `ledger verify'.",
 				"\"%s\" is not understood", operands[0]);
 	struct question q = {.request = json_pack("{s:s}", "verb", "ledger"),
 			     .timeout_s = VERIFY_TIMEOUT_S};
-	int code = cli_ask(cli, &q, &result);
-	if (!result)
-		return code;
-	if (cli->json) {
-		cli_print_json(cli, result);
-	} else {
-		if (verifies)
-			print_verdict(result);
-		else
-			print_entries(json_object_get(result, "entries"));
-		print_bad(result);
-		print_waiting(result);
-	}
-	json_decref(result);
-	return code;
+	return cli_ask_and_print(cli, &q, verifies ? print_verified : print_ledger);
 }
 
 const struct cmd cmd_ledger = {

@@ -3,22 +3,19 @@
 
 #include "agent/cli/report.h"
 
-static int ask(const struct cli *cli, const char *verb, void (*say)(bool active))
+static int ask(const struct cli *cli, const char *verb,
+	       void (*print)(const struct cli *cli, const json_t *result, int code))
 {
 	struct question q = {.request = json_pack("{s:s}", "verb", verb),
 			     .timeout_s = REPLY_TIMEOUT_S};
-	json_t *result;
-	int code = cli_ask(cli, &q, &result);
-	if (result && cli->json)
-		cli_print_json(cli, result);
-	else if (result && code == EXIT_DONE)
-		say(json_is_true(json_object_get(result, "active")));
-	json_decref(result);
-	return code;
+	return cli_ask_and_print(cli, &q, print);
 }
 
-static void say_paused(bool active)
+static void print_paused(const struct cli *cli, const json_t *result, int code)
 {
+	bool active = json_is_true(json_object_get(result, "active"));
+	if (code != EXIT_DONE)
+		return;
 	puts(active ? "Paused: changes are recorded and not sent. `artifact-sync resume' sends "
 		      "them;\n"
 		      "until then `artifact-sync exposure' lists what only this node has."
@@ -28,20 +25,20 @@ static void say_paused(bool active)
 		      "what has been announced and is missing here.");
 }
 
-static void say_resumed(bool active)
+static void print_resumed(const struct cli *cli, const json_t *result, int code)
 {
-	(void)active;
-	puts("Resumed. `artifact-sync status --watch' shows how it catches up.");
+	if (code == EXIT_DONE)
+		puts("Resumed. `artifact-sync status --watch' shows how it catches up.");
 }
 
 static int run_pause(const struct cli *cli, const void *options, char **operands, int n)
 {
-	return ask(cli, "pause", say_paused);
+	return ask(cli, "pause", print_paused);
 }
 
 static int run_resume(const struct cli *cli, const void *options, char **operands, int n)
 {
-	return ask(cli, "resume", say_resumed);
+	return ask(cli, "resume", print_resumed);
 }
 
 const struct cmd cmd_pause = {

@@ -4,11 +4,12 @@
 #include "agent/cli/report.h"
 #include "agent/cli/text.h"
 
-static void print_reasons(const json_t *reasons)
+static void print_result(const struct cli *cli, const json_t *result, int code)
 {
 	size_t i;
 	const json_t *reason;
-	json_array_foreach((json_t *)reasons, i, reason)
+	puts(code == EXIT_DONE ? "Ready: a reverse is possible now." : "Not ready for a reverse:");
+	json_array_foreach(json_object_get(result, "not_ready"), i, reason)
 	{
 		const char *text = json_string_value(reason);
 		AUTO_FREE char *safe = text_safe(text ? text : "?");
@@ -20,20 +21,7 @@ static int run(const struct cli *cli, const void *options, char **operands, int 
 {
 	struct question q = {.request = json_pack("{s:s}", "verb", "ready"),
 			     .timeout_s = REPLY_TIMEOUT_S};
-	json_t *result;
-	int code = cli_ask(cli, &q, &result);
-	if (!result)
-		return code;
-	if (cli->json)
-		cli_print_json(cli, result);
-	else if (code == EXIT_DONE)
-		puts("Ready: a reverse is possible now.");
-	else
-		puts("Not ready for a reverse:");
-	if (!cli->json)
-		print_reasons(json_object_get(result, "not_ready"));
-	json_decref(result);
-	return code;
+	return cli_ask_and_print(cli, &q, print_result);
 }
 
 const struct cmd cmd_ready = {

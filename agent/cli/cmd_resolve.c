@@ -45,7 +45,6 @@ static int run(const struct cli *cli, const void *given, char **operands, int n)
 {
 	const struct resolve_options *o = given;
 	const char *who = reverse_operator();
-	json_t *result;
 	(void)operands;
 	(void)n;
 	json_t *request = json_pack("{s:s, s:o, s:b, s:f}", "verb", "resolve", "keep",
@@ -58,15 +57,7 @@ static int run(const struct cli *cli, const void *given, char **operands, int n)
 	struct question q = {.request = request,
 			     .timeout_s = (double)o->timeout_s + GRACE_S,
 			     .progress = reverse_say_progress};
-	int code = cli_ask(cli, &q, &result);
-	if (!result)
-		return code;
-	if (cli->json)
-		cli_print_json(cli, result);
-	else
-		reverse_print(result);
-	json_decref(result);
-	return code;
+	return cli_ask_and_print(cli, &q, reverse_print);
 }
 
 const struct cmd cmd_resolve = {

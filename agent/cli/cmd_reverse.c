@@ -89,7 +89,7 @@ static int confirm_at_terminal(const struct cli *cli, const struct reverse_optio
 	json_t *result;
 	int code = ask_agent(cli, o, true, &result);
 	if (result)
-		reverse_print(result);
+		reverse_print(cli, result, code);
 	json_decref(result);
 	if (code != EXIT_DONE)
 		return code;
@@ -113,14 +113,7 @@ static int run(const struct cli *cli, const void *given, char **operands, int n)
 	if (code != EXIT_DONE)
 		return code;
 	code = ask_agent(cli, o, o->dry_run, &result);
-	if (!result)
-		return code;
-	if (cli->json)
-		cli_print_json(cli, result);
-	else
-		reverse_print(result);
-	json_decref(result);
-	return code;
+	return cli_print_answer(cli, result, code, reverse_print);
 }
 
 const struct cmd cmd_reverse = {

@@ -91,7 +91,7 @@ static void print_paths(const json_t *list, const char *reason_key)
 	}
 }
 
-static void print_result(const json_t *result)
+static void print_result(const struct cli *cli, const json_t *result, int code)
 {
 	const json_t *barrier = json_object_get(result, "barrier");
 	uint64_t changes = member_count(result, "changes"), failed = member_count(result, "failed");
@@ -132,7 +132,7 @@ static int confirm_at_terminal(const struct cli *cli, int64_t at_ns)
 	int code = ask_agent(cli, at_ns, true, &result);
 	if (!result)
 		return code;
-	print_result(result);
+	print_result(cli, result, code);
 	bool any = member_count(result, "changes") > 0;
 	json_decref(result);
 	if (!any)
@@ -162,14 +162,7 @@ static int run(const struct cli *cli, const void *given, char **operands, int n)
 	if (code != EXIT_DONE)
 		return code;
 	code = ask_agent(cli, at_ns, o->dry_run, &result);
-	if (!result)
-		return code;
-	if (cli->json)
-		cli_print_json(cli, result);
-	else
-		print_result(result);
-	json_decref(result);
-	return code;
+	return cli_print_answer(cli, result, code, print_result);
 }
 
 const struct cmd cmd_rewind = {

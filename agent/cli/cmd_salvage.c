@@ -55,7 +55,7 @@ static void time_cell(struct table *table, const json_t *entry)
 		table_add(table, COLOUR_NONE, "%s", member_text(entry, "when", "?"));
 }
 
-static void print_list(const struct cli *cli, const json_t *result)
+static void print_list(const struct cli *cli, const json_t *result, int code)
 {
 	const json_t *entries = json_object_get(result, "entries");
 	if (json_array_size(entries) == 0) {
@@ -86,7 +86,7 @@ static void print_list(const struct cli *cli, const json_t *result)
 }
 
 /* Whatever the agent says of it, a line each. */
-static void print_entry(const struct cli *cli, const json_t *entry)
+static void print_entry(const struct cli *cli, const json_t *entry, int code)
 {
 	struct table table = {.heading = {"", "", NULL}, .no_heading = true};
 	const char *key;
@@ -122,24 +122,20 @@ static int run_list(const struct cli *cli, const struct salvage_options *o, char
 {
 	json_t *result;
 	int code = ask(cli, request_of("list", operands, n), &result);
-	if (result && cli->json)
-		cli_print_json(cli, result);
-	else if (result)
-		print_list(cli, result);
-	json_decref(result);
-	return code;
+	return cli_print_answer(cli, result, code, print_list);
 }
 
 static int run_show(const struct cli *cli, const struct salvage_options *o, char **operands, int n)
 {
 	json_t *result;
 	int code = ask(cli, request_of("show", operands, n), &result);
-	if (result && cli->json)
-		cli_print_json(cli, result);
-	else if (result)
-		print_entry(cli, result);
-	json_decref(result);
-	return code;
+	return cli_print_answer(cli, result, code, print_entry);
+}
+
+static void print_restored(const struct cli *cli, const json_t *result, int code)
+{
+	AUTO_FREE char *safe = text_safe(member_text(result, "restored", "?"));
+	printf("Restored to %s. It is no longer in the salvage.\n", safe);
 }
 
 static int run_restore(const struct cli *cli, const struct salvage_options *o, char **operands,
@@ -153,14 +149,7 @@ static int run_restore(const struct cli *cli, const struct salvage_options *o, c
 	if (o->to)
 		json_object_set_new(request, "to", control_path(o->to));
 	int code = ask(cli, request, &result);
-	if (result && cli->json) {
-		cli_print_json(cli, result);
-	} else if (result) {
-		AUTO_FREE char *safe = text_safe(member_text(result, "restored", "?"));
-		printf("Restored to %s. It is no longer in the salvage.\n", safe);
-	}
-	json_decref(result);
-	return code;
+	return cli_print_answer(cli, result, code, print_restored);
 }
 
 static int run_diff(const struct cli *cli, const struct salvage_options *o, char **operands, int n)
@@ -244,9 +233,15 @@ static json_t *purge_request(const struct salvage_options *o, char **operands, i
 	return request;
 }
 
-static int run_purge(const struct cli *cli, const struct salvage_options *o, char **operands, int n)
+static void print_purged(const struct cli *cli, const json_t *result, int code)
 {
 	char size[TEXT_MAX];
+	printf("Removed %" PRIu64 " entries (%s).\n", member_count(result, "purged"),
+	       text_bytes(size, member_count(result, "bytes")));
+}
+
+static int run_purge(const struct cli *cli, const struct salvage_options *o, char **operands, int n)
+{
 	json_t *result = NULL;
 	if ((n > 1) + o->all + (o->older_than > 0) != 1)
 		return cli_fail(cli, EXIT_USAGE, "`artifact-sync salvage list' prints the IDs.",
@@ -256,13 +251,7 @@ static int run_purge(const struct cli *cli, const struct salvage_options *o, cha
 	if (code == EXIT_DONE)
 		code = ask(cli, json_incref(request), &result);
 	json_decref(request);
-	if (result && cli->json)
-		cli_print_json(cli, result);
-	else if (result)
-		printf("Removed %" PRIu64 " entries (%s).\n", member_count(result, "purged"),
-		       text_bytes(size, member_count(result, "bytes")));
-	json_decref(result);
-	return code;
+	return cli_print_answer(cli, result, code, print_purged);
 }
 
 /* ---- the command ----------------------------------------------------------------------------- */

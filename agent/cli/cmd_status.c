@@ -34,19 +34,15 @@ static json_t *request(void)
 	return json_pack("{s:s}", "verb", "status");
 }
 
+static void print_page(const struct cli *cli, const json_t *status, int code)
+{
+	status_print(stdout, status, NULL, cli->colour);
+}
+
 static int once(const struct cli *cli)
 {
 	struct question q = {.request = request(), .timeout_s = REPLY_TIMEOUT_S};
-	json_t *status;
-	int code = cli_ask(cli, &q, &status);
-	if (!status)
-		return code;
-	if (cli->json)
-		cli_print_json(cli, status);
-	else
-		status_print(stdout, status, NULL, cli->colour);
-	json_decref(status);
-	return code;
+	return cli_ask_and_print(cli, &q, print_page);
 }
 
 static void sleep_until_next_second(uint64_t begun_ms)

@@ -35,7 +35,7 @@ static void say_progress(char *out, size_t size, const json_t *report)
 		 text_bytes(bytes, member_count(report, "bytes")));
 }
 
-static void print_result(const struct cli *cli, const json_t *result)
+static void print_result(const struct cli *cli, const json_t *result, int code)
 {
 	char count[TEXT_MAX];
 	const json_t *differences = json_object_get(result, "differences");
@@ -70,16 +70,7 @@ static int run(const struct cli *cli, const void *given, char **operands, int n)
 						  o->deep, "timeout_s", (json_int_t)o->timeout_s),
 			     .timeout_s = (double)o->timeout_s + REPLY_GRACE_S,
 			     .progress = say_progress};
-	json_t *result;
-	int code = cli_ask(cli, &q, &result);
-	if (!result)
-		return code;
-	if (cli->json)
-		cli_print_json(cli, result);
-	else
-		print_result(cli, result);
-	json_decref(result);
-	return code;
+	return cli_ask_and_print(cli, &q, print_result);
 }
 
 const struct cmd cmd_verify = {

@@ -40,7 +40,7 @@ static void say_progress(char *out, size_t size, const json_t *report)
 		 eta_s < 0 ? "time unknown" : text_seconds(eta, eta_s));
 }
 
-static void print_result(const json_t *result, int code)
+static void print_result(const struct cli *cli, const json_t *result, int code)
 {
 	const json_t *held = json_object_get(result, "held");
 	bool active = !json_is_false(json_object_get(result, "active"));
@@ -70,16 +70,7 @@ static int run(const struct cli *cli, const void *given, char **operands, int n)
 	struct question q = {.request = request,
 			     .timeout_s = (double)o->timeout_s + REPLY_GRACE_S,
 			     .progress = say_progress};
-	json_t *result;
-	int code = cli_ask(cli, &q, &result);
-	if (!result)
-		return code;
-	if (cli->json)
-		cli_print_json(cli, result);
-	else
-		print_result(result, code);
-	json_decref(result);
-	return code;
+	return cli_ask_and_print(cli, &q, print_result);
 }
 
 const struct cmd cmd_wait = {

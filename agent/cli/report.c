@@ -140,6 +140,25 @@ int cli_ask(const struct cli *cli, const struct question *question, json_t **res
 	return code;
 }
 
+int cli_print_answer(const struct cli *cli, json_t *result, int code,
+		     void (*print)(const struct cli *cli, const json_t *result, int code))
+{
+	if (result && cli->json)
+		cli_print_json(cli, result);
+	else if (result)
+		print(cli, result, code);
+	json_decref(result);
+	return code;
+}
+
+int cli_ask_and_print(const struct cli *cli, const struct question *question,
+		      void (*print)(const struct cli *cli, const json_t *result, int code))
+{
+	json_t *result;
+	int code = cli_ask(cli, question, &result);
+	return cli_print_answer(cli, result, code, print);
+}
+
 const char *member_text(const json_t *object, const char *key, const char *fallback)
 {
 	const char *text = json_string_value(json_object_get(object, key));

@@ -42,6 +42,19 @@ struct question {
  */
 int cli_ask(const struct cli *cli, const struct question *question, json_t **result);
 
+/**
+ * Prints what was answered: with --json as it is, else by `print`.
+ * @param result  taken; NULL: nothing is printed
+ * @param print  says it to people
+ * @return code
+ */
+int cli_print_answer(const struct cli *cli, json_t *result, int code,
+		     void (*print)(const struct cli *cli, const json_t *result, int code));
+
+/* cli_ask(), then cli_print_answer(). */
+int cli_ask_and_print(const struct cli *cli, const struct question *question,
+		      void (*print)(const struct cli *cli, const json_t *result, int code));
+
 /* What the agent says is held, unreadable or refused: a line for each, with its reason. */
 void print_held(const json_t *held);
 

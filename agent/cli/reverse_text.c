@@ -76,7 +76,7 @@ static void print_dry_run(const json_t *result)
 	       text_bytes(bytes, member_count(result, "pending_bytes")));
 }
 
-void reverse_print(const json_t *result)
+void reverse_print(const struct cli *cli, const json_t *result, int code)
 {
 	const char *outcome = member_text(result, "outcome", "?");
 	const json_t *lost = json_object_get(result, "lost");

@@ -5,7 +5,8 @@
  * done after it; if it cannot be made durable the agent ends. For the files of node/. Thread: the
  * loop.
  *
- * roles.c          the queue, actions, hooks, deadlines, start and stop
+ * roles.c          start, stop, deadlines
+ * roles_steps.c    the queue: one event, its step of the table, the actions
  * roles_store.c    what becomes durable
  * roles_hooks.c    the operator's programs
  * roles_words.c    HANDOVER, in both directions

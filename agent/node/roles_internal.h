@@ -163,14 +163,15 @@ struct roles {
 };
 
 /* roles.c */
-void roles_push(struct roles *roles, const struct role_input *in, const char *peer);
-void roles_push_event(struct roles *roles, enum role_event event);
-void roles_run(struct roles *roles);
 void roles_new_offer(const struct roles *roles, struct role_offer *out, const char *heir);
 uint64_t roles_time_left_ms(const struct roles *roles); /* of the attempt; UINT64_MAX: none */
 void roles_set_timer(struct roles *roles, uint64_t ms); /* at the latest then */
 void roles_die(struct roles *roles, const char *what, const struct err *err);
 
+/* roles_steps.c */
+void roles_push(struct roles *roles, const struct role_input *in, const char *peer);
+void roles_push_event(struct roles *roles, enum role_event event);
+void roles_run(struct roles *roles);
 void roles_count_step(struct roles *roles, enum role_action action);
 
 /* roles_store.c */

@@ -1,4 +1,5 @@
-/* compare.c - finding what differs, the asking side: after agent/sync/compare.c. */
+/* compare.c - finding what differs, the asking side: after agent/sync/compare.c and
+ * compare_answer.c. */
 #include <string.h>
 
 #include "protocol/messages.h"

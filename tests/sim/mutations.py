@@ -20,16 +20,16 @@ STEPS = 400000
 # name: file, what stands there, what shall stand there
 PROTOCOL = {
     "outbound: a local give-up counts as a denial": (
-        "outbound.c", "	return take_again(ob, ticket, NEED_CONTENT);",
-        "	ob->denials++;\n	return take_again(ob, ticket, NEED_CONTENT);"),
+        "outbound_window.c", "	return again(ob, ticket, NEED_CONTENT);",
+        "	ob->denials++;\n	return again(ob, ticket, NEED_CONTENT);"),
     "outbound: a denial of an abandoned ticket is not counted": (
-        "outbound.c", "	ob->denials++;\n	return take_again(ob, ticket, need);",
-        "	int r = take_again(ob, ticket, need);\n	ob->denials += r != -ENOENT;\n	return r;"),
+        "outbound_window.c", "	ob->denials++;\n	return again(ob, ticket, need);",
+        "	int r = again(ob, ticket, need);\n	ob->denials += r != -ENOENT;\n	return r;"),
     "outbound: a child goes before its directory": (
         "outbound.c", "	return above->pending->recreated || above->pending->order < entry->order;",
         "	return false;"),
     "outbound: a deletion does not wait for what is beneath": (
-        "outbound.c", "place->pending_beneath > 0", "false"),
+        "outbound.c", "place->pending_beneath > place->own_beneath", "false"),
     "outbound: a file does not wait for the deletions under way beneath": (
         "outbound.c", "!entry->item.deletion && place->under_way_beneath > 0", "false"),
     "outbound: a stream begins before its directory was sent": (
@@ -39,11 +39,12 @@ PROTOCOL = {
     "outbound: a path is under way twice": (
         "outbound.c", "if (place->under_way || waits_for_beneath(entry)) {", "if (waits_for_beneath(entry)) {"),
     "outbound: who is parked is not woken when an answer comes": (
-        "outbound.c", "	place->under_way = NULL;\n	wake(ob, place);", "	place->under_way = NULL;"),
+        "outbound_window.c", "	place->under_way = NULL;\n	outbound_wake(ob, place);",
+        "	place->under_way = NULL;"),
     "outbound: drained although a stream still runs": (
         "outbound.c", "	return ob->pending == 0 && ob->unsent == 0;", "	return ob->pending == 0;"),
     "outbound: the streams' window leaks": (
-        "outbound.c", "	ob->streams -= entry->item.streamed;\n", ""),
+        "outbound_window.c", "	ob->streams -= entry->item.streamed;\n", ""),
     "inbound: a batch takes what is behind a barrier": (
         "inbound.c", "slot && slot->position <= end && n < max;", "slot && n < max;"),
     "inbound: a barrier does not wait for what is before it": (

@@ -1,5 +1,5 @@
-/* engine.c - what agent/node/roles.c does: events wait, each is one step of the real table, whose
- * actions are carried out one after the other before the next event is looked at. */
+/* engine.c - what agent/node/roles_steps.c does: events wait, each is one step of the real table,
+ * whose actions are carried out one after the other before the next event is looked at. */
 #include "roles.h"
 
 #include <string.h>
