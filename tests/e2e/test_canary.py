@@ -55,7 +55,7 @@ def test_a_passive_whose_disk_is_full_fails_it(make_pair, home):
         disk.fill()
         with pytest.raises(OSError):          # not one block
             for number in range(1000):
-                (disk.where / f"last {number}").write_bytes(bytes(4096))
+                (disk.where / f"last {number}").write_bytes(b"x")
         pair.start()
 
         def failed():
