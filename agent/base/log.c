@@ -6,8 +6,9 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "agent/base/clock.h"
 
 #define LINE_MAX_BYTES 2048 /* one write() of this size stays whole on a pipe */
 
@@ -19,6 +20,9 @@ static struct {
 	_Atomic int lowest;
 	char last[LINE_MAX_BYTES];
 	unsigned long repeats;
+	log_sink *sink;
+	void *sink_arg;
+	unsigned long untaken; /* lines that the sink could not take, one after the other */
 } state = {.lock = PTHREAD_MUTEX_INITIALIZER, .lowest = LOG_LEVEL_INFO};
 
 void log_init(enum log_format format, enum log_level lowest)
@@ -30,6 +34,20 @@ void log_init(enum log_format format, enum log_level lowest)
 void log_set_lowest(enum log_level lowest)
 {
 	state.lowest = lowest;
+}
+
+void log_set_sink(log_sink *sink, void *arg)
+{
+	pthread_mutex_lock(&state.lock);
+	state.sink = sink;
+	state.sink_arg = arg;
+	state.untaken = 0;
+	pthread_mutex_unlock(&state.lock);
+}
+
+const char *log_level_name(enum log_level level)
+{
+	return level_names[level];
 }
 
 int log_level_from_name(const char *name)
@@ -58,32 +76,65 @@ static void json_escape(char *out, size_t size, const char *text)
 	out[used] = '\0';
 }
 
-static void emit(enum log_level level, const char *module, const char *text)
+static void print(const struct log_line *said)
 {
-	struct timespec now;
-	struct tm tm;
-	char when[40];
 	char line[LINE_MAX_BYTES * 2];
-	clock_gettime(CLOCK_REALTIME, &now);
-	gmtime_r(&now.tv_sec, &tm);
-	strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%S", &tm);
+	const char *level = level_names[said->level];
 	int n;
 	if (state.format == LOG_FORMAT_JSON) {
 		char escaped[LINE_MAX_BYTES + 512];
-		json_escape(escaped, sizeof(escaped), text);
+		json_escape(escaped, sizeof(escaped), said->text);
 		n = snprintf(line, sizeof(line),
-			     "{\"time\":\"%s.%03ldZ\",\"level\":\"%s\",\"module\":\"%s\","
+			     "{\"time\":\"%s\",\"level\":\"%s\",\"module\":\"%s\","
 			     "\"message\":\"%s\"}\n",
-			     when, now.tv_nsec / 1000000, level_names[level], module, escaped);
+			     said->time, level, said->module, escaped);
 	} else {
-		n = snprintf(line, sizeof(line), "%s.%03ldZ %-5s %s: %s\n", when,
-			     now.tv_nsec / 1000000, level_names[level], module, text);
+		n = snprintf(line, sizeof(line), "%s %-5s %s: %s\n", said->time, level,
+			     said->module, said->text);
 	}
 	if (n > (int)sizeof(line) - 1)
 		n = (int)sizeof(line) - 1;
 	/* A log that cannot be written has nowhere to be reported. */
 	ssize_t written = write(STDERR_FILENO, line, (size_t)n);
 	(void)written;
+}
+
+/* About the sink itself: where it is told of too, only its answer is not looked at. */
+static void print_about_sink(const char *time, enum log_level level, const char *text)
+{
+	const struct log_line note = {time, level, "log", text};
+	struct err err = {0};
+	print(&note);
+	if (state.untaken == 0)
+		state.sink(state.sink_arg, &note, &err);
+}
+
+static void tell_sink(const struct log_line *said)
+{
+	struct err err = {0};
+	char note[320];
+	if (!state.sink || said->level > LOG_LEVEL_INFO)
+		return;
+	unsigned long before = state.untaken;
+	if (state.sink(state.sink_arg, said, &err) < 0) {
+		state.untaken++;
+		snprintf(note, sizeof(note), "action=go-on err=\"%s\"", err.msg);
+		if (before == 0)
+			print_about_sink(said->time, LOG_LEVEL_WARN, note);
+		return;
+	}
+	state.untaken = 0;
+	snprintf(note, sizeof(note), "lines are kept again lost=%lu", before);
+	if (before > 0)
+		print_about_sink(said->time, LOG_LEVEL_INFO, note);
+}
+
+static void emit(enum log_level level, const char *module, const char *text)
+{
+	char time[CLOCK_TEXT_MAX];
+	const struct log_line said = {clock_text(time, clock_real_ns()), level, module, text};
+	print(&said);
+	tell_sink(&said);
 }
 
 void log_write(enum log_level level, const char *module, const char *fmt, ...)

@@ -81,6 +81,7 @@ struct cmd {
 	X(reverse)  \
 	X(resolve)  \
 	X(ledger)   \
+	X(events)   \
 	X(drill)
 
 #define X(verb) extern const struct cmd cmd_##verb;

@@ -39,10 +39,6 @@ static int run(const struct cli *cli, const void *given, char **operands, int n)
 	int r = node_run(conf, &remedy, &err);
 	if (r == 0)
 		return EXIT_DONE;
-	if (remedy)
-		log_error("agent", "node=%s err=\"%s\" remedy=\"%s\"", conf->node, err.msg, remedy);
-	else
-		log_error("agent", "node=%s err=\"%s\"", conf->node, err.msg);
 	return remedy ? EXIT_USAGE : EXIT_NO;
 }
 

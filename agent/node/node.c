@@ -9,6 +9,7 @@
 #include "agent/base/log.h"
 #include "agent/node/put_back.h"
 #include "agent/node/rewind.h"
+#include "agent/ops/events.h"
 #include "agent/ops/notify.h"
 #include "agent/sync/delta.h"
 
@@ -245,10 +246,22 @@ static void release_node(struct node *node)
 	tree_free(node->tree);
 	put_back_free(node->put_back);
 	holds_free(node->holds);
+	log_set_sink(NULL, NULL);
+	events_close(node->events); /* before the lock on their directory is given up */
 	store_close(node->store);
 	profile_free(node->profile);
 	conf_free(node->reloaded);
 	commit_turn_release(&node->turn);
+}
+
+/* While the events are still kept: who looks there is to find why there is no agent. */
+static void tell_failure(const struct node *node, const struct err *err)
+{
+	if (node->remedy)
+		log_error("agent", "node=%s err=\"%s\" remedy=\"%s\"", node->conf->node, err->msg,
+			  node->remedy);
+	else
+		log_error("agent", "node=%s err=\"%s\"", node->conf->node, err->msg);
 }
 
 int node_run(const struct conf *conf, const char **remedy, struct err *err)
@@ -280,6 +293,8 @@ int node_run(const struct conf *conf, const char **remedy, struct err *err)
 	notify_release(&node->notify);
 	if (r == 0 && node->failed)
 		r = err_set(err, -EIO, "the agent ended itself; its last log lines say why");
+	if (r < 0)
+		tell_failure(node, err);
 	release_node(node);
 	free(node);
 	if (r == 0)

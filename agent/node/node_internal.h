@@ -146,6 +146,7 @@ struct node {
 	const struct conf *conf;
 	struct conf *reloaded; /* the latest configuration read on SIGHUP, or NULL */
 	struct store *store;
+	struct events *events; /* the log's sink; NULL: not kept */
 	struct tree *tree;
 	struct history *history;
 	struct profile *profile;

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "agent/base/log.h"
+#include "agent/ops/events.h"
 
 /* What both sides must agree on to call their trees equal. */
 static void hash_profile(struct node *node, const struct meta_policy *policy)
@@ -83,6 +84,17 @@ static int open_store(struct node *node, struct err *err)
 		       conf->state_dir, state.node, state.group);
 }
 
+/* Only now, with the state directory locked: two that write would tear each other's lines. Without
+ * them the agent works as well. */
+static void keep_events(struct node *node)
+{
+	struct err err = {0};
+	if (events_open(&node->events, node->conf->state_dir, &err) < 0)
+		log_warn("node", "action=\"go on without events\" err=\"%s\"", err.msg);
+	else
+		log_set_sink(events_take, node->events);
+}
+
 static int load_identity(struct node *node, struct err *err)
 {
 	int r = node_load_identity(&node->identity, node->conf, err);
@@ -99,6 +111,8 @@ int node_open(struct node *node, struct err *err)
 	int r = use_policy(node, &policy, err);
 	if (r == 0)
 		r = open_store(node, err);
+	if (r == 0)
+		keep_events(node);
 	if (r == 0)
 		r = store_set_preserve_ownership(node->store,
 						 policy.ownership == OWNERSHIP_PRESERVE, err);

@@ -195,6 +195,11 @@ static void on_barrier(void *owner, const struct wire_barrier *barrier, uint8_t 
 	struct session *s = owner;
 	struct node *node = s->node;
 	struct store_state state;
+	if (outcome == BARRIER_MISMATCH && !s->mismatch && !s->profile_differs)
+		log_error(MODULE_SESSION,
+			  "peer=%s barrier_seq=%" PRIu64
+			  " what=\"the digests differ\" action=\"the active compares\"",
+			  s->peer, barrier->seq);
 	s->mismatch = outcome == BARRIER_MISMATCH;
 	s->mismatches += s->mismatch;
 	if (outcome == BARRIER_MATCHED) {

@@ -70,6 +70,7 @@ struct batch {
 	size_t n_unkept, cap_unkept;
 	char *not_kept; /* the directory that was looked at last and is not a kept one */
 	bool sync_each; /* few enough that each object is synced by itself */
+	size_t saved;	/* moved to the salvage */
 	int stuck; /* negative errno: local content is in stage/ and nowhere else; the journal must
 		      stay */
 	bool changed[ROOT_MAX];	 /* something was done in the root, which did not vanish over it */

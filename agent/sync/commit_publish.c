@@ -18,6 +18,8 @@
 #include "agent/sync/put_on.h"
 #include "agent/sync/salvage.h"
 
+#define SAVED_TOLD_MAX 10 /* paths of one batch that are named in the log */
+
 /* ---- ends -------------------------------------------------------------------------------------
  */
 
@@ -104,6 +106,15 @@ static void put_back(struct batch *b, struct commit_op *op, const struct err *wh
 		quote_path(q, op->row.entry.rec.path), op->row.temp, why->msg);
 }
 
+/* A first sync over an old copy saves thousands. */
+static void tell_saved(struct batch *b, const struct salvage_order *order)
+{
+	char q[QUOTED_MAX];
+	if (++b->saved <= SAVED_TOLD_MAX)
+		log_warn("salvage", "path=%s why=%s action=moved-to-salvage",
+			 quote_path(q, order->path), order->why ? order->why : "drift");
+}
+
 static void save_displaced(struct batch *b, struct commit_op *op)
 {
 	struct err err = {0};
@@ -121,6 +132,8 @@ static void save_displaced(struct batch *b, struct commit_op *op)
 					    .max_bytes = commit_salvage_max(b->env)};
 	if (salvage_put(b->env->store, &order, &err) < 0)
 		put_back(b, op, &err);
+	else
+		tell_saved(b, &order);
 }
 
 static bool same_file_content(const struct commit_op *op, const struct index_entry *old)
@@ -402,6 +415,9 @@ static int perform_all(struct batch *b, bool again, struct err *err)
 {
 	for (size_t i = 0; i < b->n; i++)
 		perform(b, &b->ops[i], again);
+	if (b->saved > SAVED_TOLD_MAX)
+		log_warn("salvage", "others=%zu action=moved-to-salvage",
+			 b->saved - SAVED_TOLD_MAX);
 	if (b->stuck)
 		return err_set(err, b->stuck, "local content could neither be saved nor put back");
 	return 0;

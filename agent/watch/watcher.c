@@ -18,7 +18,8 @@
 #define PROGRAM "artifact-sync-watch"
 #define BACKOFF_FIRST_MS 100
 #define BACKOFF_LAST_MS 10000
-#define STABLE_MS 10000 /* ready for that long, a child has earned a quick restart */
+#define STABLE_MS 10000	       /* ready for that long, a child has earned a quick restart */
+#define OVERFLOW_TOLD_MS 10000 /* overflows are told of this often */
 
 struct fence {
 	struct fence *prev, *next;
@@ -44,6 +45,7 @@ struct watcher {
 	uint64_t heard_ms; /* when it said something last */
 	struct watcher_counts counts;
 	uint64_t overflows_before; /* of former children */
+	uint64_t overflow_told_ms; /* 0: never */
 	bool closing;
 };
 
@@ -197,13 +199,30 @@ static void on_child_ended(void *owner)
 	maybe_gone(w);
 }
 
+/* The kernel's queue was full. The child looks at everything again by itself; who reads the log is
+ * to know that limits are too small, not how often they were. */
+static void tell_overflow(struct watcher *w, uint64_t before)
+{
+	uint64_t now = uv_now(w->loop);
+	if (w->counts.overflows == before ||
+	    (w->overflow_told_ms != 0 && now - w->overflow_told_ms < OVERFLOW_TOLD_MS))
+		return;
+	w->overflow_told_ms = now;
+	log_warn("watch",
+		 "event=overflow times=%" PRIu64
+		 " action=scan remedy=\"raise fs.inotify.max_queued_events\"",
+		 w->counts.overflows);
+}
+
 static void on_counts(struct watcher *w, const struct watch_record *record)
 {
 	bool was_limited = w->counts.limit[0] != '\0';
+	uint64_t overflows = w->counts.overflows;
 	w->counts.directories = record->directories;
 	w->counts.watched = record->watched;
 	w->counts.overflows = w->overflows_before + record->overflows;
 	snprintf(w->counts.limit, sizeof(w->counts.limit), "%s", record->text);
+	tell_overflow(w, overflows);
 	if (record->text[0] && !was_limited)
 		log_warn("watch", "event=limited action=scan %s", record->text);
 	else if (!record->text[0] && was_limited)

@@ -574,6 +574,7 @@ def test_events_that_are_lost(guarded):
     assert_mended(pair, "after the overflow")
     assert_saved(pair.passive, foreign)
     assert pair.passive.status()["watch"]["overflows"] > 0
+    assert "event=overflow" in pair.passive.cli("events", "--all").out
 
 
 @pytest.mark.short
