@@ -18,14 +18,16 @@
 #define NAP_NS 20000000 /* between two attempts; an agent that was killed may leave the lock */
 #define NAPS 25		/* to a child for the moment until that begins its own program */
 
-/* Over NFS an exclusive lock needs a descriptor for writing; a marker that may only be read can
- * still be locked on a local disk. */
-static int open_marker(int root_fd)
+static int open_marker(int root_fd, int how)
 {
-	int fd = open_beneath(root_fd, MARKER, O_RDWR | O_NOFOLLOW | O_NONBLOCK, 0);
-	if (fd == -EACCES || fd == -EROFS || fd == -EPERM)
-		fd = open_beneath(root_fd, MARKER, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
-	return fd;
+	return open_beneath(root_fd, MARKER, how | O_NOFOLLOW | O_NONBLOCK, 0);
+}
+
+static void replace(int *lock_fd, int fd)
+{
+	if (*lock_fd >= 0)
+		close(*lock_fd);
+	*lock_fd = fd;
 }
 
 static bool is_taken(int error)
@@ -34,7 +36,7 @@ static bool is_taken(int error)
 }
 
 /* @return 0 or positive errno */
-static int try_lock(int fd)
+static int try_fd(int fd)
 {
 	const struct timespec nap = {.tv_nsec = NAP_NS};
 	for (int i = 0;; i++) {
@@ -46,18 +48,26 @@ static int try_lock(int fd)
 	}
 }
 
+/* A descriptor for writing would keep others from mounting the file system read-only; over NFS
+ * nothing else can be locked.
+ * @return 0 or positive errno */
+static int try_lock(int *fd, int root_fd)
+{
+	int error = try_fd(*fd);
+	if (error != EBADF)
+		return error;
+	int writable = open_marker(root_fd, O_RDWR);
+	if (writable < 0)
+		return -writable;
+	replace(fd, writable);
+	return try_fd(*fd);
+}
+
 static bool is_same_file(int one, int other)
 {
 	struct stat a, b;
 	return one >= 0 && fstat(one, &a) == 0 && fstat(other, &b) == 0 && a.st_dev == b.st_dev &&
 	       a.st_ino == b.st_ino;
-}
-
-static void replace(int *lock_fd, int fd)
-{
-	if (*lock_fd >= 0)
-		close(*lock_fd);
-	*lock_fd = fd;
 }
 
 /* For people only: that it cannot be written takes nothing from the lock. In the place of the word
@@ -88,17 +98,17 @@ const char *root_lock_holder(char out[ROOT_HOLDER_MAX], int root_fd)
 int root_lock_take(int *lock_fd, bool *supported, int root_fd, const char *holder, struct err *err)
 {
 	char whose[ROOT_HOLDER_MAX];
-	AUTO_CLOSE int fd = open_marker(root_fd);
+	AUTO_CLOSE int fd = open_marker(root_fd, O_RDONLY);
 	*supported = true;
 	if (fd < 0)
 		return err_sys(err, -fd, "open " MARKER);
 	if (is_same_file(*lock_fd, fd))
 		return 0;
-	int error = try_lock(fd);
+	int error = try_lock(&fd, root_fd);
 	/* The same file under another device number, mounted anew, is locked by ourselves. */
 	if (is_taken(error) && *lock_fd >= 0) {
 		replace(lock_fd, -1);
-		error = try_lock(fd);
+		error = try_lock(&fd, root_fd);
 	}
 	if (is_taken(error))
 		return err_set(err, -EBUSY, "another agent has this directory: %s",

@@ -13,6 +13,7 @@
 
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
+#include "agent/fs/publish.h"
 
 #define PRUNE_ROWS 256
 #define ROOM_BYTES (512ull << 20) /* left free on a disk that holds versions, ... */
@@ -66,7 +67,11 @@ static int remove_freed(struct history *h, const struct kept_object *freed, size
 	int first = 0;
 	for (size_t i = 0; i < n; i++) {
 		const struct root *root = history_root_at(h, freed[i].root_at);
-		int r = root && root->healthy ? objects_remove(root, freed[i].hash, err) : 0;
+		if (!root)
+			continue;
+		if (*freed[i].temp) /* promised, and perhaps never taken from there */
+			stage_discard_or_later(root, freed[i].temp, NULL);
+		int r = root->healthy ? objects_remove(root, freed[i].hash, err) : 0;
 		first = first < 0 ? first : r; /* what stays is an orphan, and swept */
 	}
 	return first;

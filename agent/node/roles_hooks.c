@@ -197,6 +197,14 @@ static uint32_t hook_deadline_ms(const struct roles *roles, enum role_action act
 	return (uint32_t)(left < HOOK_MS ? left : HOOK_MS);
 }
 
+/* What another hook printed explains nothing of this one. */
+static void forget_output_of_others(struct roles *roles, const char *hook)
+{
+	const char *of = json_string_value(json_object_get(roles->hook_output, "hook"));
+	if (of && strcmp(of, hook) != 0)
+		json_decref(STEAL(roles->hook_output));
+}
+
 void roles_run_hook(struct roles *roles, enum role_action action)
 {
 	const struct conf *conf = roles->node->conf;
@@ -214,6 +222,7 @@ void roles_run_hook(struct roles *roles, enum role_action action)
 	roles->hook = action;
 	roles->hook_n++;
 	roles->hook_failed = false;
+	forget_output_of_others(roles, hook_name(hook_of(action)));
 	if (roles->hooks_waiting >= HOOKS_WAITING_MAX || !roles->hooks) {
 		roles->hook = ROLE_ACTION_NONE;
 		snprintf(roles->hook_text, sizeof(roles->hook_text),

@@ -187,7 +187,7 @@ def test_an_active_without_its_tree_is_no_obstacle(make_pair):
     a.tree.rename(away)
     a.tree.mkdir()
     a.wait_for_state("unhealthy", timeout=60)
-    wait_until("b has heard of it", lambda: "unhealthy" in b.cli("reverse", "--dry-run").text)
+    wait_until("b has heard of it", lambda: "unhealthy-active" in failover(b).text)
     refused(reverse(b), REFUSED, "unhealthy")
     refused(failover(b), REFUSED, "unhealthy-active", "accept-data-loss")
     done(failover(b, "--accept-data-loss"), b)
