@@ -927,7 +927,7 @@ static void a_full_salvage_refuses_and_replaces_nothing(void **state)
 	for (int i = 1; i < 3; i++) {
 		assert_int_equal(items[i].result, COMMIT_REFUSED);
 		assert_int_equal(items[i].reason, REFUSED_SALVAGE);
-		assert_non_null(strstr(items[i].text, "purge makes room"));
+		assert_non_null(strstr(items[i].text, "raise limits.salvage_bytes"));
 	}
 	items_free(items, 3);
 	AUTO_FREE char *b = read_local(&node, "b");
