@@ -25,6 +25,8 @@ struct history *history_new(struct store *store, const struct tree *tree,
 	h->tree = tree;
 	pthread_mutex_init(&h->lock, NULL);
 	pthread_mutex_init(&h->keep_lock, NULL);
+	pthread_mutex_init(&h->batch_lock, NULL);
+	pthread_cond_init(&h->batch_ended, NULL);
 	history_configure(h, keep);
 	return h;
 }
@@ -35,6 +37,8 @@ void history_free(struct history *h)
 		return;
 	pthread_mutex_destroy(&h->lock);
 	pthread_mutex_destroy(&h->keep_lock);
+	pthread_mutex_destroy(&h->batch_lock);
+	pthread_cond_destroy(&h->batch_ended);
 	free(h);
 }
 
@@ -75,6 +79,36 @@ bool history_wants(const struct history *h, const struct root *root, const char 
 	history_read_keep(h, &keep);
 	return keep.days > 0 && stat_name(root->stage_fd, temp, &st) == 0 && S_ISREG(st.st_mode) &&
 	       (uint64_t)st.st_size <= keep.bytes;
+}
+
+void history_displacing(struct history *h)
+{
+	if (!h)
+		return;
+	pthread_mutex_lock(&h->batch_lock);
+	h->batches_begun++;
+	pthread_mutex_unlock(&h->batch_lock);
+}
+
+void history_displaced(struct history *h)
+{
+	if (!h)
+		return;
+	pthread_mutex_lock(&h->batch_lock);
+	h->batches_ended++;
+	pthread_cond_broadcast(&h->batch_ended);
+	pthread_mutex_unlock(&h->batch_lock);
+}
+
+/* Those that have begun by now; were it for later ones too, a stream of batches would hold the
+ * reader for as long as it lasts. */
+static void wait_for_batches(struct history *h)
+{
+	pthread_mutex_lock(&h->batch_lock);
+	uint64_t begun = h->batches_begun;
+	while (h->batches_ended < begun)
+		pthread_cond_wait(&h->batch_ended, &h->batch_lock);
+	pthread_mutex_unlock(&h->batch_lock);
 }
 
 void history_begin(struct history *h)
@@ -269,9 +303,11 @@ int history_open_content(struct history *h, const uint8_t hash[HASH_LEN], uint64
 	int fd = path ? open_live(h, path, hash, size, err) : -ENOENT;
 	if (fd < 0)
 		fd = open_object(h, hash, size, err);
-	/* A commit may have moved it from the one to the other in between. */
-	if (fd < 0)
+	/* A batch may be moving it from the one place to the other: it is in stage/ then. */
+	if (fd < 0) {
+		wait_for_batches(h);
 		fd = open_object(h, hash, size, err);
+	}
 	return fd < 0 ? err_set(err, -ENOENT, "no file here has these bytes any longer") : fd;
 }
 

@@ -38,6 +38,10 @@ void history_configure(struct history *history, const struct history_keep *keep)
 
 /* Should this displaced object be promised? The store decides whether there is a way back to it. */
 bool history_wants(const struct history *history, const struct root *root, const char *temp);
+/* Around all that a batch does to the tree: in between, what it displaces is neither live nor kept,
+ * and history_open_content() waits for the end. One batch at a time. */
+void history_displacing(struct history *history);
+void history_displaced(struct history *history);
 /* Around the transaction that promises and the keeping of what it promised. */
 void history_begin(struct history *history);
 void history_end(struct history *history);

@@ -16,6 +16,10 @@ struct history {
 	pthread_mutex_t lock; /* promises and keeping on one side, removing on the other */
 	pthread_mutex_t keep_lock;
 	struct history_keep keep;
+	/* Batches that began and ended to displace, under their own lock. */
+	pthread_mutex_t batch_lock;
+	pthread_cond_t batch_ended;
+	uint64_t batches_begun, batches_ended;
 	size_t taken;	   /* objects since the last settling */
 	bool left;	   /* some could not be taken: they wait in stage/ */
 	unsigned sweep_at; /* the next directory that is looked through for orphans */

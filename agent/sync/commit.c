@@ -95,16 +95,18 @@ static int prepare(struct batch *b, struct commit_item *items, size_t n, struct 
 	return r;
 }
 
-/* From the journal on, a failure of the whole leaves it written: the next commit or start goes on
- * from there. */
-static int carry_out(struct batch *b, struct err *err)
+int batch_carry_out(struct batch *b, bool again, struct err *err)
 {
-	int r = batch_perform(b, err);
+	history_displacing(b->env->history);
+	int r = batch_perform(b, again, err);
 	if (r == 0)
 		r = batch_finish_dirs(b, err);
 	if (r == 0)
 		r = batch_sync_touched(b, err);
-	return r < 0 ? r : batch_record(b, err);
+	if (r == 0)
+		r = batch_record(b, err);
+	history_displaced(b->env->history);
+	return r;
 }
 
 static int run(const struct commit_env *env, struct commit_item *items, size_t n, struct err *err)
@@ -125,7 +127,7 @@ static int run(const struct commit_env *env, struct commit_item *items, size_t n
 	}
 	discard_answered(env, items, n);
 	b.sync_each = is_small(&b);
-	r = b.n > 0 ? carry_out(&b, err) : 0;
+	r = b.n > 0 ? batch_carry_out(&b, false, err) : 0;
 	if (r == 0 && env->holds)
 		batch_brake_done(&b);
 	for (size_t i = 0; r == 0 && i < b.n; i++)

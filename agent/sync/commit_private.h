@@ -136,8 +136,8 @@ int batch_sync_staged(const struct batch *b, struct err *err);
 int batch_sync_touched(const struct batch *b, struct err *err);
 
 /* commit_publish.c */
-int batch_perform(struct batch *b, struct err *err); /* fails only when stuck */
-int batch_roll_forward(struct batch *b, struct err *err);
+/* Fails only when stuck. @param again  it may have been begun before */
+int batch_perform(struct batch *b, bool again, struct err *err);
 /* Also what was staged for operations that failed. */
 void batch_retire(struct batch *b);
 
@@ -155,6 +155,10 @@ void batch_release(struct batch *b);
 
 /* commit_installed.c: fresh stats, then the index; what it does not need any longer is retired. */
 int batch_record(struct batch *b, struct err *err);
+
+/* commit.c: a journaled batch, from its first name to the index. A failure of the whole leaves the
+ * journal written: the next commit or start goes on from there. */
+int batch_carry_out(struct batch *b, bool again, struct err *err);
 
 /* commit_recover.c: a journaled batch that did not end. @return 0 (also without one), -EAGAIN while
  * a root is unhealthy */

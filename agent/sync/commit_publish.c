@@ -411,7 +411,7 @@ static void perform(struct batch *b, struct commit_op *op, bool again)
 		batch_touch_parent(b, op->row.entry.rec.path);
 }
 
-static int perform_all(struct batch *b, bool again, struct err *err)
+int batch_perform(struct batch *b, bool again, struct err *err)
 {
 	for (size_t i = 0; i < b->n; i++)
 		perform(b, &b->ops[i], again);
@@ -421,14 +421,4 @@ static int perform_all(struct batch *b, bool again, struct err *err)
 	if (b->stuck)
 		return err_set(err, b->stuck, "local content could neither be saved nor put back");
 	return 0;
-}
-
-int batch_perform(struct batch *b, struct err *err)
-{
-	return perform_all(b, false, err);
-}
-
-int batch_roll_forward(struct batch *b, struct err *err)
-{
-	return perform_all(b, true, err);
 }

@@ -48,14 +48,7 @@ static int load_ops(struct batch *b, const struct journal_row *rows, size_t n, s
 static int roll_forward(struct batch *b, struct err *err)
 {
 	int r = check_roots(b, err);
-	if (r < 0)
-		return r;
-	r = batch_roll_forward(b, err);
-	if (r == 0)
-		r = batch_finish_dirs(b, err);
-	if (r == 0)
-		r = batch_sync_touched(b, err);
-	return r < 0 ? r : batch_record(b, err);
+	return r < 0 ? r : batch_carry_out(b, true, err);
 }
 
 int commit_roll_forward(const struct commit_env *env, struct err *err)

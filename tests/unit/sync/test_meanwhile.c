@@ -1,14 +1,20 @@
 /* Somebody writes to a file while its metadata is put on, or when it has just been published. What
- * he wrote is never taken for what was installed: it is found to be drift, and saved. */
+ * he wrote is never taken for what was installed: it is found to be drift, and saved. And somebody
+ * reads the version that a batch is displacing. */
 #include "commit_help.h"
 
-#include <stdio.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "agent/base/hash.h"
 #include "agent/conf/profile.h"
+#include "agent/history/history.h"
 #include "agent/sync/mend.h"
 #include "calls.h"
 
@@ -253,6 +259,67 @@ static void nor_with_its_directory(void **state)
 	assert_int_equal(system(command), 0);
 }
 
+/* ---- a reader of what is displaced ------------------------------------------------------------
+ */
+
+static struct history *history;
+static pthread_t reader;
+static atomic_int reader_thread;
+static atomic_bool reader_ended;
+
+static void *read_displaced(void *unused)
+{
+	static const char content[] = "replicated";
+	uint8_t hash[HASH_LEN];
+	struct err err = {0};
+	(void)unused;
+	reader_thread = (int)syscall(SYS_gettid);
+	hash_bytes(hash, content, strlen(content));
+	int fd = history_open_content(history, hash, strlen(content), "f", &err);
+	reader_ended = true;
+	return (void *)(intptr_t)fd;
+}
+
+static bool reader_waits(void)
+{
+	AUTO_FREE char *name = x_asprintf("/proc/self/task/%d/syscall", reader_thread);
+	AUTO_CLOSE int fd = open(name, O_RDONLY);
+	char text[32] = "";
+	return fd >= 0 && read(fd, text, sizeof(text) - 1) > 0 && atol(text) == SYS_futex;
+}
+
+/* Goes on when the reader has its answer, or waits for this thread. */
+static void begin_to_read(void)
+{
+	assert_int_equal(pthread_create(&reader, NULL, read_displaced, NULL), 0);
+	while (!reader_ended && !reader_waits())
+		sched_yield();
+}
+
+/* Between its name and the index the old version is in stage/, where nobody looks for it. */
+static void what_is_displaced_can_be_read_when_it_is_kept(void **state)
+{
+	const struct history_keep keep = {.days = 7, .bytes = 1 << 20};
+	const struct line before = {OP_WHOLE, "f", RECORD_FILE, "replicated", 0644, S(1500)};
+	const struct line next = {OP_WHOLE, "f", RECORD_FILE, "the next", 0644, S(2000)};
+	struct store_state now;
+	void *fd;
+	(void)state;
+	node.env.history = history = history_new(node.store, node.tree, &keep);
+	commit_lines(&node, &before, 1);
+	store_state(node.store, &now);
+	assert_fine(store_note_barrier(node.store, now.last_seq, 1, 1, now.digest, &node.err),
+		    &node.err);
+	calls_meanwhile("store_journal_end", "", false, begin_to_read);
+	commit_lines(&node, &next, 1);
+	assert_true(calls_happened());
+	assert_int_equal(pthread_join(reader, &fd), 0);
+	assert_true((int)(intptr_t)fd >= 0);
+	close((int)(intptr_t)fd);
+	history_free(STEAL(history));
+	node.env.history = NULL;
+}
+
 #define NODE(test) cmocka_unit_test_setup_teardown(test, begin, end)
 
 int main(void)
@@ -265,6 +332,7 @@ int main(void)
 		NODE(when_it_has_just_been_published),
 		NODE(what_has_not_the_size_of_its_record_is_never_discarded),
 		NODE(nor_with_its_directory),
+		NODE(what_is_displaced_can_be_read_when_it_is_kept),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
