@@ -47,10 +47,23 @@ static enum profile_verdict judge(const struct scan *s, const struct listing_ent
 	return verdict;
 }
 
+/* The process lacks something: that says nothing about the tree. */
+static bool is_starvation(int error)
+{
+	return error == EMFILE || error == ENFILE || error == ENOMEM;
+}
+
+/* @param why  NULL: what the error says */
+static void cannot_look(struct scan *s, const char *path, int error, const char *why)
+{
+	char text[80];
+	s->counts.starved += is_starvation(error);
+	scan_unreadable(s, path, why ? why : strerror_r(error, text, sizeof(text)));
+}
+
 /* Could it be looked at at all? Counts and covers it if not. */
 static bool is_visible(struct scan *s, const struct listing_entry *entry)
 {
-	char why[80];
 	if (entry->is_mount || entry->error == EXDEV) {
 		scan_foreign_mount(s, s->key);
 		return false;
@@ -60,7 +73,7 @@ static bool is_visible(struct scan *s, const struct listing_entry *entry)
 		if (root && !root->healthy)
 			scan_cover(s, s->key); /* reported as a root, not here */
 		else
-			scan_unreadable(s, s->key, strerror_r(entry->error, why, sizeof(why)));
+			cannot_look(s, s->key, entry->error, NULL);
 		return false;
 	}
 	return true;
@@ -146,29 +159,21 @@ static void report_vanished(struct scan *s, const char *path)
 	s->missed = true;
 }
 
-/* The process lacks something: that says nothing about the directory. */
-static bool is_starvation(int error)
-{
-	return error == -EMFILE || error == -ENFILE || error == -ENOMEM;
-}
-
 static void list_level(struct scan *s, const char *path, int fd, bool is_owed)
 {
-	struct err err = {0};
 	struct level *level = level_push(s, path);
 	level->is_owed = is_owed;
 	s->counts.directories++;
+	struct err err = {0};
 	int r = listing_read(&level->list, fd, &err);
 	if (r < 0)
-		scan_unreadable(s, path, err.msg);
-	s->counts.starved += is_starvation(r);
+		cannot_look(s, path, -r, err.msg);
 	level_put_roots(s, level);
 	level_sort(level);
 }
 
 static void enter(struct scan *s, bool is_owed)
 {
-	char why[80];
 	const char *sub;
 	AUTO_FREE char *path = x_strndup(s->key, s->key_len - (s->key_len > 0)); /* no slash */
 	const struct root *root = tree_resolve(s->tree, path, &sub);
@@ -180,8 +185,7 @@ static void enter(struct scan *s, bool is_owed)
 	else if (fd == -EXDEV)
 		scan_foreign_mount(s, path);
 	else
-		scan_unreadable(s, path, strerror_r(-fd, why, sizeof(why)));
-	s->counts.starved += is_starvation(fd);
+		cannot_look(s, path, -fd, NULL);
 }
 
 /* ---- the merge ------------------------------------------------------------------------------ */

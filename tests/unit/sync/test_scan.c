@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <cmocka.h>
 
@@ -213,6 +214,35 @@ static void an_unreadable_directory_deletes_nothing(void **state)
 	AUTO_FREE char *paths = scan_paths(w, "");
 	fault_disarm();
 	assert_string_equal(paths, "a-b\na-b/e\nz\n");
+}
+
+/* Nothing found and nothing wanting would be: there is nothing. */
+static void a_scan_without_descriptors_says_so(void **state)
+{
+	static const char *const tops[] = {"", "a", "a/deep"};
+	struct world *w = *state;
+	struct rlimit before;
+	make_some();
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	int lowest = dup(0);
+	close(lowest);
+	for (size_t i = 0; i < ARRAY_LEN(tops); i++) {
+		AUTO_FREE char *whole = scan_paths(w, tops[i]);
+		unsigned starved = 0;
+		bool complete = false;
+		for (rlim_t n = (rlim_t)lowest; !complete; n++) {
+			char *paths;
+			const struct rlimit few = {n, before.rlim_max};
+			assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+			int r = scan_result(w, tops[i], &paths);
+			assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+			complete = r == 0 && strcmp(paths, whole) == 0;
+			assert_true(complete || r < 0 || w->counts.starved > 0);
+			starved += !complete;
+			free(paths);
+		}
+		assert_true(starved > 0);
+	}
 }
 
 static void a_lost_root_ends_the_scan(void **state)
@@ -551,6 +581,7 @@ int main(void)
 						leave),
 		cmocka_unit_test_setup_teardown(our_own_directory_is_never_seen, enter, leave),
 		cmocka_unit_test_setup_teardown(special_files_are_counted, enter, leave),
+		cmocka_unit_test_setup_teardown(a_scan_without_descriptors_says_so, enter, leave),
 		cmocka_unit_test_setup_teardown(an_unreadable_directory_deletes_nothing, enter,
 						leave),
 		cmocka_unit_test_setup_teardown(a_lost_root_ends_the_scan, enter, leave),
