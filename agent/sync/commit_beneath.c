@@ -28,7 +28,9 @@ static bool is_as_indexed(struct beneath *look, int parent, const char *name, co
 	if (store_get(look->b->env->store, path, &entry, NULL) < 0)
 		return false;
 	bool ours = !(entry.flags & ENTRY_FOREIGN);
-	bool dir = entry.rec.kind == RECORD_DIR && S_ISDIR(now->mode);
+	/* A deleted one that had to stay is looked into: what kept it may be ours. */
+	bool kept = entry.rec.kind == RECORD_ABSENT && entry.flags & ENTRY_KEPT;
+	bool dir = (entry.rec.kind == RECORD_DIR || kept) && S_ISDIR(now->mode);
 	bool same = entry.rec.kind != RECORD_ABSENT && file_stat_equal(&entry.inst, now) &&
 		    (entry.rec.kind != RECORD_FILE || entry.rec.size == now->size);
 	index_entry_release(&entry);

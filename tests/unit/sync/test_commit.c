@@ -318,6 +318,26 @@ static void a_kept_directory_that_comes_again_stays(void **state)
 	assert_consistent(&node);
 }
 
+/* And what takes its place takes that of what kept it, too: none of it is anybody's own. */
+static void a_kept_directory_goes_with_the_one_above(void **state)
+{
+	const struct line tree[] = {DIR_LINE("", 0755, S(1)), DIR_LINE("a", 0755, S(1)),
+				    DIR_LINE("a/b", 0755, S(1)), FILE_LINE("a/b/x", "x", S(1))};
+	const struct line kept[] = {DELETE_LINE("a/b")};
+	const struct line instead[] = {FILE_LINE("a", "a file", S(2)), DELETE_LINE("a/b/x")};
+	for (int local = 0; local <= 1; local++) {
+		commit_lines(&node, tree, ARRAY_LEN(tree));
+		if (local)
+			write_local(&node, "a/b/local", "not your business");
+		commit_lines(&node, kept, 1);
+		commit_lines(&node, &instead[0], 1);
+		commit_lines(&node, &instead[1], 1);
+		assert_true(is_line_true(&node, &instead[0]));
+		assert_consistent(&node);
+		assert_int_equal(store_salvage_count(node.store), local);
+	}
+}
+
 static void what_the_survivor_never_had_goes_to_the_salvage(void **state)
 {
 	commit_lines(&node, small_tree, ARRAY_LEN(small_tree));
@@ -981,6 +1001,7 @@ int main(void)
 		NODE(a_directory_with_local_files_is_kept),
 		NODE(a_kept_directory_goes_with_what_kept_it),
 		NODE(a_kept_directory_that_comes_again_stays),
+		NODE(a_kept_directory_goes_with_the_one_above),
 		NODE(what_the_survivor_never_had_goes_to_the_salvage),
 		NODE(when_the_salvage_fails_nothing_is_replaced),
 		NODE(a_missing_parent_is_asked_for),
