@@ -91,6 +91,13 @@ enum profile_verdict profile_verdict(const struct profile *profile, const char *
 	return is_ours(path) ? PROFILE_LEAVE : judge_rules(profile, path, is_dir);
 }
 
+bool profile_may_replicate(const struct profile *profile, const char *path)
+{
+	enum profile_verdict as_dir = profile_verdict(profile, path, true);
+	return as_dir == PROFILE_REPLICATE || as_dir == PROFILE_PASSAGE ||
+	       profile_verdict(profile, path, false) == PROFILE_REPLICATE;
+}
+
 struct profile_judgement profile_judge(const struct profile *profile, const char *path, bool is_dir)
 {
 	struct profile_judgement out = {.verdict = profile_verdict(profile, path, is_dir),

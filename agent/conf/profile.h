@@ -55,6 +55,8 @@ DEFINE_AUTO(profile)
 
 /* Judges a path. For a directory: may anything beneath it be wanted? */
 enum profile_verdict profile_verdict(const struct profile *profile, const char *path, bool is_dir);
+/* Whatever it is or was: could it be replicated? For a path whose kind is not known. */
+bool profile_may_replicate(const struct profile *profile, const char *path);
 /* Also what is asked of it; that is most of the work. */
 struct profile_judgement profile_judge(const struct profile *profile, const char *path,
 				       bool is_dir);

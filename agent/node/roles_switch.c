@@ -53,24 +53,12 @@ static void forget_proofs(struct session *s)
 }
 
 /* What is said of paths of the role that is over. */
-static void forget_notes(struct store *store, enum note_kind kind)
-{
-	struct note *notes = NULL;
-	size_t n = 0;
-	if (store_note_count(store, kind) == 0)
-		return;
-	store_notes(store, kind, &notes, &n, NULL);
-	for (size_t i = 0; i < n; i++)
-		store_unnote(store, kind, notes[i].path, NULL);
-	notes_free(notes, n);
-}
-
 static void forget_giving(struct store *store)
 {
-	forget_notes(store, NOTE_HELD);
-	forget_notes(store, NOTE_REFUSED);
-	forget_notes(store, NOTE_UNREADABLE);
-	forget_notes(store, NOTE_SET);
+	store_forget_notes(store, NOTE_HELD, NULL);
+	store_forget_notes(store, NOTE_REFUSED, NULL);
+	store_forget_notes(store, NOTE_UNREADABLE, NULL);
+	store_forget_notes(store, NOTE_SET, NULL);
 }
 
 /* ---- intake and guard ----------------------------------------------------------------------- */
@@ -98,7 +86,7 @@ static void become_active(struct roles *roles)
 	struct node *node = roles->node;
 	drift_guard_stop(node);
 	node->commit.salvage_why = "drift";
-	forget_notes(node->store, NOTE_DRIFT);
+	store_forget_notes(node->store, NOTE_DRIFT, NULL);
 	holds_take_side(node->holds, HOLD_OURS, NULL);
 	intake_set_mode(node->intake, INTAKE_INDEX);
 	roles->frozen = false;

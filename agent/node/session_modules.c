@@ -35,6 +35,19 @@ static int64_t on_barrier_clock(void *owner)
 	return node_barrier_clock(((struct session *)owner)->node);
 }
 
+/* A refusal may be of a version that has been acknowledged since, or of a path that nobody
+ * replicates any longer: when every peer has everything there is none. */
+static void forget_refusals(struct node *node)
+{
+	struct store_state state;
+	store_state(node->store, &state);
+	for (const struct session *s = node->sessions; s; s = s->next) {
+		if (s->live && s->sender && (s->mismatch || s->matched_seq != state.last_seq))
+			return;
+	}
+	store_forget_notes(node->store, NOTE_REFUSED, NULL);
+}
+
 static void on_barrier_done(void *owner, const struct sent_barrier *barrier, uint8_t outcome)
 {
 	struct session *s = owner;
@@ -50,6 +63,7 @@ static void on_barrier_done(void *owner, const struct sent_barrier *barrier, uin
 		node_barrier_sent(s->node);
 		s->recovery_ns = barrier->clock_ns;
 		s->mismatch = false;
+		forget_refusals(s->node);
 		roles_matched(s, seq);
 		if (seq == state.last_seq && s->behind_since_ms != 0) {
 			s->lag_s = (double)(now - s->behind_since_ms) / 1000.0;

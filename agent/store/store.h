@@ -393,6 +393,7 @@ int store_note_many(struct store *store, enum note_kind kind, const char *const 
 		    const char *reason, struct err *err); /* in one transaction */
 int store_unnote(struct store *store, enum note_kind kind, const char *path,
 		 struct err *err); /* 0 also when absent */
+int store_forget_notes(struct store *store, enum note_kind kind, struct err *err); /* all of them */
 int store_notes(struct store *store, enum note_kind kind, struct note **out, size_t *n,
 		struct err *err);
 /* The first `max` of them. */

@@ -114,6 +114,29 @@ int store_unnote(struct store *store, enum note_kind kind, const char *path, str
 	return txn_end(&t, delete_note(&t, kind, path, err), err);
 }
 
+static int clear_notes(struct txn *t, enum note_kind kind, struct err *err)
+{
+	AUTO(sqlite3_stmt) *s = conn_statement(t->conn, SQL_NOTES_CLEAR, err);
+	if (!s)
+		return err_wrap(err, "remove notes");
+	bind_int(s, 1, kind);
+	int r = statement_run(s, err);
+	if (r == 0)
+		t->notes[kind] -= sqlite3_changes(t->conn->db);
+	return r;
+}
+
+int store_forget_notes(struct store *store, enum note_kind kind, struct err *err)
+{
+	if (store_note_count(store, kind) == 0)
+		return 0;
+	struct txn t;
+	int r = txn_begin(&t, store, NULL, err);
+	if (r < 0)
+		return r;
+	return txn_end(&t, clear_notes(&t, kind, err), err);
+}
+
 static int read_notes(struct store *store, enum note_kind kind, size_t max, struct note **out,
 		      size_t *n, struct err *err)
 {

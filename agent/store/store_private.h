@@ -197,6 +197,7 @@ extern const char store_schema[];
 	X(NOTE_GET, "SELECT reason FROM notes WHERE kind=?1 AND path=?2")                          \
 	X(NOTE_SET, "INSERT OR REPLACE INTO notes(kind,path,reason,since_ns) VALUES(?1,?2,?3,?4)") \
 	X(NOTE_DELETE, "DELETE FROM notes WHERE kind=?1 AND path=?2")                              \
+	X(NOTES_CLEAR, "DELETE FROM notes WHERE kind=?1")                                          \
 	X(NOTES_UP_TO, "SELECT path,reason,since_ns FROM notes WHERE kind=?1 ORDER BY path"        \
 		       " LIMIT ?2")                                                                \
 	X(FILES_SINCE, "SELECT path,hash FROM records WHERE seq>?1 AND kind=1")                    \

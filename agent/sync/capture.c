@@ -42,9 +42,17 @@ static enum capture_outcome judge_gone(struct look *look)
 	return CAPTURE_GONE;
 }
 
+/* A tombstone that the profile leaves out would be offered to peers that refuse it, for ever. */
+static enum capture_outcome judge_unindexed(struct look *look)
+{
+	bool left_out =
+		look->buried && !profile_may_replicate(look->env->profile, look->item->path);
+	return left_out ? CAPTURE_DROPPED : CAPTURE_NOTHING;
+}
+
 static enum capture_outcome judge_absent(struct look *look)
 {
-	return look->live ? judge_gone(look) : CAPTURE_NOTHING;
+	return look->live ? judge_gone(look) : judge_unindexed(look);
 }
 
 static enum capture_outcome judge_unreadable(struct look *look, int error)
@@ -161,7 +169,7 @@ static enum capture_outcome judge_present(struct look *look)
 	if (look->live)
 		return judge_gone(look);
 	if (look->judgement.verdict == PROFILE_LEAVE)
-		return CAPTURE_NOTHING;
+		return judge_unindexed(look);
 	if (special)
 		return CAPTURE_SPECIAL;
 	return is_dir ? CAPTURE_NOTHING : capture_compared(look);
@@ -211,6 +219,7 @@ static size_t capture_one(const struct capture_env *env, struct capture_item *it
 	item->special = item->setid = false;
 	look.root = tree_resolve(env->tree, item->path, &look.sub);
 	look.live = r == 0 && look.old.rec.kind != RECORD_ABSENT;
+	look.buried = r == 0 && !look.live;
 	if (r < 0 && r != -ENOENT)
 		item->outcome = capture_why(item, CAPTURE_UNREADABLE, "%.150s", known->err.msg);
 	else

@@ -20,7 +20,7 @@ enum capture_outcome {
 		       */
 	CAPTURE_GONE, /* surely absent, or now something that is never replicated; its root is
 			 healthy */
-	CAPTURE_DROPPED,    /* indexed, and the profile no longer wants it */
+	CAPTURE_DROPPED,    /* indexed, if only as deleted, and the profile no longer wants it */
 	CAPTURE_AGAIN,	    /* changed while it was read */
 	CAPTURE_HELD,	    /* a gate says no; `why` names it */
 	CAPTURE_UNREADABLE, /* cannot tell; `why` says what the system said. Not a deletion */

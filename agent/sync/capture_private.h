@@ -15,6 +15,7 @@ struct look {
 	const char *sub;
 	struct index_entry old; /* as indexed; zero when it is not */
 	bool live;		/* ... and not a tombstone */
+	bool buried;		/* a tombstone */
 	struct stat st;
 	struct file_stat now;
 	struct profile_judgement judgement;

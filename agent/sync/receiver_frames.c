@@ -66,14 +66,11 @@ static bool is_wanted(const struct receiver *rx, const struct wire_record *m)
 {
 	const struct profile *profile = rx->setup.env.profile;
 	const char *path = m->record.path;
-	bool deletion = m->op == OP_DELETE || m->op == OP_ABSENT;
-	bool may_be_dir = deletion || m->record.kind == RECORD_DIR;
-	bool may_be_other = deletion || m->record.kind != RECORD_DIR;
-	enum profile_verdict as_dir =
-		may_be_dir ? profile_verdict(profile, path, true) : PROFILE_LEAVE;
-	if (as_dir == PROFILE_REPLICATE || as_dir == PROFILE_PASSAGE)
-		return true;
-	return may_be_other && profile_verdict(profile, path, false) == PROFILE_REPLICATE;
+	if (m->op == OP_DELETE || m->op == OP_ABSENT)
+		return profile_may_replicate(profile, path);
+	bool is_dir = m->record.kind == RECORD_DIR;
+	enum profile_verdict verdict = profile_verdict(profile, path, is_dir);
+	return verdict == PROFILE_REPLICATE || (is_dir && verdict == PROFILE_PASSAGE);
 }
 
 static void on_record(struct receiver *rx, const struct frame *frame)

@@ -96,11 +96,18 @@ static bool differs(const struct scan *s, const struct index_entry *row,
 	       !entry_is_current(row, &entry->stat, verdict);
 }
 
+/* The deletion of what nobody replicates any longer. */
+static bool is_buried_in_vain(const struct scan *s, const struct index_entry *row)
+{
+	return row && row->rec.kind == RECORD_ABSENT &&
+	       !profile_may_replicate(s->profile, row->rec.path);
+}
+
 /* It is not, or no longer, ours to send: if it is indexed, capture will say what becomes of that.
  */
 static void leave_out(struct scan *s, const struct index_entry *row)
 {
-	if (!entry_is_live(row))
+	if (!entry_is_live(row) && !is_buried_in_vain(s, row))
 		return;
 	scan_report_present(s, s->key);
 	scan_cover(s, s->key);
@@ -225,8 +232,13 @@ static bool is_in_healthy_root(const struct scan *s, const char *path)
 static void miss_row(struct scan *s)
 {
 	const char *path = s->row->rec.path;
-	if (!entry_is_live(s->row) || scan_is_covered(s, path) || !is_in_healthy_root(s, path))
+	if (scan_is_covered(s, path) || !is_in_healthy_root(s, path))
 		return;
+	if (!entry_is_live(s->row)) {
+		if (is_buried_in_vain(s, s->row))
+			scan_report(s, path);
+		return;
+	}
 	if (s->row->rec.kind == RECORD_DIR) {
 		report_vanished(s, path);
 		return;

@@ -156,9 +156,10 @@ static void send_barrier_if_drained(struct sender *sd)
 	struct store_state state;
 	uint8_t body[256];
 	/* While something is refused or waits to be read again, the trees are not equal, and a
-	 * barrier would say so as if it were a discovery. */
+	 * barrier would say so as if it were a discovery. And until the acknowledgements are noted
+	 * the notes still tell of refusals that are over: what asks for a proof reads both. */
 	if (!sd->want_barrier || sd->paused || sd->sets_held || outbound_wanted(sd->outbound) ||
-	    sd->retry_ms != 0 || sd->more || sd->refilling ||
+	    sender_has_acks_to_store(sd) || sd->retry_ms != 0 || sd->more || sd->refilling ||
 	    sd->n_barriers == ARRAY_LEN(sd->barriers) || !outbound_is_drained(sd->outbound))
 		return;
 	store_state(sd->setup.store, &state);

@@ -106,13 +106,19 @@ static void ack_done(struct job *job)
 	if (!sd->closing) {
 		sender_store_acks(sd);
 		sender_sign_next(sd);
+		sender_pump(sd);
 	}
 	sender_job_ended(sd);
 }
 
+bool sender_has_acks_to_store(const struct sender *sd)
+{
+	return sd->storing_acks || sd->n_acks > 0 || sd->n_refused > 0;
+}
+
 void sender_store_acks(struct sender *sd)
 {
-	if (sd->storing_acks || (sd->n_acks == 0 && sd->n_refused == 0))
+	if (sd->storing_acks || !sender_has_acks_to_store(sd))
 		return;
 	struct ack_job *ack = x_calloc(1, sizeof(*ack));
 	ack->sd = sd;

@@ -198,7 +198,8 @@ void sender_on_barrier_done(struct sender *sd, const struct frame *frame);
 void sender_ack(struct sender *sd, struct parcel *p);
 /* @param reason  copied */
 void sender_note_refusal(struct sender *sd, const char *path, const char *reason);
-void sender_store_acks(struct sender *sd); /* and refusals */
+void sender_store_acks(struct sender *sd);		/* and refusals */
+bool sender_has_acks_to_store(const struct sender *sd); /* also while they are being stored */
 void sender_sign_next(struct sender *sd);
 
 /* @return 0, or -EMSGSIZE when the peer asks for too many at once */

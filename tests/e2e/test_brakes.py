@@ -245,6 +245,21 @@ def test_what_comes_back_by_itself_leaves_a_rejected_hold(guarded):
     wait_for_no_hold(pair.passive)
 
 
+def test_what_is_left_out_is_not_refused_any_longer(guarded):
+    pair = guarded()
+    take_away(pair)
+    wait_for_hold(pair.passive)
+    pair.active.wait_for("it is told who refuses", lambda status: "refused:" in problem_text(status))
+    for node in pair.nodes:
+        node.stop()
+        node.configure(rules=["- many", "- many/**"])
+    pair.start()
+    pair.wait()
+    pair.active.wait_for("nothing is refused", lambda status: (
+        status["state"] == "in_sync" and "refused:" not in problem_text(status)))
+    wait_for_no_hold(pair.passive)
+
+
 # ---- consistency sets ----------------------------------------------------------------------------
 
 
