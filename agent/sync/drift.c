@@ -144,14 +144,30 @@ static void log_outcome(const struct mend_job *job, size_t i)
 				 item->what);
 		break;
 	case MEND_FAILED:
-		log_error("drift", "path=%s what=\"%s\" action=retry err=\"%s\"", q, item->what,
-			  item->why);
-		break;
 	case MEND_MATCHES:
 	case MEND_QUIET:
 	case MEND_AGAIN:
 	case MEND_AWAY:
 	case MEND_PARENT: break;
+	}
+}
+
+/* A full disk fails all of them for one reason: it is said once. */
+static void log_failures(const struct mend_job *job)
+{
+	char q[QUOTED_MAX];
+	for (size_t i = 0, next; i < job->n; i = next) {
+		const struct mend_item *item = &job->items[i];
+		size_t others = 0;
+		next = i + 1;
+		if (item->result != MEND_FAILED)
+			continue;
+		for (; next < job->n && job->items[next].result == MEND_FAILED &&
+		       strcmp(job->items[next].why, item->why) == 0;
+		     next++)
+			others++;
+		log_error("drift", "path=%s what=\"%s\" action=retry others=%zu err=\"%s\"",
+			  quote_path(q, item->path), item->what, others, item->why);
 	}
 }
 
@@ -221,6 +237,7 @@ static void mend_done(struct job *work)
 	struct mend_job *job = container_of(work, struct mend_job, job);
 	struct drift *d = job->d;
 	d->mending = false;
+	log_failures(job);
 	for (size_t i = 0; i < job->n; i++) {
 		log_outcome(job, i);
 		if (!d->closing)
