@@ -90,6 +90,9 @@ void receiver_judge_barrier(struct receiver *rx, uint64_t id, bool clean)
 	bool equal = memcmp(state.digest, barrier.digest, sizeof(barrier.digest)) == 0;
 	bool known = state.barrier_seq == barrier.seq && state.barrier_clock_ns != 0 &&
 		     clock_mono_ms() - rx->barrier_stored_ms < BARRIER_STORE_MS;
+	/* What was refused may have been a version that was here already, offered once more. */
+	if (clean && equal)
+		refusals_settle_all(rx->refusals);
 	if (!clean)
 		send_barrier_done(rx, &barrier, BARRIER_DROPPED);
 	else if (!equal)

@@ -40,14 +40,19 @@ static void forget(struct refusals *refusals, struct refusal *one)
 	free(one);
 }
 
-void refusals_free(struct refusals *refusals)
+void refusals_settle_all(struct refusals *refusals)
 {
 	struct refusal *one, *next;
-	if (!refusals)
-		return;
 	HASH_ITER (hh, refusals->paths, one, next) {
 		forget(refusals, one);
 	}
+}
+
+void refusals_free(struct refusals *refusals)
+{
+	if (!refusals)
+		return;
+	refusals_settle_all(refusals);
 	free(refusals);
 }
 

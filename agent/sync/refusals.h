@@ -15,6 +15,7 @@ void refusals_free(struct refusals *refusals); /* NULL is a no-op */
  * @param text   why, for people */
 void refusals_add(struct refusals *refusals, const char *path, int error, const char *text);
 void refusals_settle(struct refusals *refusals, const char *path); /* it was taken */
+void refusals_settle_all(struct refusals *refusals);		   /* nothing is missing here */
 
 size_t refusals_count(const struct refusals *refusals);
 /* The latest that still stands. The strings are the refusals' own.
