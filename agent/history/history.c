@@ -177,8 +177,10 @@ static int sync_roots(struct history *h, const bool used[ROOT_MAX], struct err *
 	return r;
 }
 
-/* Sorts the objects into those that have their place, those that are gone, and the rest. */
-static int settle_objects(struct history *h, struct kept_object *all, size_t n, struct err *err)
+/* Sorts the objects into those that have their place, those that are gone, and the rest.
+ * @param waits  set when one waits for its root, which is no error */
+static int settle_objects(struct history *h, struct kept_object *all, size_t n, bool *waits,
+			  struct err *err)
 {
 	bool used[ROOT_MAX] = {false};
 	size_t placed = 0, gone = 0;
@@ -192,7 +194,9 @@ static int settle_objects(struct history *h, struct kept_object *all, size_t n, 
 			used[history_root_at(h, all[i].root_at) - h->tree->roots] = true;
 		} else if (r == 0) {
 			lost[gone++] = all[i];
-		} else if (first == 0 && r != -EAGAIN) {
+		} else if (r == -EAGAIN) {
+			*waits = true;
+		} else if (first == 0) {
 			first = r;
 		}
 	}
@@ -209,14 +213,15 @@ static int settle(struct history *h, struct err *err)
 {
 	struct kept_object *objects;
 	size_t n;
+	bool waits = false;
 	h->taken = 0;
 	h->left = true;
 	int r = store_kept_unsettled(h->store, &objects, &n, err);
 	if (r == 0 && n > 0) {
-		r = settle_objects(h, objects, n, err);
+		r = settle_objects(h, objects, n, &waits, err);
 		kept_objects_free(objects, n);
 	}
-	h->left = r < 0;
+	h->left = r < 0 || waits;
 	return r;
 }
 

@@ -9,13 +9,14 @@ SCALE = float(os.environ.get("ARTIFACT_SYNC_TIMEOUT_SCALE", "1"))
 
 
 def wait_until(what, condition, timeout=20.0, step=0.02):
-    """Polls `condition` until it returns something true and returns that.
+    """Polls `condition` until it returns something true and returns that; less and less often, since
+    most conditions start a process to ask, and other tests want the processor.
 
     An AssertionError raised by the condition counts as "not yet"; the last one is shown when the
     deadline passes.
     """
     limit = timeout * SCALE
-    deadline = time.monotonic() + limit
+    began = time.monotonic()
     why = ""
     while True:
         try:
@@ -25,9 +26,10 @@ def wait_until(what, condition, timeout=20.0, step=0.02):
             why = ""
         except AssertionError as error:
             why = f": {error}"
-        if time.monotonic() >= deadline:
+        waited = time.monotonic() - began
+        if waited >= limit:
             raise AssertionError(f"after {limit:g} s still waiting until {what}{why}")
-        select.select([], [], [], step)
+        select.select([], [], [], min(max(step, waited / 10), 10 * step))
 
 
 def let_pass(seconds):
