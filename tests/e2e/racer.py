@@ -32,8 +32,11 @@ class Swap:
             self.times += 1
 
     def restore(self):
+        """Where nothing stands any more, because it was deleted meanwhile, nothing comes out either."""
         if self.swapped:
             self.step()
+        if self.swapped and rename(self.outside, self.inside, NOREPLACE):
+            self.swapped = False
         return not self.swapped
 
 
