@@ -63,10 +63,11 @@ class Writers:
 
 
 class Storm:
-    """@param disks  {"passive tree" | "passive state" | "active state": Disk}, may be empty"""
+    """@param disks  {"passive tree" | "passive state" | "active state": Disk}, may be empty
+    @param only   the name of the only turn there is; all of them without"""
 
-    def __init__(self, pair, seed, seconds, disks, writers=3, pace_ms=60):
-        self.pair, self.disks = pair, disks
+    def __init__(self, pair, seed, seconds, disks, writers=3, pace_ms=60, only=None):
+        self.pair, self.disks, self.only = pair, disks, only
         self.dice = random.Random(seed)
         self.seconds = seconds
         self.writers = Writers(pair.active.tree, seed, writers, pace_ms)
@@ -185,6 +186,8 @@ class Storm:
                 self.memory.setdefault(node.pid, []).append(rss)
 
     def _turns(self, with_kills):
+        if self.only:
+            return [getattr(self, self.only)]
         turns = [self.cut] * 3 + [self.freeze, self.kill_watcher, self.overflow, self.reload, self.stop_agent]
         turns += [self.fill] * 3 if self.disks else []
         return turns + [self.kill_agents] * 4 if with_kills else turns

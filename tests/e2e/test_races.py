@@ -85,7 +85,10 @@ def test_swapped_names_lead_nothing_outside(pair, home, seed):
                 assert look(canary) == before
                 assert passive.status(), passive.log_tail()
     finally:
-        told, _ = racer.communicate(timeout=30 * SCALE)
+        try:
+            told, _ = racer.communicate(timeout=30 * SCALE)
+        finally:
+            racer.kill()
     times = json.loads(told)
     assert all(count > 100 for count in times.values()), f"the races did not take place: {times}"
     assert look(canary) == before

@@ -41,9 +41,9 @@ def stormy_pair(make_pair, made_disks):
     return pair.start()
 
 
-def run_storm(pair, seed, seconds, made_disks):
+def run_storm(pair, seed, seconds, made_disks, only=None):
     pair.converge()
-    storm = Storm(pair, seed, seconds, made_disks)
+    storm = Storm(pair, seed, seconds, made_disks, only=only)
     try:
         storm.run()
         storm.finish()
@@ -65,3 +65,13 @@ def test_a_short_storm(make_pair, made_disks, seed):
 @pytest.mark.slow
 def test_a_long_storm(make_pair, made_disks, seed):
     run_storm(stormy_pair(make_pair, made_disks), seed, LONG_S, made_disks)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("disk", ["passive tree", "passive state", "active state"])
+def test_a_disk_that_is_full_again_and_again(make_pair, made_disks, seed, disk):
+    """What is refused halfway, offered again and overtaken meanwhile leaves no trace either."""
+    if disk not in made_disks:
+        pytest.skip("no disk to fill")
+    pair = stormy_pair(make_pair, made_disks)
+    run_storm(pair, seed, LONG_S / 5, {disk: made_disks[disk]}, only="fill")
