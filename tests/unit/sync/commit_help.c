@@ -6,15 +6,27 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "agent/base/clock.h"
+
 void assert_fine(int result, const struct err *err)
 {
 	if (result < 0)
 		fail_msg("failed with %d: %s", result, err->msg);
 }
 
+long nth_first(void)
+{
+	long first = 1 + (long)(clock_mono_ns() % NTH_STEP);
+	if (NTH_STEP > 1)
+		print_message("every %dth from %ld\n", NTH_STEP, first);
+	return first;
+}
+
 void node_make(struct node *node)
 {
-	strcpy(node->dir, "/tmp/commit-test-XXXXXX");
+	const char *base = getenv("TMPDIR");
+	assert_true(snprintf(node->dir, sizeof(node->dir), "%s/commit-test-XXXXXX",
+			     base ? base : "/tmp") < (int)sizeof(node->dir));
 	assert_non_null(mkdtemp(node->dir));
 	sprintf(node->tree_dir, "%s/tree", node->dir);
 	sprintf(node->state_dir, "%s/state", node->dir);

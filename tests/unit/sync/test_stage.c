@@ -1,4 +1,4 @@
-/* Staging into a real tree: what comes out is what the record says, or nothing at all. TEST_DIR may
+/* Staging into a real tree: what comes out is what the record says, or nothing at all. TMPDIR may
  * name a directory on a file system that can clone. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -33,7 +33,7 @@ static const struct root *root;
 static int make_tree(void **state)
 {
 	struct err err = {0};
-	const char *where = getenv("TEST_DIR");
+	const char *where = getenv("TMPDIR");
 	snprintf(dir, sizeof(dir), "%s/stage-XXXXXX", where ? where : "/tmp");
 	if (!mkdtemp(dir) || tree_prepare(dir, NULL, 0, &err) < 0 ||
 	    tree_open(&tree, dir, NULL, 0, NULL, &err) < 0) {
