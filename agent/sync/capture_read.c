@@ -156,13 +156,14 @@ static bool is_suspect(const struct look *look)
 	return file_is_suspect(&look->now, look->item->vouched_ns);
 }
 
-/* Did these very bytes stand elsewhere, as those of a directory that was renamed? *gated: and
- * passed the gates of this path. */
+/* Did these very bytes stand elsewhere, as those of a directory that was renamed? What may have
+ * been written to through memory has kept its stamps, but not its bytes. *gated: and passed the
+ * gates of this path. */
 static bool is_known_inode(struct look *look, uint8_t hash[HASH_LEN], bool *gated)
 {
 	struct index_entry found;
 	*gated = false;
-	if (look->item->force_read || (look->live && is_suspect(look)) || look->root->remote ||
+	if (look->item->force_read || is_suspect(look) || look->root->remote ||
 	    store_find_inode(look->env->store, &look->now, &found, NULL) < 0)
 		return false;
 	unsigned asked = look->judgement.attributes & GATES_OF_CONTENT;

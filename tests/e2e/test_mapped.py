@@ -67,6 +67,30 @@ def test_a_write_without_a_trace_while_nobody_watched(mapped):
     pair.converge()
 
 
+def test_a_write_without_a_trace_before_its_directory_is_renamed(mapped):
+    """The file has its inode and its stamps under the new name, too, but not its bytes."""
+    pair, path, _ = mapped
+    directory = pair.active.tree / "directory"
+    directory.mkdir()
+    path = directory / "within"
+    path.write_bytes(b"-" * 5000)
+    pair.converge()
+    with open(path, "r+b") as file:
+        content = mmap.mmap(file.fileno(), 5000)
+    os.sync()
+    content[10:13] = b"one"
+    with open(path, "r+b"):
+        pass
+    arrived(pair, "directory/within", content[:])
+    before = os.stat(path).st_mtime_ns
+    content[20:23] = b"two"
+    if os.stat(path).st_mtime_ns != before:
+        pytest.skip("the kernel wrote the page back in between")
+    directory.rename(pair.active.tree / "renamed")
+    pair.converge()
+    content.close()
+
+
 def test_a_mapped_file_that_a_scan_came_across(mapped):
     """What a scan reads of a mapped file is not the last word, however long the map lives on."""
     pair, path, content = mapped
