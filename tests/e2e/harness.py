@@ -218,11 +218,7 @@ class Node:
 
     def status(self):
         """The object of `status --json`, or None while nobody answers."""
-        answer = self.cli("status", "--json")
-        if answer.exit == NOT_RUNNING:
-            return None
-        assert answer.exit in (DONE, NO), repr(answer)
-        return answer.json
+        return self.ask("status")
 
     def ask(self, verb):
         """What a command that prints the answer to this request would print, or None. No process is
@@ -246,7 +242,7 @@ class Node:
         last = {}
 
         def holds():
-            last["status"] = self.ask("status")
+            last["status"] = self.status()
             return last["status"] if last["status"] and condition(last["status"]) else None
         try:
             return wait_until(f"{self.name}: {what}", holds, timeout)

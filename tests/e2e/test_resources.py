@@ -282,7 +282,7 @@ def test_too_many_open_files(pair, side):
     def tells():
         """Status needs one; everything else needs more, and may have taken that one for good."""
         nonlocal limit
-        status = node.status() or {}
+        status = node.cli("status", "--json").json
         if "error" in status and "problems" not in status:
             limit += 1
             resource.prlimit(node.pid, resource.RLIMIT_NOFILE, (limit, before[1]))
