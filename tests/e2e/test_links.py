@@ -226,7 +226,7 @@ def test_a_pulled_cable(make_pair, net):
 def test_links_cut_again_and_again_while_the_tree_changes(proxied, seed):
     pair = proxied
     changer = trees.Changer(pair.active.tree, seed)
-    for _ in range(10):
+    for _ in range(6):
         for _ in range(40):
             changer.step()
         pair.cut()
