@@ -65,7 +65,7 @@ def lost_in_a_stream(make_pair, home):
     pair.converge()
     stream = Stream(pair.active.tree)
     stream.start()
-    pair.active.wait_for("many are pending", lambda s: s["peers"][0]["pending_changes"] > 60)
+    pair.active.wait_for("many are pending", lambda s: s["peers"][0]["pending_changes"] > 150)
     stream.end()
     announced(pair)
     cut_off(pair)
