@@ -622,7 +622,7 @@ static void a_crash_anywhere_loses_nothing_that_was_promised(void **state)
 {
 	bool fired = true;
 	long nth, with_history = 0;
-	for (nth = 1; fired; nth++) {
+	for (nth = nth_first(); fired; nth += NTH_STEP) {
 		node = (struct node){0};
 		node_make(&node);
 		node_close(&node);
@@ -642,8 +642,9 @@ static void a_crash_anywhere_loses_nothing_that_was_promised(void **state)
 			assert_consistent(&node);
 		end(NULL);
 	}
-	print_message("%ld places to die, %ld of them behind the journal\n", nth - 2, with_history);
-	assert_true(nth > 40 && with_history > 20);
+	print_message("%ld places to die, %ld of them behind the journal\n", nth - 1 - NTH_STEP,
+		      with_history);
+	assert_true(nth > 40 && with_history > 20 / NTH_STEP);
 }
 
 static void commit_and_prune(void)
@@ -659,7 +660,7 @@ static void a_crash_while_pruning_leaves_no_orphan_for_ever(void **state)
 {
 	bool fired = true;
 	long nth;
-	for (nth = 20; fired; nth++) {
+	for (nth = 19 + nth_first(); fired; nth += NTH_STEP) {
 		node = (struct node){0};
 		node_make(&node);
 		node_close(&node);
@@ -673,7 +674,7 @@ static void a_crash_while_pruning_leaves_no_orphan_for_ever(void **state)
 		assert_int_equal(counts.versions + counts.bytes, 0);
 		end(NULL);
 	}
-	print_message("%ld places to die\n", nth - 21);
+	print_message("%ld places to die\n", nth - 20 - NTH_STEP);
 	assert_true(nth > 40);
 }
 
@@ -681,7 +682,7 @@ static void a_failing_disk_loses_nothing_that_was_promised(void **state)
 {
 	bool fired = true;
 	long nth;
-	for (nth = 1; fired; nth++) {
+	for (nth = nth_first(); fired; nth += NTH_STEP) {
 		struct fault fault = {.nth = nth, .err = nth % 2 ? EIO : ENOSPC};
 		node = (struct node){0};
 		node_make(&node);
@@ -705,7 +706,7 @@ static void a_failing_disk_loses_nothing_that_was_promised(void **state)
 		assert_consistent(&node);
 		end(NULL);
 	}
-	print_message("%ld calls failed\n", nth - 2);
+	print_message("%ld calls failed\n", nth - 1 - NTH_STEP);
 	assert_true(nth > 25);
 }
 
@@ -735,7 +736,7 @@ static void what_the_active_installs_is_numbered(void **state)
 {
 	bool fired = true;
 	size_t rolled = 0;
-	for (long nth = 5; fired; nth++) {
+	for (long nth = 4 + nth_first(); fired; nth += NTH_STEP) {
 		struct pending pending[20];
 		size_t n;
 		node = (struct node){0};
@@ -761,7 +762,7 @@ static void what_the_active_installs_is_numbered(void **state)
 		}
 		end(NULL);
 	}
-	assert_true(rolled > 5);
+	assert_true(rolled > 5 / NTH_STEP);
 }
 
 static void what_no_peer_has_goes_to_the_salvage(void **state)
