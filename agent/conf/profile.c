@@ -225,29 +225,31 @@ static void attributes_add(struct profile *profile, const struct profile_attribu
 
 static int sub_wrong(const char *name, const char *sub, struct err *err)
 {
-	int len = (int)strcspn(sub, "+");
+	char whole[QUOTED_MAX], part[QUOTED_MAX];
+	quote_path(whole, name);
 	if (strncmp(name, "all", 3) == 0)
-		return err_set(
-			err, -EINVAL,
-			"profile \"%.60s\": \"all\" has no sub-profiles; write rules instead",
-			name);
+		return err_set(err, -EINVAL,
+			       "profile %.80s: \"all\" has no sub-profiles; write rules instead",
+			       whole);
+	quote_bytes(part, sub, strcspn(sub, "+"));
 	return err_set(err, -EINVAL,
-		       "profile \"%.60s\": there is no sub-profile \"%.*s\"; there are keys, conf, "
+		       "profile %.80s: there is no sub-profile %.80s; there are keys, conf, "
 		       "webapps and ext",
-		       name, len > 60 ? 60 : len, sub);
+		       whole, part);
 }
 
 /* Sub-profiles in the order of the table, whatever the order in the name: so two ways of writing
  * one profile have one hash. */
 static int layers_add(struct profile *profile, const char *name, struct err *err)
 {
+	char q[QUOTED_MAX];
 	const struct profile_layer *base = profile_layer_find(name, strcspn(name, "+"), NULL);
 	if (!base)
 		return err_set(err, -EINVAL,
-			       "profile \"%.60s\" is neither \"all\" nor \"wso2is\" (to which "
+			       "profile %.80s is neither \"all\" nor \"wso2is\" (to which "
 			       "sub-profiles are "
 			       "joined by +, as in \"wso2is+keys\")",
-			       name);
+			       quote_path(q, name));
 	bool wanted[PROFILE_LAYERS_MAX] = {false};
 	for (const char *s = name + strcspn(name, "+"); *s; s += strcspn(s, "+")) {
 		s++;
