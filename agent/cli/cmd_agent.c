@@ -27,6 +27,7 @@ static int run(const struct cli *cli, const void *given, char **operands, int n)
 {
 	const struct agent_options *o = given;
 	AUTO(conf) *conf = NULL;
+	node_hold_reload();
 	int code = cli_load(cli, &conf);
 	if (code != EXIT_DONE)
 		return code;

@@ -209,6 +209,19 @@ static void start_signal(struct node *node, uv_signal_t *handle, int signum)
 	uv_signal_start(handle, on_signal, signum);
 }
 
+static void mask_reload(int how)
+{
+	sigset_t set;
+	sigemptyset(&set);
+	sigaddset(&set, SIGHUP);
+	pthread_sigmask(how, &set, NULL);
+}
+
+void node_hold_reload(void)
+{
+	mask_reload(SIG_BLOCK);
+}
+
 static int start_node(struct node *node, struct err *err)
 {
 	struct control_events events = {
@@ -220,6 +233,7 @@ static int start_node(struct node *node, struct err *err)
 	start_signal(node, &node->sigterm, SIGTERM);
 	start_signal(node, &node->sigint, SIGINT);
 	start_signal(node, &node->sighup, SIGHUP);
+	mask_reload(SIG_UNBLOCK);
 	uv_timer_init(&node->loop, &node->tick);
 	node->tick.data = node;
 	uv_timer_start(&node->tick, on_tick, 1, TICK_MS);

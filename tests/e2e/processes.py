@@ -18,6 +18,16 @@ def memory(pid):
     return values
 
 
+def takes_hangup(pid):
+    """Is SIGHUP no end of this process? It is, until the program has begun."""
+    try:
+        text = Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    masks = [int(line.split()[1], 16) for line in text.splitlines() if line.startswith(("SigBlk", "SigCgt"))]
+    return any(mask & 1 for mask in masks)
+
+
 def children(pid):
     """Process ids of the direct children."""
     found = []

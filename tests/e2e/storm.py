@@ -141,7 +141,9 @@ class Storm:
         disk.free()
 
     def reload(self):
-        os.kill(self.dice.choice(self.pair.nodes).pid, signal.SIGHUP)
+        node = self.dice.choice(self.pair.nodes)
+        if node.running and processes.takes_hangup(node.pid):  # also in the midst of its start
+            os.kill(node.pid, signal.SIGHUP)
         self._pause(0.3)
 
     # -- between turns --------------------------------------------------------------------------------

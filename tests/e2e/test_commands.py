@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+import processes
 import trees
 from harness import (DONE, NO, NOT_RUNNING, PROGRAM, REFUSED, TIMED_OUT, UNREACHABLE, USAGE, Node,
                      environment, run)
@@ -535,6 +536,17 @@ def test_reload(pair):
     pair.active.wait_for_log(re.escape(str(pair.active.config)), since=mark)
     pair.active.config.write_text(values)
     (pair.active.tree / "file").write_bytes(b"the old settings are kept")
+    pair.converge()
+
+
+def test_a_reload_in_the_midst_of_a_start(pair):
+    for _ in range(5):
+        pair.active.kill()
+        mark = pair.active.log_mark()
+        pair.active.start(wait=False)
+        wait_until("it has begun", lambda: processes.takes_hangup(pair.active.pid), step=0.001)
+        os.kill(pair.active.pid, signal.SIGHUP)
+        pair.active.wait_for_log("configuration reloaded", since=mark)
     pair.converge()
 
 
