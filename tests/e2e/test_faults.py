@@ -46,12 +46,14 @@ def local_content(pair, number):
 
 def assert_saved(pair, content):
     found = []
-    for entry in pair.passive.salvaged():
+    for entry in sorted(pair.passive.salvaged(), key=lambda each: each["id"], reverse=True):
         shown = pair.passive.cli("salvage", "show", str(entry["id"]), "--json").json
         if os.path.isfile(shown["location"]):
             with open(shown["location"], "rb") as file:
                 found.append(file.read())
-    assert content in found, f"what was written on the passive is lost; the salvage has {found}"
+        if content in found:
+            return
+    raise AssertionError(f"what was written on the passive is lost; the salvage has {found}")
 
 
 def indexed_alone(pair):
