@@ -9,6 +9,7 @@
 /* Before the configuration is read: a SIGHUP that comes from here on waits for node_run(), and does
  * not end the process. */
 void node_hold_reload(void);
+
 /**
  * Runs the agent in the foreground until SIGTERM or SIGINT.
  * @param conf  borrowed until return; SIGHUP loads conf->path again

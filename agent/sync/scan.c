@@ -168,10 +168,10 @@ static void report_vanished(struct scan *s, const char *path)
 
 static void list_level(struct scan *s, const char *path, int fd, bool is_owed)
 {
+	struct err err = {0};
 	struct level *level = level_push(s, path);
 	level->is_owed = is_owed;
 	s->counts.directories++;
-	struct err err = {0};
 	int r = listing_read(&level->list, fd, &err);
 	if (r < 0)
 		cannot_look(s, path, -r, err.msg);

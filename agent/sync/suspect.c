@@ -40,6 +40,9 @@ static enum suspicion judge_unknown(const struct profile *profile, const char *p
 {
 	bool is_dir = S_ISDIR(now->mode);
 	enum profile_verdict verdict = profile_judge(profile, path, is_dir).verdict;
+	/* The tombstone of what nobody replicates any longer: a capture drops it. */
+	if (entry && !profile_may_replicate(profile, path))
+		return SUSPECT_CAPTURE;
 	if (now->mode == 0 || current_kind(now->mode) == RECORD_ABSENT)
 		return SUSPECT_NOT;
 	if (verdict == PROFILE_COMPARE)

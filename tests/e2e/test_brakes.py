@@ -260,6 +260,28 @@ def test_what_is_left_out_is_not_refused_any_longer(guarded):
     wait_for_no_hold(pair.passive)
 
 
+def test_deletions_of_what_is_left_out_are_forgotten_on_both(make_pair):
+    pair = make_pair()
+    (pair.active.tree / "left").write_text("out later")
+    pair.start()
+    pair.converge()
+    (pair.active.tree / "left").unlink()
+    pair.converge()
+    for node in pair.nodes:
+        assert rows_of(node, "left") == 1
+        node.stop()
+        node.configure(rules=["- left"])
+    pair.start()
+    pair.wait()
+    for node in pair.nodes:
+        wait_until(f"{node.name} has forgotten it", lambda node=node: rows_of(node, "left") == 0)
+
+
+def rows_of(node, path):
+    with contextlib.closing(sqlite3.connect(f"file:{node.state / 'state.db'}?mode=ro", uri=True)) as database:
+        return database.execute("SELECT count(*) FROM records WHERE path=?", (path.encode(),)).fetchone()[0]
+
+
 # ---- consistency sets ----------------------------------------------------------------------------
 
 

@@ -540,13 +540,20 @@ def test_reload(pair):
 
 
 def test_a_reload_in_the_midst_of_a_start(pair):
-    for _ in range(5):
+    door = pair.active.state / "control.sock"
+    early = 0
+    for _ in range(20):
         pair.active.kill()
+        door.unlink(missing_ok=True)
         mark = pair.active.log_mark()
         pair.active.start(wait=False)
         wait_until("it has begun", lambda: processes.takes_hangup(pair.active.pid), step=0.001)
+        early += not door.exists()
         os.kill(pair.active.pid, signal.SIGHUP)
         pair.active.wait_for_log("configuration reloaded", since=mark)
+        if early == 3:
+            break
+    assert early, "it was never met before it had opened its door"
     pair.converge()
 
 

@@ -277,7 +277,7 @@ static void another_name_of_the_inode_does_not_rewrite_history(void **state)
 	index_entry_release(&e);
 	put("f", "two", S(2));
 	int fd = open(other, O_WRONLY);
-	assert_int_equal(pwrite(fd, "XXX", 3, 0), 3);
+	assert_int_equal(pwrite(fd, "bad", 3, 0), 3);
 	close(fd);
 	size_t n = versions_of("f", versions);
 	AUTO_FREE char *content = content_of(&versions[0].entry.rec);
