@@ -94,8 +94,7 @@ def test_a_kill_in_the_middle_of_a_large_file(make_pair, seed):
 
 
 def test_the_watching_child_ends_with_its_agent(pair):
-    children = processes.watchers(pair.active.pid)
-    assert children, "the agent has no watching child"
+    children = wait_until("the child watches", lambda: processes.watchers(pair.active.pid))
     pair.active.kill()
     for child in children:
         wait_until("the watching child has noticed", lambda child=child: not processes.is_running(child))

@@ -398,13 +398,10 @@ def test_a_clock_that_jumps_takes_no_earlier_version(make_pair, home):
     kept = versions()
     clock.write_text("+30d\n")
     pair.passive.wait_for("the jump is seen", lambda s: any("clock" in each for each in s["not_ready"]))
-    for number in range(50):
-        if versions() < kept:
-            break
+    for number in range(30): # 47 of all fit: however late they are counted, some dozen go
         (pair.active.tree / "other").write_bytes(b"%04d" % number * 500)
         pair.converge()
     wait_until("something was given up for its room", lambda: versions() < kept)
-    # Pruning comes by once a second: a few changes too many by then, and as many versions too few.
     assert versions() >= kept // 3, "what went is more than what was too much"
 
 
