@@ -13,6 +13,7 @@
 #include "agent/base/log.h"
 #include "agent/base/quote.h"
 #include "agent/ops/control.h"
+#include "agent/ops/door.h"
 
 #define BACKLOG 16
 
@@ -35,9 +36,9 @@ struct control_call {
 };
 
 struct control_server {
-	uv_pipe_t pipe;
-	bool pipe_closed;
-	int dir_fd; /* the state directory */
+	uv_loop_t *loop;
+	struct door *door; /* NULL: closed */
+	int dir_fd;	   /* the state directory */
 	struct control_events events;
 	struct control_call *calls;
 	unsigned n_calls;
@@ -57,7 +58,7 @@ struct line {
 
 static void server_free_when_empty(struct control_server *s)
 {
-	if (!s->closing || !s->pipe_closed || s->calls)
+	if (!s->closing || s->door || s->calls)
 		return;
 	void (*closed)(void *) = s->closed;
 	void *arg = s->closed_arg;
@@ -274,10 +275,6 @@ static bool may_ask(const struct control_call *call)
 
 static void call_start(struct control_call *call)
 {
-	if (uv_accept((uv_stream_t *)&call->server->pipe, (uv_stream_t *)&call->pipe) < 0) {
-		call_close(call);
-		return;
-	}
 	if (!may_ask(call)) {
 		call_refuse(call, EXIT_REFUSED,
 			    "only root and the user whom the agent runs as may ask it",
@@ -295,20 +292,23 @@ static void call_start(struct control_call *call)
 		call_close(call);
 }
 
-static void on_connection(uv_stream_t *stream, int status)
+static void on_connection(void *owner, int fd)
 {
-	struct control_server *s = stream->data;
-	if (status < 0)
-		return;
+	struct control_server *s = owner;
 	struct control_call *call = x_calloc(1, sizeof(*call));
 	call->server = s;
-	uv_pipe_init(stream->loop, &call->pipe, 0);
-	uv_timer_init(stream->loop, &call->deadline);
+	uv_pipe_init(s->loop, &call->pipe, 0);
+	uv_timer_init(s->loop, &call->deadline);
 	call->pipe.data = call->deadline.data = call;
 	call->handles = 2;
 	DL_APPEND(s->calls, call);
 	s->n_calls++;
-	call_start(call);
+	if (uv_pipe_open(&call->pipe, fd) == 0) {
+		call_start(call);
+	} else {
+		close(fd);
+		call_close(call);
+	}
 }
 
 /* Through the descriptor of its directory: an address holds 107 bytes, a state directory's path may
@@ -330,10 +330,10 @@ static int bind_socket(int dir_fd, struct err *err)
 	return STEAL_FD(fd);
 }
 
-static void on_server_closed(uv_handle_t *handle)
+static void on_door_closed(void *owner)
 {
-	struct control_server *s = handle->data;
-	s->pipe_closed = true;
+	struct control_server *s = owner;
+	s->door = NULL;
 	server_free_when_empty(s);
 }
 
@@ -347,19 +347,15 @@ int control_server_start(struct control_server **out, uv_loop_t *loop, const cha
 	if (fd < 0)
 		return fd;
 	struct control_server *s = x_calloc(1, sizeof(*s));
+	int r = door_open(&s->door, loop, fd, BACKLOG, on_connection, s, err);
+	if (r < 0) {
+		free(s);
+		return err_wrap(err, "control socket");
+	}
+	fd = -1; /* the door's */
+	s->loop = loop;
 	s->events = *events;
 	s->dir_fd = STEAL_FD(dir_fd);
-	uv_pipe_init(loop, &s->pipe, 0);
-	s->pipe.data = s;
-	int r = uv_pipe_open(&s->pipe, fd);
-	if (r == 0) {
-		fd = -1; /* the handle closes it */
-		r = uv_listen((uv_stream_t *)&s->pipe, BACKLOG, on_connection);
-	}
-	if (r < 0) {
-		control_server_close(s, NULL, NULL);
-		return err_sys(err, -r, "listen on the control socket");
-	}
 	*out = s;
 	return 0;
 }
@@ -387,5 +383,5 @@ void control_server_close(struct control_server *s, void (*closed)(void *arg), v
 	{
 		call_stop(call);
 	}
-	uv_close((uv_handle_t *)&s->pipe, on_server_closed);
+	door_close(s->door, on_door_closed);
 }

@@ -277,23 +277,22 @@ def test_too_many_open_files(pair, side):
     node.wait_for_state("in_sync")
     before = resource.prlimit(node.pid, resource.RLIMIT_NOFILE)
     open_now = max(int(fd) for fd in os.listdir(f"/proc/{node.pid}/fd"))
-    limit = open_now + 2
+    unanswered = []
 
     def tells():
-        """Status needs one; everything else needs more, and may have taken that one for good."""
-        nonlocal limit
-        status = node.cli("status", "--json").json
-        if "error" in status and "problems" not in status:
-            limit += 1
-            resource.prlimit(node.pid, resource.RLIMIT_NOFILE, (limit, before[1]))
-        return any("Too many open files" in each and "LimitNOFILE" in each for each in status.get("problems", []))
-    resource.prlimit(node.pid, resource.RLIMIT_NOFILE, (limit, before[1]))
+        """The agent keeps what it needs to be asked; everything else has nothing left."""
+        answer = node.cli("status", "--json")
+        if "problems" not in answer.json:
+            unanswered.append(repr(answer))
+        return any("Too many open files" in each and "LimitNOFILE" in each for each in answer.json.get("problems", []))
+    resource.prlimit(node.pid, resource.RLIMIT_NOFILE, (open_now + 1, before[1]))
     try:
         trees.make_many(pair.active.tree / "many", 20, 100_000)
         wait_until("a problem says what, and what to do", tells, 60)
         not_vouched_for(pair)
     finally:
         resource.prlimit(node.pid, resource.RLIMIT_NOFILE, before)
+    assert not unanswered, unanswered[0]
     recovered(pair)
 
 

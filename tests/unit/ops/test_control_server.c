@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -248,6 +249,42 @@ static void many_ask_at_once(void **state)
 	turn_until(f, f->cancelled == CONTROL_CALLS_MAX - 1);
 }
 
+#define FEW 80 /* descriptors */
+#define RESERVED 4
+
+/* Four at a time, whatever happens; the fifth is answered when one of them has gone. */
+static void a_process_without_descriptors_is_asked(void **state)
+{
+	struct fixture *f = *state;
+	struct rlimit before, few = {.rlim_cur = FEW};
+	int asking[RESERVED + 1], used[FEW], n = 0;
+	for (int i = 0; i <= RESERVED; i++) {
+		asking[i] = dial(f);
+		say(asking[i], "{\"verb\":\"later\"}\n");
+	}
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	few.rlim_max = before.rlim_max;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+	while ((used[n] = dup(asking[0])) >= 0)
+		n++;
+	assert_int_equal(errno, EMFILE);
+	turn_until(f, f->requests == RESERVED);
+	for (int i = 0; i < 100; i++)
+		uv_run(&f->loop, UV_RUN_NOWAIT);
+	assert_int_equal(f->requests, RESERVED);
+	close(asking[1]);
+	while (f->requests <= RESERVED) /* its descriptor is free; looked for now and then */
+		uv_run(&f->loop, UV_RUN_ONCE);
+	while (n > 0)
+		close(used[--n]);
+	for (int i = 0; i <= RESERVED; i++) {
+		if (i != 1)
+			close(asking[i]);
+	}
+	turn_until(f, f->cancelled == RESERVED + 1);
+	setrlimit(RLIMIT_NOFILE, &before);
+}
+
 static void a_slow_command_misses_progress_only(void **state)
 {
 	struct fixture *f = *state;
@@ -331,6 +368,7 @@ int main(void)
 		with_server(a_request_without_end_is_cut_off),
 		with_server(hanging_up_cancels),
 		with_server(many_ask_at_once),
+		with_server(a_process_without_descriptors_is_asked),
 		with_server(a_slow_command_misses_progress_only),
 		with_server(stopping_answers_everybody),
 		with_server(a_socket_left_behind_is_replaced),
