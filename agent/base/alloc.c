@@ -1,6 +1,5 @@
 #include "agent/base/alloc.h"
 
-#include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -48,12 +47,18 @@ void *x_memdup(const void *data, size_t len)
 	return copy;
 }
 
-char *x_asprintf(const char *fmt, ...)
+char *x_vasprintf(const char *fmt, va_list ap)
 {
 	char *out = NULL;
+	int n = vasprintf(&out, fmt, ap);
+	return or_abort(n < 0 ? NULL : out);
+}
+
+char *x_asprintf(const char *fmt, ...)
+{
 	va_list ap;
 	va_start(ap, fmt);
-	int n = vasprintf(&out, fmt, ap);
+	char *out = x_vasprintf(fmt, ap);
 	va_end(ap);
-	return or_abort(n < 0 ? NULL : out);
+	return out;
 }

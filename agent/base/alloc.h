@@ -5,6 +5,7 @@
 #ifndef BASE_ALLOC_H
 #define BASE_ALLOC_H
 
+#include <stdarg.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -55,6 +56,7 @@ char *x_strdup(const char *text);
 char *x_strndup(const char *text, size_t len);
 void *x_memdup(const void *data, size_t len); /* len 0 yields a freeable pointer */
 char *x_asprintf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+char *x_vasprintf(const char *fmt, va_list ap) __attribute__((format(printf, 1, 0)));
 
 /* Grows an array geometrically so that index `need - 1` exists; *cap is in elements. */
 #define GROW(array, cap, need)                                                \
