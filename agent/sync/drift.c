@@ -38,7 +38,7 @@ struct mend_job {
 	struct mend_item items[GROUP_PATHS];
 	bool left[GROUP_PATHS];	  /* put back too often */
 	bool shown[GROUP_PATHS];  /* waits for its bytes long enough to be noted */
-	bool is_new[GROUP_PATHS]; /* was not noted before, or otherwise */
+	bool is_new[GROUP_PATHS]; /* is not noted yet: nobody was told */
 };
 
 static void drift_run(struct drift *d);
@@ -102,6 +102,7 @@ static void write_notes(struct mend_job *job)
 		} else if (item->result == MEND_MATCHES || item->result == MEND_QUIET ||
 			   item->result == MEND_DONE) {
 			r = store_unnote(store, NOTE_DRIFT, item->path, &err);
+			job->is_new[i] = store_note_count(store, NOTE_DRIFT) == before;
 		}
 		if (r < 0)
 			log_error("drift", "path=%s action=\"go on without the note\" err=\"%s\"",
@@ -126,7 +127,8 @@ static void log_outcome(const struct mend_job *job, size_t i)
 	quote_path(q, item->path);
 	switch (item->result) {
 	case MEND_DONE:
-		tell_drifted(job, i);
+		if (job->is_new[i])
+			tell_drifted(job, i);
 		log_warn("drift", "path=%s what=\"%s\" action=%s", q, item->what,
 			 item->was_added ? "moved-to-salvage" : "put-back");
 		break;
@@ -139,11 +141,15 @@ static void log_outcome(const struct mend_job *job, size_t i)
 					      : "report");
 		break;
 	case MEND_CONTENT:
-		if (job->is_new[i])
-			log_warn("drift", "path=%s what=\"%s\" action=wait-for-the-active", q,
-				 item->what);
+		if (!job->is_new[i])
+			break;
+		tell_drifted(job, i);
+		log_warn("drift", "path=%s what=\"%s\" action=wait-for-the-active", q, item->what);
 		break;
-	case MEND_FAILED:
+	case MEND_FAILED: /* each is logged with the others that failed for its reason */
+		if (job->is_new[i])
+			tell_drifted(job, i);
+		break;
 	case MEND_MATCHES:
 	case MEND_QUIET:
 	case MEND_AGAIN:
@@ -199,9 +205,12 @@ static void take_outcome(struct drift *d, const struct mend_job *job, size_t i)
 	char q[QUOTED_MAX];
 	switch (item->result) {
 	case MEND_MATCHES:
-		if (drift_book_matches(d->book, item->path, now))
-			log_warn("drift", "path=%s action=put-back with=\"what the active sent\"",
-				 quote_path(q, item->path));
+		if (!drift_book_matches(d->book, item->path, now))
+			break;
+		if (job->is_new[i])
+			tell_drifted(job, i);
+		log_warn("drift", "path=%s action=put-back with=\"what the active sent\"",
+			 quote_path(q, item->path));
 		break;
 	case MEND_QUIET: drift_book_quiet(d->book, item->path, now); break;
 	case MEND_DONE:

@@ -20,8 +20,8 @@ struct drift_events {
 	bool (*reachable)(void *owner); /* could it be asked now? */
 	/* Everything beneath is to be looked at: "" is the tree. */
 	void (*look)(void *owner, const char *path);
-	/* Somebody else changed this path; it is put back, reported, or waits for its bytes. Once
-	 * for each time that this is logged. */
+	/* Somebody else changed this path; it is put back, reported, could not be put back, or
+	 * waits for its bytes. Once for each change that is found. */
 	void (*drifted)(void *owner, const char *path);
 	/* The number of paths that differ may be another now. */
 	void (*counted)(void *owner);
