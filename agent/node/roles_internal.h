@@ -148,6 +148,7 @@ struct roles {
 	uint8_t fork_end[WIRE_ID_LEN]; /* the last epoch of the other's */
 	uint64_t fork_number, fork_seq;
 	char fork_node[WIRE_NAME_MAX + 1];
+	char victor[WIRE_NAME_MAX + 1]; /* whose epoch superseded this node: not always who tells */
 	bool cut;
 	size_t cut_to;
 	/* who takes over, as it has claimed: nobody else is to, until then */

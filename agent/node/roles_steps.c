@@ -105,7 +105,7 @@ static void tell_superseded(struct roles *roles, const struct role_machine *befo
 			roles->fork_node);
 		roles_tell(roles, EXIT_NO, "split");
 	} else {
-		roles_reason(roles, EXIT_NO, "%s took over meanwhile", roles->peer);
+		roles_reason(roles, EXIT_NO, "%s took over meanwhile", roles->victor);
 		roles_tell(roles, EXIT_NO, "superseded");
 	}
 }

@@ -183,6 +183,13 @@ static size_t common_epochs(const struct session *s, const struct wire_hello *th
 	return common;
 }
 
+static void note_victor(struct session *s, const struct wire_hello *theirs)
+{
+	struct roles *roles = s->node->roles;
+	snprintf(roles->victor, sizeof(roles->victor), "%s",
+		 theirs->n_lineage ? theirs->lineage[theirs->n_lineage - 1].node : s->peer);
+}
+
 void roles_superseded(struct session *s, const struct wire_hello *theirs)
 {
 	struct roles *roles = s->node->roles;
@@ -190,6 +197,7 @@ void roles_superseded(struct session *s, const struct wire_hello *theirs)
 	size_t common = common_epochs(s, theirs, &relation);
 	struct role_input in = {.event = ROLE_EVENT_SUPERSEDED};
 	note_number(roles, theirs);
+	note_victor(s, theirs);
 	snprintf(roles->partner, sizeof(roles->partner), "%s", s->peer);
 	if (relation == LINEAGE_FORK) {
 		/* Cut before the role is stored: a crash between the two is found superseded. */
@@ -322,6 +330,7 @@ void roles_after_lineage(struct session *s, const struct wire_hello *theirs)
 	if (relation != LINEAGE_THEIRS_LONGER)
 		return;
 	roles->promised_until_ms = 0;
+	note_victor(s, theirs);
 	for (struct session *other = s->node->sessions; other; other = other->next) {
 		if (other != s && other->link)
 			link_close(other->link, BYE_ROLE, "this node follows a new epoch");
