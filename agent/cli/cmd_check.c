@@ -38,9 +38,7 @@ static void check_all(struct check_report *report, const struct cli *cli, const 
 	check_identity(report, conf);
 	check_listen(report, "listen", conf->listen, running);
 	if (conf->http_listen)
-		check_add(report, FINDING_NOTE, "http", "Take http.listen out.",
-			  "http.listen is not served yet: nothing will listen at %s",
-			  conf->http_listen);
+		check_listen(report, "http.listen", conf->http_listen, running);
 	check_peers(report, conf);
 	check_hooks(report, conf);
 }

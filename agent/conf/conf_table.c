@@ -266,8 +266,10 @@ const struct conf_key conf_keys[] = {
 	 .off = AT(http_listen),
 	 .check = conf_check_listen,
 	 .without = "no HTTP",
-	 .help = "Not served yet: it is read and checked, agent and check warn, and nothing "
-		 "listens there. It is for a status page and metrics."},
+	 .help = "Where a status page and metrics are served, for example \"127.0.0.1:9464\": / "
+		 "/metrics /healthz /readyz /role/active /role/passive /api/v1/status. Whoever "
+		 "reaches it can read names and numbers, and change nothing; keep it on a loopback "
+		 "address or on a network of your own."},
 	{.name = "history.keep_days",
 	 .type = CONF_U32,
 	 .off = AT(history_keep_days),

@@ -72,7 +72,9 @@ static void on_counted(void *owner)
 
 static void on_drifted(void *owner, const char *path)
 {
-	roles_drifted(((struct node *)owner)->roles, path);
+	struct node *node = owner;
+	node->drifted++;
+	roles_drifted(node->roles, path);
 }
 
 static void on_closed(void *owner)

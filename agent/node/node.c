@@ -118,6 +118,7 @@ static void on_tick(uv_timer_t *timer)
 	readiness_tick(node);
 	drills_tick(node);
 	status_tick(node);
+	http_tick(node);
 	status_line(node, line, sizeof(line));
 	notify_status(&node->notify, "%s", line);
 	notify_alive(&node->notify);
@@ -188,6 +189,7 @@ void node_stop(struct node *node)
 		node->closing++;
 		control_server_close(STEAL(node->control), on_control_closed, node);
 	}
+	http_stop(node);
 	if (node->watcher) {
 		node->closing++;
 		watcher_close(STEAL(node->watcher));
@@ -240,6 +242,7 @@ static int start_node(struct node *node, struct err *err)
 	node->started_ms = clock_mono_ms();
 	node->prune_due_ms = node->started_ms + PRUNE_MS;
 	drills_start(node);
+	http_start(node);
 	roles_start(node->roles);
 	node->was_healthy = true;
 	roots_changed(node);

@@ -2,7 +2,7 @@
  * clockwork), node_intake.c, node_peers.c and node_prune.c (what it keeps going), open.c and
  * roots.c (what it works with), session.c, session_modules.c, hello.c and heartbeat.c (one peer),
  * drift_guard.c (the passive's own tree), requests.c and verify.c (commands that take time),
- * status.c and status_problems.c (what is shown). Thread: the loop. */
+ * status.c, status_problems.c and http.c (what is shown). Thread: the loop. */
 #ifndef NODE_NODE_INTERNAL_H
 #define NODE_NODE_INTERNAL_H
 
@@ -201,6 +201,8 @@ struct node {
 	struct notify notify;
 	uint64_t syncing_since_ms; /* 0 = in sync, or not syncing */
 	json_t *last_verify;	   /* for status; NULL = none in this run */
+	struct http *http;	   /* NULL: not configured */
+	uint64_t drifted;	   /* changes on a passive by somebody else, in this run */
 	struct readiness *readiness;
 	struct drills *drills;
 };
@@ -283,6 +285,12 @@ int fingerprints_frame(struct session *s, const struct frame *frame);
 void fingerprints_send(struct session *s);
 void fingerprints_add_problems(const struct node *node, json_t *problems);
 void fingerprints_free(struct node *node);
+
+/* http.c: what is served under http.listen, if anything is */
+void http_start(struct node *node);
+void http_tick(struct node *node);
+const char *http_trouble(const struct node *node); /* why nothing listens; NULL: all is well */
+void http_stop(struct node *node);
 
 /* drift_guard.c: all of them do nothing on a node that guards nothing */
 bool drift_guard_applies(const struct node *node); /* what it holds was received, all of it */

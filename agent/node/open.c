@@ -124,8 +124,6 @@ int node_open(struct node *node, struct err *err)
 		r = load_identity(node, err);
 	if (r < 0)
 		return r;
-	if (conf->http_listen)
-		log_warn("node", "http.listen is set and not served yet action=ignored");
 	open_history(node);
 	hash_profile(node, &policy);
 	node->recent = recent_new();

@@ -44,6 +44,8 @@ void roles_stop(struct roles *roles);
 void roles_free(struct roles *roles);
 
 enum wire_role roles_role(const struct roles *roles);
+/* A peer has met this role's epoch since the agent started. */
+bool roles_is_confirmed(const struct roles *roles);
 const char *roles_name(enum wire_role role); /* "active", "draining" */
 
 size_t roles_epochs(const struct roles *roles);	      /* in the lineage, of WIRE_LINEAGE_MAX */

@@ -425,18 +425,24 @@ void roles_add_status(const struct roles *roles, json_t *status)
 			    owed ? json_incref(roles->hook_output) : json_null());
 }
 
+bool roles_is_confirmed(const struct roles *roles)
+{
+	const struct session *s = roles->node->sessions;
+	while (s && s->matched_ms == 0)
+		s = s->next;
+	return s != NULL;
+}
+
 void roles_role_request(struct roles *roles, struct control_call *call)
 {
 	struct node *node = roles->node;
 	struct epoch_entry *lineage = NULL;
 	size_t n = 0;
-	bool confirmed = false;
 	store_lineage(node->store, &lineage, &n, NULL);
-	for (const struct session *s = node->sessions; s; s = s->next)
-		confirmed |= s->matched_ms != 0;
 	control_done(call, EXIT_DONE,
 		     json_pack("{s:s, s:I, s:b, s:s}", "role", roles_name(roles_role(roles)),
 			       "epoch", (json_int_t)(n ? lineage[n - 1].number : 0), "confirmed",
-			       confirmed, "phase", role_phase_name(roles->machine.phase)));
+			       roles_is_confirmed(roles), "phase",
+			       role_phase_name(roles->machine.phase)));
 	free(lineage);
 }

@@ -340,6 +340,7 @@ json_t *status_json(struct node *node)
 	json_object_set_new(out, "holds", holds_json(node));
 	json_object_set_new(out, "roots", roots_json(node));
 	json_object_set_new(out, "drift", json_integer((json_int_t)drift_guard_count(node)));
+	json_object_set_new(out, "drift_total", json_integer((json_int_t)node->drifted));
 	json_object_set_new(out, "salvage",
 			    json_integer((json_int_t)store_salvage_count(node->store)));
 	json_object_set_new(out, "history", history_json(node));

@@ -188,6 +188,9 @@ static json_t *list_problems(struct node *node)
 	roles_add_problems(node->roles, problems);
 	troubles_add_problems(node, problems);
 	fingerprints_add_problems(node, problems);
+	if (http_trouble(node))
+		add_problem(problems, "http: nothing listens under http.listen: %s",
+			    http_trouble(node));
 	return problems;
 }
 

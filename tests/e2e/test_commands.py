@@ -179,15 +179,6 @@ def test_a_configuration_that_cannot_be_used_is_not_tried_again(make_pair, setti
     assert answer.exit == USAGE and "remedy=" in answer.err, repr(answer)
 
 
-def test_http_is_not_served_yet(make_pair):
-    pair = make_pair()
-    pair.active.configure(http={"listen": "127.0.0.1:1"})
-    answer = pair.active.cli("check")
-    assert answer.exit == DONE and "not served yet" in answer.out, repr(answer)
-    pair.active.start()
-    pair.active.wait_for_log("http.listen is set and not served yet")
-
-
 @pytest.mark.parametrize("options", [[], ["--json"]])
 def test_watching_an_agent_that_is_not_there_ends(make_pair, options):
     pair = make_pair()

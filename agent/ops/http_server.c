@@ -1,0 +1,267 @@
+#include "agent/ops/http_server.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <microhttpd.h>
+#include <netdb.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "agent/base/alloc.h"
+#include "agent/base/log.h"
+#include "agent/base/quote.h"
+#include "agent/net/address.h"
+#include "agent/ops/door.h"
+
+#define BACKLOG 32
+#define CONNECTION_BYTES 32768 /* for headers and answer's head */
+
+struct http_server {
+	struct MHD_Daemon *daemon;
+	struct door *door; /* NULL: closed */
+	uv_poll_t poll;
+	uv_timer_t timer;
+	int handles; /* still known to libuv */
+	bool loopback;
+	http_get_fn *get;
+	void (*closed)(void *owner);
+	void *owner;
+};
+
+/* ---- answering ------------------------------------------------------------------------------ */
+
+static bool is_loopback_name(const char *host)
+{
+	static const char *const names[] = {"localhost", "127.0.0.1", "[::1]"};
+	for (size_t i = 0; host && i < ARRAY_LEN(names); i++) {
+		size_t len = strlen(names[i]);
+		if (strncasecmp(host, names[i], len) == 0 && (!host[len] || host[len] == ':'))
+			return true;
+	}
+	return false;
+}
+
+static void say(struct http_answer *answer, unsigned status, const char *text)
+{
+	*answer = (struct http_answer){
+		.status = status, .type = "text/plain; charset=utf-8", .body = x_strdup(text)};
+}
+
+static enum MHD_Result send_answer(struct MHD_Connection *connection,
+				   const struct http_answer *answer)
+{
+	static const char *const headers[][2] = {
+		{"Cache-Control", "no-store"},
+		{"X-Content-Type-Options", "nosniff"},
+		{"Content-Security-Policy",
+		 "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"},
+	};
+	struct MHD_Response *response = MHD_create_response_from_buffer(
+		strlen(answer->body), answer->body, MHD_RESPMEM_MUST_FREE);
+	if (!response) {
+		free(answer->body);
+		return MHD_NO;
+	}
+	MHD_add_response_header(response, "Content-Type", answer->type);
+	for (size_t i = 0; i < ARRAY_LEN(headers); i++)
+		MHD_add_response_header(response, headers[i][0], headers[i][1]);
+	if (answer->status == MHD_HTTP_METHOD_NOT_ALLOWED)
+		MHD_add_response_header(response, "Allow", "GET, HEAD");
+	enum MHD_Result r = MHD_queue_response(connection, answer->status, response);
+	MHD_destroy_response(response);
+	return r;
+}
+
+/* The first call of a request comes before its body: a second one is waited for, and a body refused
+ * at once. */
+static enum MHD_Result on_request(void *owner, struct MHD_Connection *connection, const char *url,
+				  const char *method, const char *version, const char *data,
+				  size_t *data_size, void **state)
+{
+	static int seen;
+	struct http_server *s = owner;
+	struct http_answer answer;
+	bool reads = strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0;
+	if (reads && !*state) {
+		*state = &seen;
+		return MHD_YES;
+	}
+	if (*data_size != 0)
+		return MHD_NO;
+	if (!reads)
+		say(&answer, MHD_HTTP_METHOD_NOT_ALLOWED, "only GET and HEAD are answered\n");
+	else if (s->loopback && !is_loopback_name(MHD_lookup_connection_value(
+					connection, MHD_HEADER_KIND, "Host")))
+		say(&answer, MHD_HTTP_MISDIRECTED_REQUEST,
+		    "this agent listens on a loopback address: ask for localhost\n");
+	else
+		s->get(s->owner, url, &answer);
+	return send_answer(connection, &answer);
+}
+
+/* ---- the library in our loop ---------------------------------------------------------------- */
+
+static void on_timer(uv_timer_t *timer);
+
+static void turn(struct http_server *s)
+{
+	MHD_UNSIGNED_LONG_LONG ms;
+	if (!s->daemon)
+		return;
+	MHD_run(s->daemon);
+	if (MHD_get_timeout(s->daemon, &ms) == MHD_YES)
+		uv_timer_start(&s->timer, on_timer, ms, 0);
+	else
+		uv_timer_stop(&s->timer);
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+	turn(timer->data);
+}
+
+static void on_poll(uv_poll_t *poll, int status, int events)
+{
+	turn(poll->data);
+}
+
+/* What the library cannot take, it closes. */
+static void on_connection(void *owner, int fd)
+{
+	struct http_server *s = owner;
+	struct sockaddr_storage from = {0};
+	socklen_t len = sizeof(from);
+	if (getpeername(fd, (struct sockaddr *)&from, &len) < 0) {
+		close(fd);
+		return;
+	}
+	if (MHD_add_connection(s->daemon, fd, (struct sockaddr *)&from, len) != MHD_YES)
+		log_debug("http", "err=\"a connection was turned away\"");
+	turn(s);
+}
+
+static void on_library_log(void *owner, const char *fmt, va_list ap)
+{
+	char text[300];
+	vsnprintf(text, sizeof(text), fmt, ap);
+	text[strcspn(text, "\r\n")] = '\0';
+	AUTO_FREE char *quoted = quote_utf8(text);
+	log_debug("http", "library=\"%s\"", quoted);
+}
+
+/* ---- starting and ending -------------------------------------------------------------------- */
+
+static bool is_loopback(const struct sockaddr *at)
+{
+	if (at->sa_family == AF_INET6)
+		return IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)at)->sin6_addr);
+	return ntohl(((const struct sockaddr_in *)at)->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
+}
+
+/* @return a bound socket */
+static int bind_to(const char *listen, bool *loopback, struct err *err)
+{
+	const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
+	struct address address;
+	struct addrinfo *found = NULL;
+	int r = address_parse(&address, listen, err);
+	if (r < 0)
+		return r;
+	r = getaddrinfo(address.host, address.port, &hints, &found);
+	if (r != 0)
+		return err_set(err, -EINVAL, "resolve %.150s: %s", address.host, gai_strerror(r));
+	int one = 1;
+	AUTO_CLOSE int fd = socket(found->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	r = fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0 ||
+			    bind(fd, found->ai_addr, found->ai_addrlen) < 0
+		    ? -errno
+		    : 0;
+	*loopback = is_loopback(found->ai_addr);
+	freeaddrinfo(found);
+	return r < 0 ? err_sys(err, -r, "bind %.150s", listen) : STEAL_FD(fd);
+}
+
+static void end_when_closed(struct http_server *s)
+{
+	if (s->door || s->handles > 0)
+		return;
+	void (*closed)(void *) = s->closed;
+	void *owner = s->owner;
+	free(s);
+	if (closed)
+		closed(owner);
+}
+
+static void on_handle_closed(uv_handle_t *handle)
+{
+	struct http_server *s = handle->data;
+	s->handles--;
+	end_when_closed(s);
+}
+
+static void on_door_closed(void *owner)
+{
+	struct http_server *s = owner;
+	s->door = NULL;
+	end_when_closed(s);
+}
+
+static int start_library(struct http_server *s, uv_loop_t *loop, struct err *err)
+{
+	s->daemon = MHD_start_daemon(MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_USE_ERROR_LOG,
+				     0, NULL, NULL, on_request, s, MHD_OPTION_EXTERNAL_LOGGER,
+				     on_library_log, s, MHD_OPTION_CONNECTION_LIMIT,
+				     (unsigned)HTTP_CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
+				     (unsigned)HTTP_TIMEOUT_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+				     (size_t)CONNECTION_BYTES, MHD_OPTION_END);
+	const union MHD_DaemonInfo *info =
+		s->daemon ? MHD_get_daemon_info(s->daemon, MHD_DAEMON_INFO_EPOLL_FD) : NULL;
+	int r = info ? uv_poll_init(loop, &s->poll, info->epoll_fd) : -EMFILE;
+	if (r < 0 && s->daemon)
+		MHD_stop_daemon(s->daemon);
+	return r < 0 ? err_sys(err, -r, "start libmicrohttpd") : 0;
+}
+
+int http_server_start(struct http_server **out, uv_loop_t *loop, const char *listen,
+		      http_get_fn *get, void *owner, struct err *err)
+{
+	bool loopback;
+	AUTO_CLOSE int fd = bind_to(listen, &loopback, err);
+	if (fd < 0)
+		return fd;
+	struct http_server *s = x_calloc(1, sizeof(*s));
+	s->get = get;
+	s->owner = owner;
+	s->loopback = loopback;
+	int r = start_library(s, loop, err);
+	if (r < 0) {
+		free(s);
+		return r;
+	}
+	uv_timer_init(loop, &s->timer);
+	s->poll.data = s->timer.data = s;
+	s->handles = 2;
+	r = door_open(&s->door, loop, fd, BACKLOG, on_connection, s, err);
+	if (r < 0) {
+		http_server_close(s, NULL);
+		return err_wrap(err, "%.150s", listen);
+	}
+	fd = -1; /* the door's */
+	uv_poll_start(&s->poll, UV_READABLE, on_poll);
+	*out = s;
+	return 0;
+}
+
+void http_server_close(struct http_server *s, void (*closed)(void *owner))
+{
+	s->closed = closed;
+	uv_close((uv_handle_t *)&s->poll, on_handle_closed);
+	uv_close((uv_handle_t *)&s->timer, on_handle_closed);
+	if (s->door)
+		door_close(s->door, on_door_closed);
+	MHD_stop_daemon(s->daemon);
+	s->daemon = NULL;
+}

@@ -1,0 +1,39 @@
+/* http_server.h - GET and HEAD for browsers, probes and Prometheus, over libmicrohttpd in the
+ * agent's own loop: no threads, few connections, bounded memory, no request bodies. It only shows;
+ * nothing can be changed through it. What listens on a loopback address answers only when it is
+ * asked by a loopback name, so that a web page elsewhere cannot read it through a browser here (DNS
+ * rebinding). Thread: the loop's. */
+#ifndef OPS_HTTP_SERVER_H
+#define OPS_HTTP_SERVER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <uv.h>
+
+#include "agent/base/err.h"
+
+#define HTTP_CONNECTIONS_MAX 32
+#define HTTP_TIMEOUT_S 10 /* of a connection that says nothing */
+
+struct http_server;
+
+struct http_answer {
+	unsigned status;  /* 200, 404, 503 */
+	const char *type; /* a literal, as of Content-Type */
+	char *body;	  /* heap, zero-terminated; taken */
+};
+
+/* One GET. @param path  without the query, decoded; bytes of a stranger */
+typedef void http_get_fn(void *owner, const char *path, struct http_answer *answer);
+
+/**
+ * @param listen  "host:port"; a name is resolved here, which may block
+ * @return 0; -EINVAL when the address cannot be used; another negative errno
+ */
+int http_server_start(struct http_server **out, uv_loop_t *loop, const char *listen,
+		      http_get_fn *get, void *owner, struct err *err);
+
+/* Closes what is open; then closed() is called and *s is gone. */
+void http_server_close(struct http_server *s, void (*closed)(void *owner));
+
+#endif
