@@ -613,24 +613,26 @@ def test_a_reload_takes_over_the_rate(make_pair):
 
 
 def test_a_reload_takes_over_the_level_of_the_log(pair):
+    """Each batch is a line of level debug."""
+    node = pair.passive
     pair.converge()
-    assert "debug" not in pair.active.log()
-    reload(pair.active, log="debug")
+    assert "debug" not in node.log()
+    reload(node, log="debug")
     (pair.active.tree / "file").write_bytes(b"x")
-    pair.active.wait_for_log(" debug ")
-    pair.active.configure(log="error")
-    os.kill(pair.active.pid, signal.SIGHUP)
+    node.wait_for_log(" debug .*batch=")
+    node.configure(log="error")
+    os.kill(node.pid, signal.SIGHUP)
 
     def quiet():
-        mark = pair.active.log_mark()
+        mark = node.log_mark()
         (pair.active.tree / "file").write_bytes(os.urandom(8))
         pair.converge()
-        return "debug" not in pair.active.log(mark)
+        return "debug" not in node.log(mark)
     wait_until("it is taken over", quiet)
-    mark = pair.active.log_mark()
-    pair.passive.stop()
-    pair.active.wait_for_state("disconnected")
-    assert "disconnected" not in pair.active.log(mark), "that is a line of level info"
+    mark = node.log_mark()
+    pair.active.stop()
+    node.wait_for_state("disconnected")
+    assert "disconnected" not in node.log(mark), "that is a line of level info"
 
 
 def test_a_reload_takes_over_the_time_of_the_next_scan(pair):
