@@ -2,6 +2,7 @@
 said before, and is true; what the old one had alone is in its salvage when it comes back."""
 
 import random
+import sqlite3
 import subprocess
 import threading
 
@@ -11,9 +12,11 @@ import trees
 from harness import DONE, NO, PROGRAM, REFUSED, environment
 from roles import (Group, Hooks, all_salvaged, assert_all_salvaged, contents, differing, done, failover, files_of,
                    lineage_of, refused, reverse, settle)
+from test_commands import reload
 from waiting import let_pass, wait_until
 
 SLOW_LINK = {"limits": {"rate_bytes_per_s": 400_000}}
+HARDLY_ANY_LINK = {"limits": {"rate_bytes_per_s": 20_000}}
 
 
 class Stream(threading.Thread):
@@ -46,6 +49,15 @@ def cut_off(pair, expected=None):
     pair.active.kill()
     pair.cut()
     pair.passive.wait_for("it knows", lambda s: not s["peers"][0]["connected"])
+    wait_until("a batch that had begun is finished", lambda: has_finished(pair.passive))
+
+
+def has_finished(node):
+    """What is staged comes first: it is journaled before it is there no longer."""
+    if node.staged():
+        return False
+    with sqlite3.connect(f"file:{node.state / 'state.db'}?mode=ro", uri=True) as database:
+        return database.execute("SELECT count(*) FROM journal").fetchone() == (0,)
 
 
 def comes_back(pair):
@@ -63,6 +75,7 @@ def lost_in_a_stream(make_pair, home):
     trees.make_many(pair.active.tree / "still", 300, 10_000, seed=3)
     pair.start()
     pair.converge()
+    reload(pair.active, **HARDLY_ANY_LINK)
     stream = Stream(pair.active.tree)
     stream.start()
     pair.active.wait_for("many are pending", lambda s: s["peers"][0]["pending_changes"] > 150)
@@ -184,7 +197,7 @@ def test_refused_while_a_healthy_active_is_connected(pair):
 
 
 def test_a_first_sync_that_never_ended_is_a_loss(make_pair, seed):
-    pair = make_pair(proxied=True, settings={"limits": {"rate_bytes_per_s": 300_000}})
+    pair = make_pair(proxied=True, settings={"limits": {"rate_bytes_per_s": 40_000}})
     trees.make_many(pair.active.tree, 400, 5000, seed=seed)
     pair.start()
     pair.passive.wait_for("some of it is there", lambda s: s["files"] > 10)
@@ -313,7 +326,9 @@ def test_it_comes_back_after_several_epochs(group):
     group.converge()
     a.kill()
     (a.tree / "alone").write_text("while its agent was down")
-    wait_until("b knows", lambda: not next(p for p in b.status()["peers"] if p["node"] == "a")["connected"])
+    for node in (b, c):  # one that still has it promises nothing
+        wait_until(f"{node.name} knows", lambda node=node: not next(
+            p for p in node.status()["peers"] if p["node"] == "a")["connected"])
     done(failover(b, "--accept-data-loss"), b)
     group.active = b
     c.wait_for("it follows b", lambda s: s["epoch"] == 2)
@@ -329,12 +344,17 @@ def test_it_comes_back_after_several_epochs(group):
     a.start()
     assert settle(group, 90) is b
     group.converge()
+    wait_until("its return is booked", lambda: booked_last(a) == (4, "rejoin"))
     assert_all_salvaged(a, {"alone": b"while its agent was down"})
     for node in group.nodes:
         booked = [(e["epoch"], e["active"]) for e in node.cli("ledger", "--json").json["entries"]]
         assert {(2, "b"), (3, "c"), (4, "b")} <= set(booked), booked
         assert node.cli("ledger", "verify").exit == DONE
-    wait_until("its return is booked", lambda: booked_last(a) == (4, "rejoin"))
+
+
+def has(node, active, name):
+    """Also in its index, which comes after the tree."""
+    return (node.tree / name).exists() and node.status()["digest"] == active.status()["digest"]
 
 
 def booked_last(node):
@@ -358,7 +378,7 @@ def test_a_node_that_is_ahead_goes_first(group):
     group.cut(a, b)
     wait_until("b has lost a", lambda: not next(p for p in b.status()["peers"] if p["node"] == "a")["connected"])
     (a.tree / "only c has it").write_text("precious")
-    wait_until("c has it", lambda: (c.tree / "only c has it").exists())
+    wait_until("c has it", lambda: has(c, a, "only c has it"))
     a.kill()
     wait_until("c has lost a", lambda: not next(p for p in c.status()["peers"] if p["node"] == "a")["connected"])
     refused(failover(b, "--accept-data-loss"), REFUSED, r"\bc\b")
@@ -375,7 +395,7 @@ def test_the_third_gives_up_what_the_new_active_never_had(group):
     group.cut(a, b)
     wait_until("b has lost a", lambda: not next(p for p in b.status()["peers"] if p["node"] == "a")["connected"])
     (a.tree / "only c has it").write_text("precious")
-    wait_until("c has it", lambda: (c.tree / "only c has it").exists())
+    wait_until("c has it", lambda: has(c, a, "only c has it"))
     a.kill()
     group.cut(b, c)
     wait_until("b is alone", lambda: not any(p["connected"] for p in b.status()["peers"]))

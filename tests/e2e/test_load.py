@@ -40,8 +40,8 @@ def test_the_recovery_point_moves_while_the_tree_never_rests(pair):
         def moved():
             seen.add(pair.passive.status()["recovery_point"])
             return len(seen) >= 4
-        wait_until("the recovery point has moved three times", moved, 40)
-        answer = pair.active.cli("wait", "--timeout", "40", timeout=60)
+        wait_until("the recovery point has moved three times", moved, 120)
+        answer = pair.active.cli("wait", "--timeout", "120", timeout=150)
         assert answer.exit == DONE, repr(answer)
     pair.converge()
     trees.assert_same(pair.active.tree, pair.passive.tree)

@@ -10,6 +10,7 @@ import pytest
 import trees
 from harness import DONE, NO, REFUSED, TIMED_OUT, UNREACHABLE, problem_text
 from roles import Hooks, done, lineage_of, refused, reverse, roles_of, settle, swap, unchanged
+from test_commands import reload
 from waiting import wait_until
 
 TORN = b"<?xml version='1.0'?>\n<UserStoreManager><Property"
@@ -27,6 +28,24 @@ def hooked(make_pair, home):
     pair.converge()
     settle(pair)
     return pair, hooks
+
+
+def at_rest(pair):
+    """Until nothing of a change of roles is under way: who is told that one failed may hear of it before the
+    other side does."""
+    for node in pair.nodes:
+        wait_until(f"{node.name} is at rest", lambda node=node: (node.ask("role") or {}).get("phase") == "resting")
+
+
+def times_out_in(pair, hooks, name):
+    """A reverse whose time runs out in a hook that is held. It has to come that far in time.
+    @return its answer"""
+    for seconds in (2, 10, 40):
+        at_rest(pair)
+        answer = refused(reverse(pair.active, "--timeout", str(seconds)), TIMED_OUT)
+        if name in hooks.names():
+            return answer
+    raise AssertionError(f"it never came to {name}")
 
 
 def change_and_converge(pair, tag):
@@ -76,9 +95,9 @@ def test_text_says_who_is_active_now(pair):
 
 
 def test_a_thousand_pending_changes_are_drained_first(make_pair, seed):
-    """A slow link, so that most of them are still to be sent when the command is typed."""
+    """A slow link until it drains, so that most of them are still to be sent when the command is typed."""
     count, size = 1000, 2000
-    pair = make_pair(proxied=True, settings={"limits": {"rate_bytes_per_s": 700_000}})
+    pair = make_pair(proxied=True, settings={"limits": {"rate_bytes_per_s": 20_000}})
     pair.start()
     (pair.active.tree / "old").write_text("old")
     pair.converge()
@@ -86,7 +105,12 @@ def test_a_thousand_pending_changes_are_drained_first(make_pair, seed):
     (pair.active.tree / "old").unlink()
     pair.active.wait_for("most of them are pending", lambda s: s["peers"][0]["pending_changes"] > 300)
     expected = trees.snapshot(pair.active.tree)
-    done(reverse(pair.active), pair.passive)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        under_way = pool.submit(reverse, pair.active)
+        pair.active.wait_for_state("draining")
+        assert len(list(pair.passive.tree.glob("d*/*.bin"))) < count - 100
+        reload(pair.active, limits={})
+        done(under_way.result(), pair.passive)
     assert trees.snapshot(pair.passive.tree) == expected, "something was lost"
     settle(pair)
     pair.converge()
@@ -199,6 +223,7 @@ def test_a_paused_pair(pair):
 def test_a_peer_that_is_away(pair):
     pair.converge()
     pair.passive.stop()
+    pair.active.wait_for("it knows", lambda s: not s["peers"][0]["connected"])
     refused(reverse(pair.active), UNREACHABLE)
     pair.passive.start()
     pair.converge()
@@ -215,7 +240,7 @@ def test_the_time_runs_out(hooked):
     for holder, hook in ((pair.passive, "before_promote"), (pair.active, "before_demote")):
         hooks.forget()
         hooks.hold(holder, hook)
-        answer = refused(reverse(pair.active, "--timeout", "2"), TIMED_OUT)
+        answer = times_out_in(pair, hooks, f"{holder.name} {hook}")
         assert answer.json["outcome"] == "rolled_back" and answer.json["reasons"], repr(answer)
         hooks.let_go(holder, hook)
         unchanged(pair, 1)
@@ -224,6 +249,7 @@ def test_the_time_runs_out(hooked):
     hooks.wait_for("a after_promote")
     facts = next(facts for node, hook, facts in hooks.calls() if (node, hook) == ("a", "after_promote"))
     assert facts["REASON"] == "rollback", facts
+    at_rest(pair)
     done(reverse(pair.active), pair.passive)
     settle(pair)
 
@@ -323,6 +349,7 @@ def test_all_that_a_failing_hook_printed_is_there(hooked):
     hooks.fail(b, "before_promote", story)
     answer = reverse(b)
     assert answer.exit == NO and answer.json["hook_output"]["output"] == story, repr(answer)
+    at_rest(pair)
     shown = b.cli("reverse", "--yes")
     assert "| cannot find the server" in shown.out and "so it ends" in shown.out, repr(shown)
     for part in ("cannot find the server", "at frame 17", "so it ends"):
@@ -330,6 +357,7 @@ def test_all_that_a_failing_hook_printed_is_there(hooked):
     assert b.status()["hook_output"] is None, "it is not owed"
     hooks.mend(b, "before_promote")
     hooks.fail(b, "after_promote", story)
+    at_rest(pair)
     done(reverse(a), b)
     shown = b.wait_for("status has it", lambda s: s["hook_output"])
     assert shown["hook_output"] == {"hook": "after_promote", "node": "b", "output": story}
@@ -340,15 +368,18 @@ def test_all_that_a_failing_hook_printed_is_there(hooked):
 
 def test_an_after_hook_is_owed_across_a_restart(hooked):
     pair, hooks = hooked
-    hooks.hold(pair.passive, "after_promote")
-    pair.active.cli("reverse", "--yes", "--json", "--timeout", "2")
-    hooks.wait_for("b after_promote")
-    pair.passive.kill()
-    hooks.let_go(pair.passive, "after_promote")
-    hooks.forget()
-    pair.passive.start()
-    hooks.wait_for("b after_promote")
-    assert settle(pair) is pair.nodes[1]
+    a, b = pair.nodes
+    hooks.hold(b, "after_promote")
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        under_way = pool.submit(reverse, a)
+        hooks.wait_for("b after_promote")
+        b.kill()
+        hooks.let_go(b, "after_promote")
+        hooks.forget()
+        b.start()
+        hooks.wait_for("b after_promote")
+        done(under_way.result(), b, a)
+    assert settle(pair) is b
 
 
 # -- what guards depend on ----------------------------------------------------------------------------
@@ -359,7 +390,7 @@ def test_a_hook_is_told_the_same_each_time(hooked):
     a, b = pair.nodes
     hooks.hold(a, "before_demote")
     hooks.fail(a, "after_promote")
-    assert reverse(a, "--timeout", "2").exit != DONE
+    times_out_in(pair, hooks, "a before_demote")
     hooks.let_go(a, "before_demote")
     hooks.wait_for("a after_promote", 2)
     assert told(hooks, a, "after_promote") == {("rollback", "1", "b")}
@@ -377,7 +408,7 @@ def test_a_hook_is_told_the_same_each_time(hooked):
     epoch = done(reverse(b, "--failover"), b)["epoch"]
     b.stop()
     b.start()
-    hooks.wait_for("b after_promote", 3)
+    hooks.wait_for("b after_promote", 3, timeout=90)
     assert told(hooks, b, "after_promote") == {("failover", str(epoch), "a")}
 
 
@@ -396,9 +427,10 @@ def test_a_dry_run_changes_nothing(hooked):
         assert node.cli("reverse", "--dry-run").exit == DONE
     assert pair.active.cli("pause").exit == DONE
     for node in pair.nodes:
-        wait_until("it has heard of the pause",
-                   lambda node=node: node.cli("reverse", "--dry-run", "--json").exit == REFUSED, 5)
-        assert "pause" in str(node.cli("reverse", "--dry-run", "--json").json["reasons"])
+        def refused_for_it(node=node):
+            answer = node.cli("reverse", "--dry-run", "--json")
+            return answer.exit == REFUSED and "pause" in str(answer.json["reasons"])
+        wait_until("it has heard of the pause", refused_for_it)
     assert pair.active.cli("resume").exit == DONE
     after = [(n.status()["role"], n.status()["epoch"], n.status()["seq"], lineage_of(n)) for n in pair.nodes]
     assert before == after and hooks.calls() == []

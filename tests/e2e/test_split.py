@@ -20,10 +20,11 @@ def forks(one, other):
     """Each goes its own way, also at the same path. @return {node: {path: bytes} that only it has}"""
     alone = {}
     for node in (one, other):
+        files = node.status()["files"]
         alone[node] = {"both": f"by {node.name}".encode(), f"only {node.name}": b"x" * 2000}
         for path, content in alone[node].items():
             (node.tree / path).write_bytes(content)
-        node.wait_for("it is indexed", lambda s: not s["work"]["dirty_paths"])
+        node.wait_for("it is indexed", lambda s, files=files: s["files"] > files and not s["work"]["dirty_paths"])
     return alone
 
 
@@ -99,10 +100,15 @@ def forked(make_pair, home):
     taking = next(number for number, action in clean_run(pair, hooks)["heir"] if action == "SEND_TAKEN")
     pair.converge()
     giver, heir = pair.active, pair.passive
-    restarted(heir, fault(taking, "kill"))
-    settle(pair)
-    reverse(giver, "--timeout", "3")
-    wait_until("the heir is gone, and has taken", lambda: not heir.running)
+    for seconds in (3, 15, 60):
+        restarted(heir, fault(taking, "kill"))
+        settle(pair)
+        reverse(giver, "--timeout", str(seconds))
+        wait_until("the heir is gone, or the time was up before", lambda: not heir.running
+                   or (giver.status() or {}).get("role") == "active", 60)
+        if not heir.running:
+            break
+    assert not heir.running, "it has never taken"
     giver.wait_for_state("draining")
     pair.cut()
     refused(failover(giver), REFUSED, "accept-data-loss")

@@ -20,7 +20,7 @@ def test_a_watching_child_that_stands_still_is_told_and_replaced(pair):
         assert told["rpo_seconds"] > 5
         passive = pair.passive.status()
         assert passive["rpo_seconds"] > 5, "the passive thinks it is fresher than it is"
-        pair.active.wait_for("another has taken its place", lambda s: s["watch"]["restarts"] > 0, 90)
+        pair.active.wait_for("another has taken its place", lambda s: s["watch"]["restarts"] > 0, 120)
     finally:
         if processes.is_running(child):
             os.kill(child, signal.SIGCONT)
