@@ -622,7 +622,7 @@ static void a_crash_anywhere_loses_nothing_that_was_promised(void **state)
 {
 	bool fired = true;
 	long nth, with_history = 0;
-	for (nth = nth_first(); fired; nth += NTH_STEP) {
+	for (nth = nth_first(); fired; nth += nth_step()) {
 		node = (struct node){0};
 		node_make(&node);
 		node_close(&node);
@@ -642,9 +642,9 @@ static void a_crash_anywhere_loses_nothing_that_was_promised(void **state)
 			assert_consistent(&node);
 		end(NULL);
 	}
-	print_message("%ld places to die, %ld of them behind the journal\n", nth - 1 - NTH_STEP,
+	print_message("%ld places to die, %ld of them behind the journal\n", nth - 1 - nth_step(),
 		      with_history);
-	assert_true(nth > 40 && with_history > 20 / NTH_STEP);
+	assert_true(nth > 40 && with_history > 20 / nth_step());
 }
 
 static void commit_and_prune(void)
@@ -660,7 +660,7 @@ static void a_crash_while_pruning_leaves_no_orphan_for_ever(void **state)
 {
 	bool fired = true;
 	long nth;
-	for (nth = 19 + nth_first(); fired; nth += NTH_STEP) {
+	for (nth = 19 + nth_first(); fired; nth += nth_step()) {
 		node = (struct node){0};
 		node_make(&node);
 		node_close(&node);
@@ -674,7 +674,7 @@ static void a_crash_while_pruning_leaves_no_orphan_for_ever(void **state)
 		assert_int_equal(counts.versions + counts.bytes, 0);
 		end(NULL);
 	}
-	print_message("%ld places to die\n", nth - 20 - NTH_STEP);
+	print_message("%ld places to die\n", nth - 20 - nth_step());
 	assert_true(nth > 40);
 }
 
@@ -682,7 +682,7 @@ static void a_failing_disk_loses_nothing_that_was_promised(void **state)
 {
 	bool fired = true;
 	long nth;
-	for (nth = nth_first(); fired; nth += NTH_STEP) {
+	for (nth = nth_first(); fired; nth += nth_step()) {
 		struct fault fault = {.nth = nth, .err = nth % 2 ? EIO : ENOSPC};
 		node = (struct node){0};
 		node_make(&node);
@@ -706,7 +706,7 @@ static void a_failing_disk_loses_nothing_that_was_promised(void **state)
 		assert_consistent(&node);
 		end(NULL);
 	}
-	print_message("%ld calls failed\n", nth - 1 - NTH_STEP);
+	print_message("%ld calls failed\n", nth - 1 - nth_step());
 	assert_true(nth > 25);
 }
 
@@ -736,7 +736,7 @@ static void what_the_active_installs_is_numbered(void **state)
 {
 	bool fired = true;
 	size_t rolled = 0;
-	for (long nth = 4 + nth_first(); fired; nth += NTH_STEP) {
+	for (long nth = 4 + nth_first(); fired; nth += nth_step()) {
 		struct pending pending[20];
 		size_t n;
 		node = (struct node){0};
@@ -762,7 +762,7 @@ static void what_the_active_installs_is_numbered(void **state)
 		}
 		end(NULL);
 	}
-	assert_true(rolled > 5 / NTH_STEP);
+	assert_true(rolled > 5 / nth_step());
 }
 
 static void what_no_peer_has_goes_to_the_salvage(void **state)

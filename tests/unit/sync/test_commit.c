@@ -666,7 +666,7 @@ static void crash_everywhere(bool steps)
 {
 	bool fired = true;
 	long nth;
-	for (nth = nth_first(); fired; nth += NTH_STEP) {
+	for (nth = nth_first(); fired; nth += nth_step()) {
 		crash_at(nth, steps, &fired);
 		assert_fine(commit_recover(&node.env, &node.err), &node.err);
 		assert_all_or_nothing(nth);
@@ -675,7 +675,7 @@ static void crash_everywhere(bool steps)
 			assert_consistent(&node);
 		node_remove(&node);
 	}
-	print_message("%ld places to die\n", nth - 1 - NTH_STEP);
+	print_message("%ld places to die\n", nth - 1 - nth_step());
 	assert_true(nth > 30);
 }
 
@@ -726,7 +726,7 @@ static void fail_everywhere(bool steps)
 {
 	bool fired = true;
 	long nth;
-	for (nth = nth_first(); fired; nth += NTH_STEP) {
+	for (nth = nth_first(); fired; nth += nth_step()) {
 		struct fault fault = {.nth = nth, .err = nth % 2 ? EIO : ENOSPC};
 		node = (struct node){.cannot_exchange = steps};
 		node_make(&node);
@@ -758,7 +758,7 @@ static void fail_everywhere(bool steps)
 		assert_consistent(&node);
 		node_remove(&node);
 	}
-	print_message("%ld calls failed\n", nth - 1 - NTH_STEP);
+	print_message("%ld calls failed\n", nth - 1 - nth_step());
 	assert_true(nth > 30);
 }
 

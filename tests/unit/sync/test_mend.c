@@ -392,7 +392,7 @@ static void it_may_die_anywhere(void **state)
 	(void)state;
 	bool fired = true;
 	long nth;
-	for (nth = nth_first(); fired; nth += NTH_STEP) {
+	for (nth = nth_first(); fired; nth += nth_step()) {
 		begin(nth % 4 == 0);
 		die_at(nth, &fired);
 		assert_fine(commit_recover(&node.env, &node.err), &node.err);
@@ -400,7 +400,7 @@ static void it_may_die_anywhere(void **state)
 		assert_right(nth);
 		end();
 	}
-	print_message("%ld places to die\n", nth - 1 - NTH_STEP);
+	print_message("%ld places to die\n", nth - 1 - nth_step());
 	assert_true(nth > 30);
 }
 
@@ -409,7 +409,7 @@ static void any_disk_call_may_fail(void **state)
 	(void)state;
 	bool fired = true;
 	long nth;
-	for (nth = nth_first(); fired; nth += NTH_STEP) {
+	for (nth = nth_first(); fired; nth += nth_step()) {
 		struct fault fault = {.nth = nth, .err = nth % 2 ? EIO : ENOSPC};
 		begin(nth % 4 == 0);
 		intrude();
@@ -423,7 +423,7 @@ static void any_disk_call_may_fail(void **state)
 		assert_right(nth);
 		end();
 	}
-	print_message("%ld calls failed\n", nth - 1 - NTH_STEP);
+	print_message("%ld calls failed\n", nth - 1 - nth_step());
 	assert_true(nth > 30);
 }
 
