@@ -691,3 +691,16 @@ def test_adoption_is_not_drift(make_pair):
     assert_mended(pair, "after adoption")
     assert_saved(pair.passive, {**foreign, "local": b"local"})
     assert {entry["why"] for entry in pair.passive.salvaged()} == {"adopt", "drift"}
+
+
+def test_the_hook_is_told(guarded, home):
+    """Also of a path whose bytes had to come from the active."""
+    told = home / "told"
+    hook = home / "hook"
+    hook.write_text('#!/bin/sh\necho "$ARTIFACT_SYNC_HOOK $ARTIFACT_SYNC_NODE $ARTIFACT_SYNC_PATH" >> "$1"\n')
+    hook.chmod(0o755)
+    pair = guarded(settings={"hooks": {"on_drift": [str(hook), str(told)]}})
+    (pair.passive.tree / "conf/a.xml").write_text("<foreign/>")
+    wait_until("the hook has run", lambda: told.exists() and told.read_text() == "on_drift b conf/a.xml\n")
+    assert_mended(pair, "a file")
+    assert pair.passive.status()["drift_total"] == 1
