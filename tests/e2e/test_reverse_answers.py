@@ -218,10 +218,11 @@ def test_who_is_superseded_is_told_at_once(three):
     command = type_it(a, "--to", "b")
     hooks.wait_for("a before_demote")
     done(failover(c, "--accept-data-loss"), c)
-    join(group, c)
+    group.restore(a, c)  # were b the first to follow c, a would have lost its heir before it hears why
     code, told = answer_of(command)
     assert (code, told["outcome"], told["active"]) == (NO, "superseded", "a"), told
     assert "c took over" in str(told["reasons"]), told
+    group.restore(b, c)
     hooks.let_go(a, "before_demote")
     assert settle(group, 90) is c
 
