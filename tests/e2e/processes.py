@@ -1,6 +1,7 @@
 """What /proc says about the processes under test."""
 
 import os
+import resource
 from pathlib import Path
 
 
@@ -56,6 +57,14 @@ def watchers(pid):
         if os.path.basename(command.split(b"\0")[0]) == b"artifact-sync-watch":
             found.append(child)
     return found
+
+
+def starve_of_files(pid):
+    """No descriptor more than it has. Again and again: what it has open for a moment only is no part of
+    what it has at rest."""
+    soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    last = max(int(fd) for fd in os.listdir(f"/proc/{pid}/fd"))
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (min(soft, last + 1), hard))
 
 
 def is_running(pid):

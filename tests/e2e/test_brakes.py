@@ -5,15 +5,17 @@ import datetime
 import os
 import pathlib
 import shutil
+import signal
 import sqlite3
 
 import pytest
 
 
 from harness import DONE, NO, USAGE, held_paths, problem_text
-from waiting import wait_until
+from waiting import SCALE, wait_until
 
 FILES = 60
+PATIENCE = 60  # seconds
 
 
 def fill(tree, directory, count=FILES, text="content"):
@@ -48,18 +50,23 @@ def put_back(pair, directory="many"):
 
 def assert_flows(pair, name):
     (pair.active.tree / name).write_text(name)
-    wait_until(f"{name} has arrived", lambda: (pair.passive.tree / name).exists())
+    wait_until(f"{name} has arrived", lambda: (pair.passive.tree / name).exists(), PATIENCE)
+
+
+def wait(node, *options):
+    """`wait`: when it answers, all that happened before is judged, and answered by the peer."""
+    return node.cli("wait", "--timeout", str(int(PATIENCE * SCALE)), *options, timeout=PATIENCE + 30)
 
 
 def wait_for_hold(node, paths=None):
     """The only hold, once it has as many paths."""
     status = node.wait_for("something is held", lambda status: len(status["holds"]) == 1 and (
-        paths is None or status["holds"][0]["paths"] == paths))
+        paths is None or status["holds"][0]["paths"] == paths), PATIENCE)
     return status["holds"][0]
 
 
 def wait_for_no_hold(node):
-    node.wait_for("nothing is held", lambda status: not status["holds"] and not status["held"])
+    node.wait_for("nothing is held", lambda status: not status["holds"] and not status["held"], PATIENCE)
 
 
 def test_mass_delete_is_held_and_everything_else_flows(filled):
@@ -77,7 +84,7 @@ def test_mass_delete_is_held_and_everything_else_flows(filled):
     assert status["state"] == "held" and status["held_count"] == FILES + 2
     assert len(status["held"]) <= 100 and "many/file-00000" in held_paths(status)
     assert f"artifact-sync approve {hold['id']}" in problem_text(status)
-    answer = pair.active.cli("wait", "--timeout", "20", "--json")
+    answer = wait(pair.active, "--json")
     assert answer.exit == NO and "many/file-00000" in held_paths(answer.json)
 
 
@@ -104,7 +111,7 @@ def test_a_hold_survives_restarts_of_both(filled):
     again = wait_for_hold(pair.active, FILES + 1)
     assert again["id"] == hold["id"]
     assert_flows(pair, "after the restart")
-    answer = pair.active.cli("wait", "--timeout", "20", "--json")
+    answer = wait(pair.active, "--json")
     assert answer.exit == NO and "many" in held_paths(answer.json)
     assert (pair.passive.tree / "many" / "file-00000").exists()
     assert pair.active.cli("approve", str(hold["id"])).exit == DONE
@@ -149,7 +156,7 @@ def test_reject_puts_back_what_was_deleted(filled):
     seq = last_seq(pair.active)
     answer = pair.active.cli("reject", "--json")
     assert answer.exit == DONE and answer.json["state"] == "rejected", repr(answer)
-    assert pair.active.cli("wait", "--timeout", "60").exit == DONE
+    assert wait(pair.active).exit == DONE
     assert contents(pair.active.tree) == before
     wait_for_no_hold(pair.active)
     pair.converge()
@@ -198,17 +205,17 @@ def test_what_stands_in_the_place_of_the_rejected_is_salvaged(filled):
     (pair.active.tree / "many").write_text("a file now")
     wait_for_hold(pair.active)
     assert pair.active.cli("reject").exit == DONE
-    assert pair.active.cli("wait", "--timeout", "60").exit == DONE
+    assert wait(pair.active).exit == DONE
     assert contents(pair.active.tree) == before
     assert salvaged_contents(pair.active) == [b"a file now"]
     for number in range(FILES):
         (pair.active.tree / "many" / f"file-{number:05}").write_text(f"encrypted {number}")
     hold = wait_for_hold(pair.active)
-    assert pair.active.cli("wait", "--timeout", "20").exit == NO
+    assert wait(pair.active).exit == NO
     held = wait_for_hold(pair.active)["paths"]
     assert held > FILES // 2
     assert pair.active.cli("reject", str(hold["id"])).exit == DONE
-    assert pair.active.cli("wait", "--timeout", "60").exit == DONE
+    assert wait(pair.active).exit == DONE
     assert len([each for each in salvaged_contents(pair.active) if each.startswith(b"encrypted")]) == held
     pair.converge()
     same = [path for path, was in before.items() if contents(pair.active.tree)[path][0] == was[0]]
@@ -226,7 +233,7 @@ def test_what_no_peer_has_stays_held_by_name(filled):
     pair.active.wait_for("the one that is left is named", lambda status: (
         held_paths(status) == ["many/file-00005"] and "many/file-00005" in problem_text(status)
         and "has not these bytes" in problem_text(status)))
-    assert pair.active.cli("wait", "--timeout", "20").exit == NO
+    assert wait(pair.active).exit == NO
     os.rename(kept, pair.passive.tree / "many" / "file-00005")
     pair.passive.kill()
     pair.passive.start()
@@ -285,6 +292,17 @@ def rows_of(node, path):
 # ---- consistency sets ----------------------------------------------------------------------------
 
 
+def lose_most(pair):
+    """40 of the set's files, and one is new; its agent sees nothing of it before all is done."""
+    os.kill(pair.active.pid, signal.SIGSTOP)
+    try:
+        for number in range(40):
+            (pair.active.tree / "many" / f"file-{number:05}").unlink()
+        (pair.active.tree / "many" / "file-00055").write_text("new in the same transaction")
+    finally:
+        os.kill(pair.active.pid, signal.SIGCONT)
+
+
 def assert_set_is_old(pair, changed):
     assert_flows(pair, "beside")
     assert len(os.listdir(pair.passive.tree / "many")) == FILES
@@ -293,9 +311,7 @@ def assert_set_is_old(pair, changed):
 
 def test_a_set_is_held_as_a_whole(filled):
     pair = filled(rules=["+ set=many many/**"], set_settle_ms=100)
-    for number in range(40):
-        (pair.active.tree / "many" / f"file-{number:05}").unlink()
-    (pair.active.tree / "many" / "file-00055").write_text("new in the same transaction")
+    lose_most(pair)
     hold = wait_for_hold(pair.active, 40)
     assert_set_is_old(pair, "file-00055")
     assert pair.active.cli("approve", str(hold["id"])).exit == DONE
@@ -306,9 +322,7 @@ def test_a_set_is_held_as_a_whole(filled):
 
 def test_a_rejected_set_comes_back_whole_and_goes_on(filled):
     pair = filled(rules=["+ set=many many/**"], set_settle_ms=100)
-    for number in range(40):
-        (pair.active.tree / "many" / f"file-{number:05}").unlink()
-    (pair.active.tree / "many" / "file-00055").write_text("new in the same transaction")
+    lose_most(pair)
     wait_for_hold(pair.active, 40)
     assert pair.active.cli("reject").exit == DONE
     pair.converge()
@@ -329,9 +343,7 @@ def test_what_moves_within_a_set_is_not_held(filled):
 def test_a_passive_holds_a_set_as_a_whole(filled):
     pair = filled(rules=["+ set=many many/**"], set_settle_ms=100, active={"max_delete": 0},
                   passive={"max_delete": 20})
-    for number in range(40):
-        (pair.active.tree / "many" / f"file-{number:05}").unlink()
-    (pair.active.tree / "many" / "file-00055").write_text("new in the same transaction")
+    lose_most(pair)
     hold = wait_for_hold(pair.passive)
     assert_set_is_old(pair, "file-00055")
     assert pair.passive.cli("approve", str(hold["id"])).exit == DONE
@@ -346,7 +358,7 @@ def test_without_a_number_several_holds_are_named(filled):
     take_away(pair)
     wait_for_hold(pair.active, FILES + 1)
     fill(pair.active.tree, "again", 50, "second")
-    assert pair.active.cli("wait", "--timeout", "60").exit == NO  # all of it has been judged
+    assert wait(pair.active).exit == NO  # all of it has been judged
     status = pair.active.wait_for("two holds", lambda status: len(status["holds"]) == 2)
     answer = pair.active.cli("approve")
     assert answer.exit == USAGE
@@ -365,7 +377,7 @@ def test_what_is_deleted_one_by_one_is_held_past_the_share(filled):
     shutil.rmtree(pair.active.tree / "many")
     pair.active.wait_for("it is held with its directory", lambda status: len(status["holds"]) == 1
                          and "many" in held_paths(status))
-    assert pair.active.cli("wait", "--timeout", "20").exit == NO
+    assert wait(pair.active).exit == NO
     assert len(os.listdir(pair.passive.tree / "many")) >= FILES // 2 - 3
     assert pair.active.cli("approve").exit == DONE
     pair.converge()
@@ -410,6 +422,7 @@ def test_files_that_give_way_to_something_else_are_lost(filled, kind):
     assert_flows(pair, "beside")
     assert sum(path.is_file() and not path.is_symlink()
                for path in (pair.passive.tree / "many").iterdir()) >= FILES // 2 - 5
+    assert wait(pair.active).exit == NO  # all of it has been judged
     assert pair.active.cli("approve").exit == DONE
     pair.converge()
 
@@ -478,7 +491,7 @@ def test_mass_truncation_is_held(filled):
     def empty():
         for number in range(FILES):
             (pair.active.tree / "many" / f"file-{number:05}").write_bytes(b"")
-        assert pair.active.cli("wait", "--timeout", "20").exit == NO
+        assert wait(pair.active).exit == NO
         assert "emptied" in wait_for_hold(pair.active)["reason"]
 
     empty()
@@ -498,7 +511,7 @@ def test_mass_rewrite_is_held_past_its_share(filled):
     pair = filled(max_rewrite=30)
     assert not pair.active.status()["holds"]
     fill(pair.active.tree, "many", text="encrypted")
-    assert pair.active.cli("wait", "--timeout", "20").exit == NO
+    assert wait(pair.active).exit == NO
     hold = wait_for_hold(pair.active)
     assert hold["cause"] == "rewrite" and "max_rewrite 30" in hold["reason"]
     assert_flows(pair, "beside")
@@ -521,7 +534,7 @@ def test_what_was_approved_is_asked_again_only_where_that_is_wanted(filled):
     wait_for_hold(pair.active, FILES + 1)
     assert pair.active.cli("approve").exit == DONE
     wait_for_hold(pair.passive)
-    assert pair.active.cli("wait", "--timeout", "30").exit == NO
+    assert wait(pair.active).exit == NO
     assert len(os.listdir(pair.passive.tree / "many")) >= FILES // 2 - 3
     assert pair.passive.cli("approve").exit == DONE
     pair.converge()
@@ -550,6 +563,15 @@ def guarded(filled):
                                      passive={"max_delete": 10}, **settings)
 
 
+def wait_for_holds_there(pair, count=1):
+    """The passive's holds, once it has refused all that it will: it judges batch by batch."""
+    status = pair.passive.wait_for("something is held", lambda status: len(status["holds"]) == count, PATIENCE)
+    assert wait(pair.active).exit == NO
+    again = pair.passive.status()["holds"]
+    assert [hold["id"] for hold in again] == [hold["id"] for hold in status["holds"]]
+    return again
+
+
 def on_passive(pair, directory="many"):
     path = pair.passive.tree / directory
     return len(os.listdir(path)) if path.is_dir() else 0
@@ -566,9 +588,9 @@ def test_a_passive_holds_for_itself(guarded):
         f"artifact-sync approve {hold['id']}' on b" in problem_text(status)))
     assert refused["state"] in ("held", "syncing")
     pair.active.wait_for_state("held")
-    answer = pair.active.cli("wait", "--timeout", "30", "--json")
+    answer = wait(pair.active, "--json")
     assert answer.exit == NO and any(path.startswith("many/") for path in held_paths(answer.json))
-    assert pair.passive.cli("wait", "--timeout", "30").exit == NO
+    assert wait(pair.passive).exit == NO
     assert pair.passive.cli("approve").exit == DONE
     pair.converge()
     wait_for_no_hold(pair.passive)
@@ -579,7 +601,7 @@ def test_a_passive_holds_for_itself(guarded):
 def test_a_passive_goes_on_refusing_what_was_rejected(guarded):
     pair = guarded()
     take_away(pair)
-    hold = wait_for_hold(pair.passive)
+    hold, = wait_for_holds_there(pair)
     assert pair.passive.cli("reject").exit == DONE
     pair.active.kill()
     pair.passive.kill()
@@ -597,7 +619,7 @@ def test_a_file_where_the_passive_holds_a_directory_waits_with_it(guarded):
     pair = guarded()
     take_away(pair)
     (pair.active.tree / "many").write_text("a file now")
-    wait_for_hold(pair.passive)
+    wait_for_holds_there(pair)
     assert_flows(pair, "beside")
     assert on_passive(pair) >= 90 and (pair.passive.tree / "many").is_dir()
     assert pair.passive.cli("approve").exit == DONE
@@ -619,10 +641,10 @@ def test_a_passive_holds_truncation_and_rewrites(filled):
         (pair.active.tree / "many" / f"file-{number:05}").write_bytes(b"")
     for number in range(50, 100):
         (pair.active.tree / "many" / f"file-{number:05}").write_bytes(b"scrambled")
-    status = pair.passive.wait_for("two holds", lambda status: len(status["holds"]) == 2)
-    assert {hold["cause"] for hold in status["holds"]} == {"delete", "rewrite"}
+    holds = wait_for_holds_there(pair, 2)
+    assert {hold["cause"] for hold in holds} == {"delete", "rewrite"}
     assert_flows(pair, "beside")
-    for hold in status["holds"]:
+    for hold in holds:
         assert pair.passive.cli("approve", str(hold["id"])).exit == DONE
     pair.converge()
 

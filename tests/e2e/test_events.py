@@ -47,7 +47,7 @@ class Follower:
 
     def interrupt(self):
         self.process.send_signal(signal.SIGINT)
-        return self.process.wait(20)
+        return self.process.wait(60)
 
     def __enter__(self):
         return self
@@ -154,7 +154,7 @@ def test_why_the_agent_did_not_start_is_an_event(pair):
     node = pair.active
     node.configure(tls={"certificate": str(node.state / "nobody.crt"), "key": str(node.state / "nobody.key")})
     node.start(wait=False)
-    assert node.process.wait(20) == USAGE
+    assert node.process.wait(60) == USAGE
     node.process = None
     last = events(node)[-1]
     assert last["module"] == "agent" and last["level"] == "error" and "nobody" in last["text"]

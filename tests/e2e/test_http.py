@@ -9,6 +9,8 @@ import socket
 import xml.etree.ElementTree
 
 import pytest
+
+import processes
 import trees
 from harness import free_port, problem_text
 from waiting import wait_until
@@ -243,11 +245,13 @@ def test_it_is_asked_why_when_no_descriptor_is_left(served):
     pair, active, _ = served
     pid = pair.active.pid
     before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-    last = max(int(fd) for fd in os.listdir(f"/proc/{pid}/fd"))
-    resource.prlimit(pid, resource.RLIMIT_NOFILE, (last + 1, before[1]))
+    def tells():
+        processes.starve_of_files(pid)
+        (pair.active.tree / "one").write_bytes(os.urandom(100))
+        return "Too many open files" in active.get("/")[2]
     try:
         trees.make_many(pair.active.tree / "many", 20, 100_000)
-        wait_until("the page says it", lambda: "Too many open files" in active.get("/")[2], 60)
+        wait_until("the page says it", tells, 60)
     finally:
         resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
     pair.converge()

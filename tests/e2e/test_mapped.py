@@ -12,7 +12,7 @@ from waiting import wait_until
 
 def arrived(pair, name, content):
     path = pair.passive.tree / name
-    wait_until(f"{name} has arrived", lambda: path.exists() and path.read_bytes() == content)
+    wait_until(f"{name} has arrived", lambda: path.exists() and path.read_bytes() == content, 60)
 
 
 @pytest.fixture

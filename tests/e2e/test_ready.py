@@ -16,7 +16,7 @@ FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1"
 POWERLESS = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"]
 
 
-def ready(pair, timeout=30):
+def ready(pair, timeout=60):
     """Until both sides say so."""
     for node in pair.nodes:
         wait_until(f"{node.name} is ready", lambda node=node: is_ready(node), timeout)
@@ -30,9 +30,10 @@ def is_ready(node):
     return True
 
 
-def not_ready(node, *words, timeout=30):
+def not_ready(node, *words, timeout=60, meanwhile=lambda: None):
     """Until one reason has all the words: what, and what to do. @return it"""
     def told():
+        meanwhile()
         answer = node.cli("ready", "--json")
         for reason in answer.json["not_ready"]:
             if all(word in reason for word in words):
@@ -45,7 +46,7 @@ def not_ready(node, *words, timeout=30):
     return reason
 
 
-def not_ready_on_both(pair, node, *words, timeout=30):
+def not_ready_on_both(pair, node, *words, timeout=60):
     """The one says it, and the other says it of the one."""
     other = pair.nodes[node is pair.nodes[0]]
     not_ready(node, *words, timeout=timeout)
@@ -80,7 +81,7 @@ def test_what_a_reverse_is_refused_for_is_a_reason(make_pair, home):
         for node in pair.nodes:
             not_ready_on_both(pair, node, "busy", "wait for its end")
         hooks.let_go(b, "before_promote")
-        assert command.wait(60) == DONE
+        assert command.wait(120) == DONE
 
     def agree():
         for node in pair.nodes:
@@ -105,7 +106,9 @@ def test_a_pair_in_sync_is_ready_and_trying_it_disturbs_nothing(replicated):
     answer = pair.active.cli("ready", "--json").json
     assert answer["peers"][0]["node"] == "b" and answer["peers"][0]["ready"] is True
     assert answer["peers"][0]["version"] == pair.active.status()["version"]
-    assert abs(answer["peers"][0]["clock_skew_s"]) < 1
+    # A heartbeat that waited looks like a clock that is behind; the next one is faster.
+    wait_until("the clocks are the same", lambda: abs(
+        pair.active.cli("ready", "--json").json["peers"][0]["clock_skew_s"]) < 1)
 
 
 def test_paused(replicated):
@@ -224,7 +227,7 @@ def test_a_hook_that_cannot_be_started(make_pair, home):
     not_ready_on_both(pair, pair.passive, "hook", str(hook), "mend")
     hook.write_text("#!/bin/sh\n")
     hook.chmod(0o755)
-    ready(pair, 40)
+    ready(pair)
 
 
 @pytest.mark.skipif(disks.why_unavailable() is not None, reason=str(disks.why_unavailable()))
@@ -237,9 +240,9 @@ def test_a_disk_that_is_nearly_full(make_pair, home):
         pair.init().start()
         ready(pair)
         disk.fill(leave=2 << 20)
-        not_ready_on_both(pair, pair.passive, "space", str(disk.where), "df", timeout=40)
+        not_ready_on_both(pair, pair.passive, "space", str(disk.where), "df")
         disk.free()
-        ready(pair, 40)
+        ready(pair)
         pair.stop()
     finally:
         disk.close()
@@ -260,7 +263,7 @@ def test_watches_that_would_not_suffice(make_pair):
     not_ready_on_both(pair, pair.passive, "watches", "sysctl", "max_user_watches")
     for number in range(30):
         (pair.active.tree / f"d{number}").rmdir()
-    ready(pair, 60)
+    ready(pair)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -287,7 +290,9 @@ def test_clocks_that_differ(make_pair, home):
         "DONT_FAKE_MONOTONIC": "1"})
     not_ready(pair.active, "clock", "b is", "behind", "NTP")
     not_ready(pair.passive, "clock", "a is", "ahead", "NTP")
-    clock.write_text("+0\n")
+    beside = home / "clock.new"
+    beside.write_text("+0\n")
+    os.replace(beside, clock)  # the agent reads it whenever it looks at its clock
     ready(pair)
 
 
@@ -335,14 +340,16 @@ def test_what_the_other_side_says_is_shown_and_harmless(make_pair):
         liar.send(hostile.READINESS, hostile.text(version) + hostile.u16(total) + hostile.u8(len(reasons)) +
                   b"".join(hostile.text(each) for each in reasons))
     say("99.9", 3, "salvage: \x1b[31mred", "x" * 480)
-    liar.beat()
-    not_ready(pair.active, "version", "99.9", "install the same")
-    not_ready(pair.active, "b: salvage: ?[31mred")
-    not_ready(pair.active, "and 1 more reasons")
+    not_ready(pair.active, "version", "99.9", "install the same", meanwhile=liar.beat)
+    not_ready(pair.active, "b: salvage: ?[31mred", meanwhile=liar.beat)
+    not_ready(pair.active, "and 1 more reasons", meanwhile=liar.beat)
     say(pair.active.status()["version"], 0)
-    wait_until("it takes back what it said", lambda: all(
-        "salvage" not in each and "version" not in each
-        for each in pair.active.cli("ready", "--json").json["not_ready"]))
+
+    def taken_back():
+        liar.beat()
+        reasons = pair.active.cli("ready", "--json").json["not_ready"]
+        return all("salvage" not in each and "version" not in each for each in reasons)
+    wait_until("it takes back what it said", taken_back)
     say("1", 0, "one too many")
     reason, why = liar.expect_closed()
     assert reason == hostile.MALFORMED and "READINESS" in why

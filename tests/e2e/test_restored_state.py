@@ -3,8 +3,6 @@
 import shutil
 import time
 
-from waiting import wait_until
-
 NOTICED = r"put back from an older copy|state was rolled back"
 
 
@@ -22,7 +20,7 @@ def one_by_one(pair, name, count):
     """Each change is a transaction of its own, so that the numbers of transactions run on."""
     for i in range(count):
         (pair.active.tree / f"{name}-{i}").write_text(f"{name} {i} {time.monotonic_ns()}")
-        pair.wait(30)
+        pair.wait()
 
 
 def test_a_restored_state_that_has_gone_on_is_noticed(make_pair, tmp_path):
@@ -41,20 +39,20 @@ def test_a_restored_state_that_has_gone_on_is_noticed(make_pair, tmp_path):
     put_state_back(pair.active, tmp_path / "copy")
     # Without its peer it numbers more transactions than the peer has ever seen.
     pair.active.start()
-    before = pair.active.status()["seq"]
     for i in range(12):
+        before = pair.active.status()["seq"]
         (pair.active.tree / f"after-{i}").write_text(f"after {i}")
-        wait_until("it is indexed", lambda i=i: pair.active.status()["seq"] > before + i, 20)
+        pair.active.wait_for("something is indexed", lambda s, before=before: s["seq"] > before)
     mark = pair.active.log_mark()
     pair.passive.start()
-    pair.active.wait_for_log(NOTICED, since=mark)
+    pair.active.wait_for_log(NOTICED, since=mark, timeout=60)
     pair.converge()
     pair.assert_verified()
     # It was compared, and is trusted again.
     pair.passive.stop()
     mark = pair.active.log_mark()
     pair.passive.start()
-    pair.active.wait_for_log("outcome=send ", since=mark)
+    pair.active.wait_for_log("outcome=send ", since=mark, timeout=60)
     pair.converge()
 
 
@@ -70,6 +68,6 @@ def test_a_restored_passive_is_noticed(make_pair, tmp_path):
     put_state_back(pair.passive, tmp_path / "copy")
     mark = pair.active.log_mark()
     pair.passive.start()
-    pair.active.wait_for_log(NOTICED, since=mark)
+    pair.active.wait_for_log(NOTICED, since=mark, timeout=60)
     pair.converge()
     pair.assert_verified()

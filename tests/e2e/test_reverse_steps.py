@@ -15,7 +15,8 @@ from waiting import SCALE, wait_until
 
 pytestmark = pytest.mark.skipif(not faults.are_built_in(), reason="the build is without -Dfaults=true")
 
-PATIENCE = int(30 * max(1, SCALE))  # seconds
+PATIENCE = int(60 * max(1, SCALE))  # seconds
+AFTERWARDS = ("AFTER_DEMOTE", "AFTER_PROMOTE", "ON_FENCED")
 STEP = re.compile(r"fault: role step (\d+) (\w+)")
 
 
@@ -46,6 +47,14 @@ def restarted(node, environment=None):
     mark = node.log_mark()
     node.start(extra_environment=environment)
     return mark
+
+
+def have_ended(node):
+    """Has each hook that was owed ended, and is that noted? One that a restart cuts short is run again, and is
+    the first step then."""
+    actions = [action for _, action in steps(node)]
+    last = max((at for at, action in enumerate(actions) if action in AFTERWARDS), default=None)
+    return last is None or "STORE" in actions[last:]
 
 
 def clean_run(pair, hooks):
@@ -81,6 +90,7 @@ def interrupt(pair, hooks, side, step, what, tag):
     """@return whether the step was reached"""
     giver = pair.active
     node = giver if side == "giver" else pair.passive
+    wait_until("no hook is owed", lambda: all(have_ended(each) for each in pair.nodes), 60)
     mark = restarted(node, fault(step, what))
     settle(pair)
     expected = write(pair, tag)
@@ -93,6 +103,7 @@ def interrupt(pair, hooks, side, step, what, tag):
         answer = asked.result()
     print(tag, answer.exit, answer.text.strip()[:300])
     if not reached:
+        settle(pair)
         return False
     active = settle(pair)
     pair.converge()
@@ -112,12 +123,13 @@ def interrupt(pair, hooks, side, step, what, tag):
 def is_reached(pair, node, mark, step, what, asked):
     """Until it is; or all is over. The command may have ended before the last steps, which are behind it."""
     def reached_or_over():
-        return last_step(node, mark) >= step or (asked.done() and calm(pair))
+        return last_step(node, mark) >= step or (
+            asked.done() and calm(pair) and all(have_ended(each) for each in pair.nodes))
     wait_until("the step is reached, or all is over", reached_or_over, 60)
     if last_step(node, mark) < step:
         return False
     if what == "kill":
-        wait_until("it is killed", lambda: not node.running, 10)
+        wait_until("it is killed", lambda: not node.running)
     return True
 
 
@@ -160,7 +172,7 @@ def test_the_heir_is_lost_after_the_offer(parted):
     giver, heir = pair.active, pair.passive
     restarted(heir, fault(taking, "kill"))
     settle(pair)
-    answer = reverse(giver, "--timeout", "4")
+    answer = reverse(giver, "--timeout", "10")
     assert answer.exit == UNREACHABLE and answer.json["outcome"] == "unresolved", repr(answer)
     wait_until("it is gone", lambda: not heir.running)
     assert giver.status()["state"] == "draining"
@@ -182,7 +194,7 @@ def test_the_giver_is_lost_after_the_offer(parted):
     giver, heir = pair.active, pair.passive
     restarted(giver, fault(offering, "kill"))
     settle(pair)
-    reverse(giver, "--timeout", "4")
+    reverse(giver, "--timeout", "60")
     wait_until("it is gone", lambda: not giver.running)
     heir.wait_for("it knows", lambda s: not s["peers"][0]["connected"])
     done(failover(heir, "--accept-data-loss"), heir)

@@ -4,7 +4,9 @@ server that is stopped by before_demote is played by writers that rest."""
 import json
 import os
 import random
+import signal
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +14,7 @@ import trees
 from harness import DONE
 from roles import assert_all_salvaged, contents, done, failover, reverse, settle
 from storm import Writers, process_state
-from waiting import let_pass
+from waiting import let_pass, wait_until
 
 SLOW = os.environ.get("ARTIFACT_SYNC_SLOW") == "1"
 ROUNDS = 20 if SLOW else 4
@@ -43,6 +45,12 @@ def stormy(make_pair, home):
     return pair
 
 
+def can_rest(pid):
+    """Does it catch SIGUSR1? Before its program has begun that is its end."""
+    line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("SigCgt:"))
+    return int(line.split()[1], 16) >> signal.SIGUSR1 - 1 & 1
+
+
 class Turns:
     def __init__(self, pair, home, seed):
         self.pair, self.pids, self.seed = pair, home / "pids", seed
@@ -55,11 +63,12 @@ class Turns:
         self.began += 1
         self.writers = Writers(self.pair.active.tree, self.seed + self.began, 2, 60)
         self.pids.write_text(" ".join(str(each.pid) for each in self.writers.processes))
+        wait_until("they have begun", lambda: all(can_rest(each.pid) for each in self.writers.processes))
         let_pass(0.5 + self.dice.random() * 1.5)
 
     def switchover(self):
         pair = self.pair
-        told = done(reverse(pair.active, "--timeout", "60", timeout=120), pair.passive, pair.active)
+        told = done(reverse(pair.active, "--timeout", "120", timeout=150), pair.passive, pair.active)
         for each in self.writers.processes:
             assert process_state(each.pid) == "T", "the server still ran when the roles were exchanged"
         self.writers.abandon()
@@ -76,8 +85,8 @@ class Turns:
         self.writers.abandon()
         self.writers = None
         pair.passive.wait_for("it knows", lambda s: not s["peers"][0]["connected"])
-        alone = self.alone()
-        told = done(failover(pair.passive, "--accept-data-loss", timeout=120), pair.passive)
+        told = done(failover(pair.passive, "--accept-data-loss", timeout=150), pair.passive)
+        alone = self.alone()  # what had begun to be published when the link was cut is so by now
         old = pair.active
         pair.restore()
         old.start()
@@ -92,6 +101,12 @@ class Turns:
         paths = [os.fsdecode(path) for path, entry in ours.items()
                  if entry[0] == "file" and entry[4] not in known]
         return contents(self.pair.active.tree, paths)
+
+
+def all_booked(node):
+    told = node.cli("ledger", "--json").json["entries"]
+    assert sorted({each["epoch"] for each in told}) == list(range(2, ROUNDS + 2)), json.dumps(told)
+    return told
 
 
 def test_turns_in_a_storm(stormy, home, seed):
@@ -112,8 +127,7 @@ def test_turns_in_a_storm(stormy, home, seed):
     for node in pair.nodes:
         verified = node.cli("ledger", "verify")
         assert verified.exit == DONE, repr(verified)
-        told = node.cli("ledger", "--json").json["entries"]
-        assert sorted({each["epoch"] for each in told}) == list(range(2, ROUNDS + 2)), json.dumps(told)
+        told = wait_until("each change is booked", lambda node=node: all_booked(node))
         for each in told:
             if each["active"] == node.name:
                 assert each["kind"] == ("planned", "failover")[each["epoch"] % 2], json.dumps(each)

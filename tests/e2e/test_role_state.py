@@ -114,19 +114,20 @@ def test_the_new_active_with_its_state_from_when_it_was_passive(started, tmp_pat
     turn(pair)
     change(pair, "by b")
     settle(pair)
-    (b.tree / "never sent").write_text("while a is away")
+    b.stop()
+    (b.tree / "never sent").write_text("while no agent looks")
     expected = files_of(a.tree)
     marks = restored(pair, b, tmp_path / "copy")
     noticed(pair, marks)
     for node in pair.nodes:
-        shown = node.wait_for("it says that nobody is active", lambda s: s["problems"], 20)
+        shown = node.wait_for("it says that nobody is active", lambda s: any("no-active" in each for each in s["problems"]), 40)
         assert shown["state"] != "in_sync" and shown["role"] == "passive"
     assert files_of(a.tree) == expected and (b.tree / "never sent").exists()
     done(failover(a, "--accept-data-loss"), a)
     assert settle(pair) is a
     pair.converge()
     assert files_of(a.tree) == expected
-    assert b.salvaged_content("never sent") == b"while a is away"
+    assert b.salvaged_content("never sent") == b"while no agent looks"
 
 
 def test_the_active_after_there_and_back_with_its_state_from_before(started, tmp_path):

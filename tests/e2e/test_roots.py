@@ -215,7 +215,7 @@ def test_a_followed_link_is_a_root_of_its_own(make_pair, home):
     content = sample.user_store("STAFF3", revision=2)
     (pair.active.tree / store).write_bytes(content)
     pair.passive.wait_for("the change behind the link arrives",
-                          lambda s: (pair.passive.tree / store).read_bytes() == content)
+                          lambda s: (pair.passive.tree / store).read_bytes() == content, 60)
     pair.wait()
     assert (pair.active.tree / "tenants").is_symlink()
     assert pair.active.status()["digest"] == pair.passive.status()["digest"]
@@ -326,7 +326,7 @@ def test_one_more_followed_directory_on_a_node_that_exists(pair, home):
     assert node.cli("check").exit == DONE
     node.start()
     pair.passive.wait_for("what is beneath arrives",
-                          lambda s: (pair.passive.tree / "ten" / "inner").is_file())
+                          lambda s: (pair.passive.tree / "ten" / "inner").is_file(), 60)
     pair.wait()
     node.stop()
     shutil.rmtree(node.tree)
