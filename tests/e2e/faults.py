@@ -131,10 +131,22 @@ def assert_index_is_tree(node, but):
     @param but  a path that somebody wrote to without the agent
     """
     database = sqlite3.connect(f"file:{node.state / 'state.db'}?mode=ro", uri=True)
+
+    def indexed_rows():
+        return database.execute("SELECT path,kind,size,hash,target FROM records WHERE kind<>4").fetchall()
+
+    def between_batches():
+        """The guard of drift may be saving what was written without the agent: that is a batch, too."""
+        rows = indexed_rows()
+        try:
+            there = trees.snapshot(node.tree)
+        except FileNotFoundError:
+            return None
+        quiet = database.execute("SELECT count(*) FROM journal").fetchone() == (0,)
+        return (rows, there) if quiet and rows == indexed_rows() else None
+
     try:
-        # The guard of drift may be saving what was written without the agent: that is a batch, too.
-        wait_until("no batch is open", lambda: database.execute("SELECT count(*) FROM journal").fetchone() == (0,))
-        rows = database.execute("SELECT path,kind,size,hash,target FROM records WHERE kind<>4").fetchall()
+        rows, there = wait_until("no batch is open", between_batches)
     finally:
         database.close()
     indexed = {}
@@ -142,7 +154,7 @@ def assert_index_is_tree(node, but):
         name = path or b"."
         indexed[name] = {1: ("file", size, digest), 2: ("directory", None, None),
                          3: ("link", None, target)}[kind]
-    found = {path: (entry[0], entry[3], entry[4]) for path, entry in trees.snapshot(node.tree).items()}
+    found = {path: (entry[0], entry[3], entry[4]) for path, entry in there.items()}
     for each in (indexed, found):
         each.pop(but, None)
     assert indexed == found, "index and tree differ:\n" + trees.describe_difference(indexed, found)

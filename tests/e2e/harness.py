@@ -26,6 +26,9 @@ WATCH_PROGRAM = BUILD / "agent" / "watch" / "child" / "artifact-sync-watch"
 
 DONE, NO, USAGE, REFUSED, NOT_RUNNING, UNREACHABLE, TIMED_OUT = range(7)
 
+# Seconds. Each of them waits for the disk, which others keep busy.
+STARTS_WITHIN = ENDS_WITHIN = 60
+
 # A sanitizer's report ends the process with this, so that it is never taken for an answer.
 SANITIZER_EXIT = 99
 
@@ -162,7 +165,7 @@ class Node:
                                         env={**environment(), **(extra_environment or {})})
         log.close()
         if wait:
-            wait_until(f"the agent of {self.name} answers", self._answers)
+            wait_until(f"the agent of {self.name} answers", self._answers, STARTS_WITHIN)
         return self
 
     def _answers(self):
@@ -178,7 +181,7 @@ class Node:
     def pid(self):
         return self.process.pid
 
-    def stop(self, timeout=15):
+    def stop(self, timeout=ENDS_WITHIN):
         """SIGTERM; the agent must end by itself and cleanly."""
         if not self.process:
             return
@@ -207,7 +210,7 @@ class Node:
         if self.running:
             self.process.send_signal(signal.SIGTERM)
             try:
-                self.process.wait(15 * SCALE)
+                self.process.wait(ENDS_WITHIN * SCALE)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
@@ -223,15 +226,24 @@ class Node:
     def ask(self, verb):
         """What a command that prints the answer to this request would print, or None. No process is
         started: for what is asked again and again."""
-        try:
-            with socket.socket(socket.AF_UNIX) as door:
-                door.settimeout(20 * SCALE)
-                door.connect(str(self.state / "control.sock"))
-                door.sendall(json.dumps({"verb": verb}).encode() + b"\n")
-                with door.makefile("rb") as lines:
-                    return next((said["result"] for said in map(json.loads, lines) if "result" in said), None)
-        except (OSError, ValueError):
-            return None
+        for _ in range(3):
+            try:
+                with socket.socket(socket.AF_UNIX) as door:
+                    door.settimeout(20 * SCALE)
+                    door.connect(str(self.state / "control.sock"))
+                    door.sendall(json.dumps({"verb": verb}).encode() + b"\n")
+                    said = {}
+                    with door.makefile("rb") as lines:
+                        for said in map(json.loads, lines):
+                            if "result" in said:
+                                return said["result"]
+                if said:
+                    return None
+            except (BrokenPipeError, ConnectionResetError):
+                pass  # as when it ends without a word: we were held up before we had asked, and it waits for nobody
+            except (OSError, ValueError):
+                return None
+        return None
 
     def work(self, name):
         """One of the counters under "work": files_hashed bytes_hashed bytes_sent bytes_received."""
@@ -361,7 +373,7 @@ class Pair:
         for node in self.nodes:
             node.start(wait=False)
         for node in self.nodes:
-            wait_until(f"the agent of {node.name} answers", node._answers)
+            wait_until(f"the agent of {node.name} answers", node._answers, STARTS_WITHIN)
         return self
 
     def stop(self):
@@ -408,7 +420,7 @@ class Pair:
                 node.wait_for_state("in_sync")
             return before == [node.work("files_hashed") for node in self.nodes]
         (self.active.tree / "calm").write_bytes(b"the clock of the file system has moved on")
-        wait_until("nothing is hashed again", calm, step=0.1)
+        wait_until("nothing is hashed again", calm, 60, step=0.1)
 
     def assert_verified(self, *options):
         answer = self.active.cli("verify", *options, "--json", timeout=180)
@@ -419,7 +431,7 @@ class Pair:
         """No temporary file stays. The last ones may be removed just after the acknowledgement."""
         for node in self.nodes:
             wait_until(f"nothing is left in the staging directory of {node.name}",
-                       lambda node=node: not node.staged(), 10)
+                       lambda node=node: not node.staged())
 
     def report(self):
         parts = []

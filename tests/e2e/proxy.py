@@ -72,6 +72,8 @@ class Proxy:
             with self._lock:
                 self._sockets.update((client, server))
                 self.connections += 1
+            if self._refusing or self._closed:  # since it was asked for; later than this, _drop_all() finds it
+                self._drop_all()
             for source, sink in ((client, server), (server, client)):
                 under_way = queue.Queue(maxsize=256)
                 for work in (self._receive, self._deliver):

@@ -8,7 +8,7 @@ import sqlite3
 from pathlib import Path
 
 import trees
-from harness import DONE, Node
+from harness import DONE, STARTS_WITHIN, Node
 from proxy import Proxy
 from waiting import SCALE, wait_until
 
@@ -17,12 +17,12 @@ HOOKS = ("before_demote", "after_demote", "before_promote", "after_promote", "on
 
 # -- the command ------------------------------------------------------------------------------------
 
-def reverse(node, *options, timeout=90):
+def reverse(node, *options, timeout=150):
     """`reverse --yes --json`: whoever wants to be asked, or to read text, calls node.cli()."""
     return node.cli("reverse", "--yes", "--json", *options, timeout=timeout)
 
 
-def failover(node, *options, timeout=90):
+def failover(node, *options, timeout=150):
     return reverse(node, "--failover", *options, timeout=timeout)
 
 
@@ -220,7 +220,7 @@ class Group:
         for node in self.nodes:
             node.start(wait=False)
         for node in self.nodes:
-            wait_until(f"the agent of {node.name} answers", node._answers)
+            wait_until(f"the agent of {node.name} answers", node._answers, STARTS_WITHIN)
         return self
 
     def meet(self, timeout=30):

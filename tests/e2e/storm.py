@@ -106,16 +106,24 @@ class Storm:
     def _watching_children(self):
         return processes.watchers(self.pair.active.pid)
 
+    @staticmethod
+    def _signal(child, number):
+        """It may have ended a moment ago."""
+        try:
+            os.kill(child, number)
+        except ProcessLookupError:
+            pass
+
     def kill_watcher(self):
         for child in self._watching_children():
-            os.kill(child, signal.SIGKILL)
+            self._signal(child, signal.SIGKILL)
         self._pause(0.5)
 
     def overflow(self):
         """More events than the kernel keeps, while nobody takes them."""
         children = self._watching_children()
         for child in children:
-            os.kill(child, signal.SIGSTOP)
+            self._signal(child, signal.SIGSTOP)
         try:
             for number in range(int(QUEUE.read_text())):
                 path = self.pair.active.tree / f"burst {number % 50}"
@@ -128,8 +136,7 @@ class Storm:
             self._pause(0.3)
         finally:
             for child in children:
-                if processes.is_running(child):
-                    os.kill(child, signal.SIGCONT)
+                self._signal(child, signal.SIGCONT)
 
     def fill(self):
         name, disk = self.dice.choice(sorted(self.disks.items()))

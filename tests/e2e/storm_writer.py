@@ -101,7 +101,7 @@ class Writer:
     def _is_fair(name, status, test):
         """A new hard link is left in peace for a while. What was written through a name that came and went
         before anybody could look at it is found by the next whole scan, and not before."""
-        young = name.startswith(LINKED) and time.time() - status.st_ctime < 15
+        young = name.startswith(LINKED) and time.time() - status.st_ctime < 30
         return not young and not name.startswith(MAPPED) and test(status.st_mode)
 
     def _any(self, test):

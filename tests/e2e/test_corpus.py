@@ -51,7 +51,8 @@ def test_verify_finds_what_digests_of_the_index_cannot(make_pair):
         file.write(b"#")
     os.utime(victim, ns=(before.st_atime_ns, before.st_mtime_ns))
     pair.passive.start()
-    pair.passive.wait_for("connected", lambda s: s["peers"][0]["connected"])
+    for node in reversed(pair.nodes):  # what the active says first may be of the connection before
+        node.wait_for("connected", lambda s: s["peers"][0]["connected"])
     answer = pair.active.cli("verify", "--deep", "--json", timeout=180)
     assert answer.exit == 1, repr(answer)
     assert any(each["path"] == "conf/carbon.xml" for each in answer.json["differences"])

@@ -96,6 +96,7 @@ def test_which_configuration_is_said_first_and_in_every_script():
 
 
 def test_commands_find_the_configuration_that_the_page_names(pair):
+    pair.wait()
     answer = subprocess.run([shutil.which("sh"), "-c", f"{CONFIG_LINE.replace('/etc/artifact-sync/is.json', str(pair.active.config))}\n"
                              "artifact-sync status && artifact-sync ledger verify && artifact-sync role"],
                             env={**environment(), "PATH": f"{PROGRAM.parent}:{os.environ['PATH']}"},

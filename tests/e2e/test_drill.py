@@ -15,7 +15,7 @@ import pytest
 import processes
 import trees
 from harness import DONE, NO, PROGRAM, REFUSED, USAGE, environment, run
-from waiting import let_pass, wait_until
+from waiting import SCALE, let_pass, wait_until
 
 CONTENT = {"conf/a.xml": b"<a>replicated</a>", "deep/er/still/c": b"in the depth", "data": bytes(range(256)) * 600}
 
@@ -170,8 +170,12 @@ def test_what_is_kept_and_shown(replicated, home):
 def test_a_hook_that_hangs_is_ended_with_all_it_started(replicated, home):
     pair = replicated()
     hook = script(home, f'sleep 1000 &\necho $! > {home}/pid\ntrap "" TERM\nwhile :; do sleep 1; done\n')
-    answer = pair.passive.cli("drill", "--json", "--hook-timeout", "1", "--hook", hook)
-    assert answer.exit == NO and any("did not end in 1 s" in each for each in answer.json["reasons"]), repr(answer)
+    for seconds in (1, 4, 16):  # until it came as far as to start something
+        answer = pair.passive.cli("drill", "--json", "--hook-timeout", seconds, "--hook", hook)
+        assert answer.exit == NO and any(f"did not end in {seconds} s" in each for each in answer.json["reasons"]), \
+            repr(answer)
+        if (home / "pid").exists() and (home / "pid").read_text():
+            break
     assert not processes.is_running(int((home / "pid").read_text()))
     assert_nothing_left(pair)
 
@@ -192,7 +196,7 @@ def test_the_command_dies_while_its_hook_runs(replicated, home, how):
     assert pair.passive.cli("drill").exit == NO, "one at a time"
     assert len(clones(pair.passive)) == 1
     command.send_signal(how)
-    command.wait(30)
+    command.wait(30 * SCALE)
     pid = int((home / "pid").read_text())
     wait_until("the hook has ended", lambda: not processes.is_running(pid))
     pair.passive.wait_for("it is recorded", lambda s: s["last_drill"] and s["last_drill"]["verdict"] == "aborted")
@@ -222,7 +226,7 @@ def test_the_agent_dies_while_a_clone_is_there(replicated, home):
     (place / "out").symlink_to(pair.passive.tree / "conf")
     pair.passive.kill()
     command.send_signal(signal.SIGINT)
-    command.wait(30)
+    command.wait(30 * SCALE)
     pair.passive.start()
     assert_nothing_left(pair)
 
@@ -242,8 +246,14 @@ def test_it_is_refused_where_it_makes_no_sense(replicated, make_pair, home):
 def test_before_anything_was_agreed_on_there_is_nothing_to_rehearse(make_pair):
     pair = make_pair()
     pair.passive.start()
-    answer = pair.passive.cli("drill")
-    assert answer.exit == NO and "agreed" in answer.text, repr(answer)
+
+    def answer_of_its_own():
+        """What a crash may have left of another drill is removed first, and nothing else is done meanwhile."""
+        answer = pair.passive.cli("drill")
+        assert answer.exit == NO and "is running" not in answer.text, repr(answer)
+        return answer
+    answer = wait_until("it has looked for another drill", answer_of_its_own)
+    assert "agreed" in answer.text, repr(answer)
     assert clones(pair.passive) == []
 
 
@@ -263,11 +273,12 @@ def test_bytes_that_rot_fail_the_drill(replicated):
 
 
 def test_the_active_is_gone_and_the_drill_says_what_is_missing(make_pair):
-    pair = make_pair(settings={"limits": {"rate_bytes_per_s": 65536}})
+    pair = make_pair()
     (pair.active.tree / "first").write_bytes(b"1")
     pair.start()
     pair.converge()
     pair.passive.wait_for("it has a barrier", lambda s: s["history"]["oldest"])
+    assert pair.active.cli("pause").exit == DONE
     for number in range(10):
         (pair.active.tree / f"late {number}").write_bytes(os.urandom(100_000))
     wait_until("it was announced", lambda: pair.passive.cli("exposure", "--json").json["changes"] >= 10)
@@ -275,8 +286,7 @@ def test_the_active_is_gone_and_the_drill_says_what_is_missing(make_pair):
     pair.passive.wait_for_state("disconnected")
     answer = pair.passive.cli("drill", "--json")
     assert answer.exit == DONE, repr(answer)
-    assert answer.json["missing"] >= 9 and any("late" in each for each in answer.json["missing_paths"])
-    pair.active.configure(limits=None)
+    assert answer.json["missing"] >= 10 and any("late" in each for each in answer.json["missing_paths"])
     pair.active.start()
     assert_nothing_left(pair)
 
@@ -285,7 +295,7 @@ def test_the_active_is_gone_and_the_drill_says_what_is_missing(make_pair):
 
 def wait_until_ready(pair):
     for node in pair.nodes:
-        node.wait_for("it is ready", lambda s: s["ready"], 30)
+        node.wait_for("it is ready", lambda s: s["ready"], 60)
 
 
 @pytest.mark.parametrize("side", [0, 1], ids=["active", "passive"])
@@ -295,14 +305,14 @@ def test_a_switchover_there_and_back(replicated, home, side):
     node = pair.nodes[side]
     hook = script(home, f'env > {home}/env\ntest -f "$ARTIFACT_SYNC_DRILL_TREE/conf/a.xml"\n'
                         f'{PROGRAM} --config {node.config} role > {home}/role\n')
-    answer = node.cli("drill", "--switchover", "--hook", hook, "--json", "--report", home / "r.html", timeout=120)
+    answer = node.cli("drill", "--switchover", "--hook", hook, "--json", "--report", home / "r.html", timeout=300)
     assert answer.exit == DONE, f"{answer!r}\n{pair.report()}"
     report = answer.json
     assert report["verdict"] == "passed" and report["kind"] == "switchover" and report["verified"] is True
     assert [each["phase"] for each in report["timeline"]] == ["reverse", "in sync again", "hook", "failback",
                                                               "in sync after the failback"]
     assert report["reverse"]["active"] == "b" and report["failback"]["active"] == "a"
-    assert 0 < report["recovery_time_s"] < 30
+    assert 0 < report["recovery_time_s"] <= report["seconds"]
     assert f"ARTIFACT_SYNC_DRILL_TREE={node.tree}" in (home / "env").read_text()
     assert (home / "role").read_text().strip() == ("passive" if side == 0 else "active"), "the hook ran in between"
     assert_page((home / "r.html").read_text(), report)
@@ -316,7 +326,7 @@ def test_a_switchover_there_and_back(replicated, home, side):
 def test_a_switchover_whose_hook_fails_goes_back_all_the_same(replicated, home):
     pair = replicated()
     wait_until_ready(pair)
-    answer = pair.passive.cli("drill", "--switchover", "--hook", script(home, "exit 7\n"), "--json", timeout=120)
+    answer = pair.passive.cli("drill", "--switchover", "--hook", script(home, "exit 7\n"), "--json", timeout=300)
     assert answer.exit == NO and answer.json["verdict"] == "failed", repr(answer)
     assert any("exited with 7" in each for each in answer.json["reasons"])
     assert answer.json["failback"]["active"] == "a"
@@ -328,7 +338,7 @@ def test_no_switchover_unless_both_are_ready(replicated):
     pair = replicated()
     wait_until_ready(pair)
     assert pair.passive.cli("pause").exit == DONE
-    pair.active.wait_for("it knows", lambda s: not s["ready"])
+    pair.active.wait_for("it knows", lambda s: any("paused" in each for each in s["not_ready"]))
     answer = pair.active.cli("drill", "--switchover")
     assert answer.exit == REFUSED and "paused" in answer.text, repr(answer)
     assert pair.active.status()["epoch"] == 1 and pair.active.status()["last_drill"] is None

@@ -36,7 +36,7 @@ def nudge(pair, number):
 
 
 def test_a_file_written_slowly_stays_as_it_was_until_it_is_whole(served):
-    pair = served(settle_max_ms=60_000)
+    pair = served(settle_max_ms=600_000)
     old = (pair.passive.tree / STORE).read_bytes()
     new = sample.user_store("CUSTOMERS", revision=2, properties=60)
     piece = len(new) // 12 + 1
@@ -51,7 +51,7 @@ def test_a_file_written_slowly_stays_as_it_was_until_it_is_whole(served):
 
 def test_a_plain_file_written_slowly_is_never_seen_in_part(make_pair):
     """No gate knows this format; being open for writing is what protects it."""
-    pair = make_pair(settings={"settle_max_ms": 60_000})
+    pair = make_pair(settings={"settle_max_ms": 600_000})
     (pair.active.tree / "data.bin").write_bytes(b"old")
     pair.start()
     pair.converge()
@@ -82,7 +82,7 @@ def test_what_is_not_whole_is_held_and_named(served, path, content):
     nudge(pair, 1)
     assert (pair.passive.tree / path).read_bytes() == good
 
-    answer = pair.active.cli("wait", "--timeout", "20")
+    answer = pair.active.cli("wait", "--timeout", "50")
     assert answer.exit == NO and path in answer.text, repr(answer)
     status = pair.active.cli("status")
     assert status.exit == NO and path in status.out, repr(status)
@@ -136,7 +136,7 @@ def test_a_file_rewritten_without_end_is_not_starved(pair):
         beside.write_bytes(b"%d" % serial)
         os.replace(beside, path)
         return arrived.exists()
-    wait_until("some version has arrived", rewritten, timeout=20, step=0.005)
+    wait_until("some version has arrived", rewritten, timeout=60, step=0.005)
     pair.converge()
     assert trees.snapshot(pair.passive.tree)[b"busy"][0] == "file"
 
@@ -153,11 +153,11 @@ def left_out(pair, kind, name):
     shown = pair.active.cli("status")
     assert shown.exit == NO and "What to do" in shown.out, repr(shown)
     (pair.active.tree / "other").write_bytes(b"goes on")
-    answer = pair.active.cli("wait", "--json", "--timeout", "30")
+    answer = pair.active.cli("wait", "--json", "--timeout", "50")
     assert answer.exit == NO, repr(answer)
     assert [each["what"] for each in answer.json["held"]] == [kind], repr(answer)
     assert answer.json["held"][0]["path"].startswith(name) and answer.json["held"][0]["reason"]
-    text = pair.active.cli("wait", "--timeout", "30")
+    text = pair.active.cli("wait", "--timeout", "50")
     assert kind in text.out and name in text.out, repr(text)
     assert (pair.passive.tree / "other").read_bytes() == b"goes on"
     exposed = pair.active.cli("exposure")

@@ -1,6 +1,7 @@
 """Who may connect, and what becomes of a link that dies."""
 
 import os
+import re
 import socket
 import ssl
 
@@ -185,7 +186,7 @@ def test_a_cut_link_is_restored(proxied):
     pair.converge()
     pair.cut()
     for node in pair.nodes:
-        node.wait_for_state("disconnected", timeout=12)
+        node.wait_for_state("disconnected")
     (pair.active.tree / "two").write_bytes(b"2")
     pair.active.wait_for("the change is pending", lambda s: s["peers"][0]["pending_changes"] > 0)
     lag = pair.active.status()["peers"][0]["lag_seconds"]
@@ -197,6 +198,13 @@ def test_a_cut_link_is_restored(proxied):
     pair.converge()
 
 
+def assert_noticed_in_time(node):
+    """By the agent's own clock: ours may have stood still meanwhile."""
+    status = node.wait_for("it is disconnected", lambda s: not s["peers"][0]["connected"], 30)
+    silent = re.search(r"nothing was heard for (\d+) ms", problem_text(status))
+    assert silent and int(silent[1]) < 10_000, problem_text(status)
+
+
 def test_a_dead_path_is_noticed_within_ten_seconds(proxied):
     """Nothing is closed, nothing answers."""
     pair = proxied
@@ -204,7 +212,7 @@ def test_a_dead_path_is_noticed_within_ten_seconds(proxied):
     pair.converge()
     pair.freeze()
     for node in pair.nodes:
-        node.wait_for("it is disconnected", lambda s: not s["peers"][0]["connected"], 12)
+        assert_noticed_in_time(node)
     (pair.active.tree / "two").write_bytes(b"2")
     pair.restore()
     pair.converge()
@@ -217,7 +225,7 @@ def test_a_pulled_cable(make_pair, net):
     pair.converge()
     pair.cut()
     for node in pair.nodes:
-        node.wait_for("it is disconnected", lambda s: not s["peers"][0]["connected"], 12)
+        assert_noticed_in_time(node)
     (pair.active.tree / "two").write_bytes(b"2")
     pair.restore()
     pair.converge()
@@ -268,15 +276,16 @@ def test_the_peer_may_be_started_late(make_pair):
 
 
 def test_an_idle_link_costs_little(proxied):
-    """Heartbeats only. Ten of them are awaited, not a time."""
+    """Heartbeats only: so much for each second, however many pass."""
     pair = proxied
     pair.converge()
     before = pair.wire_bytes()
     wait_until("heartbeats were seen", lambda: pair.wire_bytes() > before, 30)
+    began = pair.active.status()["uptime_s"]
     start = pair.wire_bytes()
-    pair.active.wait_for("uptime moves on", lambda s, u=pair.active.status()["uptime_s"]:
-                         s["uptime_s"] > u + 5)
-    assert pair.wire_bytes() - start < 20_000
+    pair.active.wait_for("uptime moves on", lambda s: s["uptime_s"] > began + 5)
+    crossed = pair.wire_bytes() - start
+    assert crossed < 4000 * (pair.active.status()["uptime_s"] - began)
 
 
 @pytest.mark.short
@@ -298,5 +307,7 @@ def test_two_passives_stay_connected(make_pair):
         beats = node.status()["peers"][0]["rtt_ms"]
         node.wait_for("heartbeats go on", lambda status: (
             status["peers"][0]["connected"] and status["peers"][0]["rtt_ms"] != beats))
-        assert "disconnected" not in node.log()
+        # Both dial at the start: of two connections that crossed, one makes way for the other.
+        lost = [line for line in node.log().splitlines() if "disconnected" in line and "reason=replaced" not in line]
+        assert not lost, lost
     assert not (pair.passive.tree / "of-a").exists() and not (pair.active.tree / "of-b").exists()

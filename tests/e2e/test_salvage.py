@@ -151,7 +151,7 @@ def test_a_kill_at_any_time_loses_nothing(adopted):
     for _ in range(5):
         before = len(pair.passive.salvaged())
         wait_until("some more is saved", lambda before=before: (
-            len(pair.passive.salvaged()) > before or len(pair.passive.salvaged()) == 300))
+            len(pair.passive.salvaged()) > before or len(pair.passive.salvaged()) == 300), 60)
         pair.passive.kill()
         pair.passive.start()
     pair.converge()

@@ -14,7 +14,7 @@
 #include "agent/base/alloc.h"
 
 const struct peers_timing quick = {
-	.link = {.handshake_ms = 3000, .idle_ms = 8000, .flush_ms = 500},
+	.link = {.handshake_ms = 10000, .idle_ms = 8000, .flush_ms = 500},
 	.redial_first_ms = 10,
 	.redial_max_ms = 80,
 };

@@ -151,9 +151,9 @@ static void a_dial_long_after_wins_whoever_dialled(void **state)
 	snprintf(to, sizeof(to), "b=%s", address_of(&b));
 	side_begin(&a, &world, "a", true, to);
 	RUN_UNTIL(&world, is_settled(&a, &b));
-	a.peers->timing.link.handshake_ms = b.peers->timing.link.handshake_ms = 1000;
-	a.link->live_ms -= 1001;
-	b.link->live_ms -= 1001;
+	uint32_t handshake_ms = quick.link.handshake_ms;
+	a.link->live_ms -= handshake_ms + 1;
+	b.link->live_ms -= handshake_ms + 1;
 	dial_although_linked(&b, "a", address_of(&a));
 	RUN_UNTIL(&world, a.opens == 2 && b.opens == 2 && is_settled(&a, &b));
 	assert_true(link_was_dialled(b.link));

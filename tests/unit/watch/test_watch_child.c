@@ -498,7 +498,7 @@ static void it_ends_when_its_input_does(void **state)
 	uint64_t begin = clock_mono_ms();
 	assert_int_equal(harness_stop(h), 0);
 	print_message("%d ms\n", (int)(clock_mono_ms() - begin));
-	assert_true(clock_mono_ms() - begin < 1000);
+	assert_true(clock_mono_ms() - begin < 10000);
 }
 
 #if defined(__SANITIZE_ADDRESS__)
