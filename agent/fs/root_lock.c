@@ -16,7 +16,7 @@
 #define MARKER RELPATH_OWN_DIR "/marker"
 #define HOLDER RELPATH_OWN_DIR "/holder"
 #define NAP_NS 20000000 /* between two attempts; an agent that was killed may leave the lock */
-#define NAPS 25		/* to a child for the moment until that begins its own program */
+#define NAPS 100	/* to a child for the moment until that begins its own program */
 
 static int open_marker(int root_fd, int how)
 {

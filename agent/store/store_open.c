@@ -14,7 +14,7 @@
 
 #define NS_PER_S INT64_C(1000000000)
 #define LOCK_NAP_NS 20000000 /* between two attempts to take the lock ... */
-#define LOCK_NAPS 100	     /* ... of which there are so many */
+#define LOCK_NAPS 250	     /* ... of which there are so many */
 
 /* ---- making one -------------------------------------------------------------------------------
  */

@@ -22,7 +22,7 @@ struct judging {
 	struct batch *b;
 	struct lost_path *lost; /* hash; the elements are one array */
 	struct lost_path *lost_paths;
-	struct arrivals arrivals; /* contents that came, with this batch or lately */
+	struct arrivals arrivals; /* contents that came, with this batch or before it */
 	bool *held;		  /* by operation */
 	uint64_t after_seq;
 };
@@ -255,6 +255,17 @@ static bool is_first_sync(const struct batch *b)
 	return state.barrier_clock_ns == 0;
 }
 
+/* What came since then may be the new names of what goes now: in the last minute; and, since names
+ * come before deletions, after the last barrier, however long ago. */
+static uint64_t find_after_seq(const struct batch *b)
+{
+	struct brake_view view;
+	struct store_state state;
+	holds_view(b->env->holds, HOLD_LOSS, &view);
+	store_state(b->env->store, &state);
+	return state.barrier_seq < view.after_seq ? state.barrier_seq : view.after_seq;
+}
+
 int batch_brake(struct batch *b, struct err *err)
 {
 	struct holds *holds = b->env->holds;
@@ -263,10 +274,8 @@ int batch_brake(struct batch *b, struct err *err)
 	bool any_rewrites = !holds_are_off(holds, HOLD_REWRITE);
 	if ((!losses && !any_rewrites) || is_first_sync(b))
 		return 0;
-	struct brake_view view;
 	struct judging j = {.b = b};
-	holds_view(holds, HOLD_LOSS, &view);
-	j.after_seq = view.after_seq;
+	j.after_seq = find_after_seq(b);
 	AUTO_FREE bool *held = x_calloc(b->n ? b->n : 1, sizeof(*held));
 	j.held = held;
 	find_lost(&j);

@@ -34,7 +34,7 @@ static int begin(void **state)
 	node.env.holds = holds;
 	limit(20, 0, true);
 	const uint8_t digest[HASH_LEN] = {0};
-	assert_fine(store_set_barrier(node.store, 1, S(9), digest, &node.err), &node.err);
+	assert_fine(store_set_barrier(node.store, node.seq, S(9), digest, &node.err), &node.err);
 	return 0;
 }
 
@@ -188,6 +188,40 @@ static void moves_are_free_before_and_within_the_batch(void **state)
 	assert_int_equal(view.counted, 0);
 }
 
+/* The window has forgotten the new names, which a restart does as a minute would. */
+static void a_move_that_takes_long_is_free(void **state)
+{
+	struct line lines[FILES];
+	char moved[FILES][32];
+	for (int i = 0; i < FILES; i++) {
+		snprintf(moved[i], sizeof(moved[i]), "m%02d", i);
+		lines[i] = (struct line){OP_WHOLE, moved[i], RECORD_FILE, names[i], 0644, S(1)};
+	}
+	assert_int_equal(commit_some(lines, FILES, false), 0);
+	holds_free(holds);
+	node.env.holds = holds = holds_new(node.store);
+	limit(20, 0, true);
+	assert_int_equal(delete_from(0, FILES, false), 0);
+}
+
+/* Both were equal with two copies; losing one of the two, forty times, is a loss. */
+static void what_came_before_the_last_barrier_is_no_move(void **state)
+{
+	struct line lines[FILES];
+	char copies[FILES][32];
+	const uint8_t digest[HASH_LEN] = {0};
+	for (int i = 0; i < FILES; i++) {
+		snprintf(copies[i], sizeof(copies[i]), "m%02d", i);
+		lines[i] = (struct line){OP_WHOLE, copies[i], RECORD_FILE, names[i], 0644, S(1)};
+	}
+	assert_int_equal(commit_some(lines, FILES, false), 0);
+	assert_fine(store_set_barrier(node.store, node.seq, S(10), digest, &node.err), &node.err);
+	holds_free(holds);
+	node.env.holds = holds = holds_new(node.store);
+	limit(20, 0, true);
+	assert_int_equal(delete_from(0, FILES, false), FILES);
+}
+
 static void what_was_never_replicated_is_not_lost(void **state)
 {
 	struct line lines[30];
@@ -240,6 +274,8 @@ int main(void)
 		NODE(a_directory_stays_while_anything_in_it_is_held),
 		NODE(a_file_does_not_take_the_place_of_a_full_directory),
 		NODE(moves_are_free_before_and_within_the_batch),
+		NODE(a_move_that_takes_long_is_free),
+		NODE(what_came_before_the_last_barrier_is_no_move),
 		NODE(what_was_never_replicated_is_not_lost),
 		NODE(a_first_sync_is_not_braked),
 		NODE(emptying_counts_as_losing_and_rewriting_apart),
