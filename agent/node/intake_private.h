@@ -3,8 +3,7 @@
 #ifndef NODE_INTAKE_PRIVATE_H
 #define NODE_INTAKE_PRIVATE_H
 
-#include <uthash.h>
-
+#include "agent/base/hash_table.h"
 #include "agent/node/intake.h"
 #include "agent/node/intake_links.h"
 #include "agent/node/intake_sets.h"

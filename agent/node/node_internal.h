@@ -7,9 +7,9 @@
 #define NODE_NODE_INTERNAL_H
 
 #include <jansson.h>
-#include <uthash.h>
 #include <uv.h>
 
+#include "agent/base/hash_table.h"
 #include "agent/conf/conf.h"
 #include "agent/conf/conf_table.h"
 #include "agent/net/peers.h"

@@ -6,8 +6,8 @@
 
 #include <errno.h>
 #include <string.h>
-#include <uthash.h>
 
+#include "agent/base/hash_table.h"
 #include "protocol/relpath.h"
 
 #define ANCESTORS_MAX 16384 /* remembered within one call; then forgotten and looked up again */

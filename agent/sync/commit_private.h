@@ -3,8 +3,7 @@
 #ifndef SYNC_COMMIT_PRIVATE_H
 #define SYNC_COMMIT_PRIVATE_H
 
-#include <uthash.h>
-
+#include "agent/base/hash_table.h"
 #include "agent/sync/commit.h"
 
 /* When an operation's turn comes within its batch. */

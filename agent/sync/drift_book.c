@@ -1,7 +1,8 @@
 #include "agent/sync/drift_book.h"
 
 #include <string.h>
-#include <uthash.h>
+
+#include "agent/base/hash_table.h"
 
 #define NEVER UINT64_MAX
 

@@ -4,8 +4,7 @@
 #ifndef SYNC_RECEIVER_INTERNAL_H
 #define SYNC_RECEIVER_INTERNAL_H
 
-#include <uthash.h>
-
+#include "agent/base/hash_table.h"
 #include "agent/sync/job.h"
 #include "agent/sync/receiver.h"
 #include "agent/sync/refusals.h"

@@ -6,9 +6,9 @@
 
 #include <pthread.h>
 #include <string.h>
-#include <uthash.h>
 
 #include "agent/base/clock.h"
+#include "agent/base/hash_table.h"
 
 #define STALE_MS 5000
 

@@ -5,10 +5,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <uthash.h>
 
 #include "agent/base/alloc.h"
 #include "agent/base/clock.h"
+#include "agent/base/hash_table.h"
 #include "agent/base/log.h"
 #include "agent/base/quote.h"
 

@@ -5,9 +5,8 @@
 #ifndef SYNC_SENDER_INTERNAL_H
 #define SYNC_SENDER_INTERNAL_H
 
-#include <uthash.h>
-
 #include "agent/base/buf.h"
+#include "agent/base/hash_table.h"
 #include "agent/sync/compress.h"
 #include "agent/sync/delta.h"
 #include "agent/sync/job.h"

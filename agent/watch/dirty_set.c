@@ -5,9 +5,8 @@
 
 #include <string.h>
 
-#include <uthash.h>
-
 #include "agent/base/alloc.h"
+#include "agent/base/hash_table.h"
 #include "agent/watch/ranking.h"
 
 enum { BY_DUE, BY_FIRST };

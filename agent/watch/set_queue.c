@@ -5,9 +5,8 @@
 
 #include <string.h>
 
-#include <uthash.h>
-
 #include "agent/base/alloc.h"
+#include "agent/base/hash_table.h"
 
 #define PATIENCE 2 /* times open_ms: then a set that never falls quiet is reported */
 

@@ -9,8 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include <uthash.h>
-
+#include "agent/base/hash_table.h"
 #include "agent/watch/watch_pipe.h"
 
 #define DUE_NAMES_OF_ONE 4096  /* then the directory is listed instead */

@@ -4,10 +4,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#include <uthash.h>
 #include <utlist.h>
 
 #include "agent/base/alloc.h"
+#include "agent/base/hash_table.h"
 
 struct outbox_item {
 	struct outbox_item *prev, *next; /* in queue or resting */

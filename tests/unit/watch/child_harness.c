@@ -17,9 +17,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <uthash.h>
-
 #include "agent/base/alloc.h"
+#include "agent/base/hash_table.h"
 
 #define DEADLINE_MS 30000 /* for one record; a loaded machine is slow, a lost one never comes */
 
