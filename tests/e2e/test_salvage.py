@@ -154,7 +154,7 @@ def test_a_kill_at_any_time_loses_nothing(adopted):
             len(pair.passive.salvaged()) > before or len(pair.passive.salvaged()) == 300), 60)
         pair.passive.kill()
         pair.passive.start()
-    pair.converge()
+    pair.converge(600)  # each of them waits for the disk several times
     salvage = pair.passive.tree / ".artifact-sync" / "salvage"
     entries = pair.passive.salvaged()
     assert len(entries) == 300
