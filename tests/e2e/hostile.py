@@ -254,7 +254,7 @@ class Liar:
     def send(self, kind, body=b"", length=None):
         self.write(u32(len(body) if length is None else length) + u8(kind) + body)
 
-    def expect(self, *kinds, timeout=10.0):
+    def expect(self, *kinds, timeout=30.0):
         """The next message of one of these kinds; others are dropped. Keeps the session alive."""
         deadline = time.monotonic() + timeout * SCALE
         while True:
@@ -356,7 +356,7 @@ class Liar:
         self.send(RECORD, body + tail)
         return ticket
 
-    def answer(self, ticket, timeout=10.0):
+    def answer(self, ticket, timeout=30.0):
         """What the victim says to a RECORD: "ack", ("need", reason) or ("refused", reason, text)."""
         while True:
             kind, body = self.expect(ACK, NEED, REFUSED, timeout=timeout)
@@ -371,7 +371,7 @@ class Liar:
 
     # -- being a passive ---------------------------------------------------------------------
 
-    def take_record(self, timeout=10.0):
+    def take_record(self, timeout=30.0):
         """The next RECORD. @return (op, ticket, stream, path)"""
         _, body = self.expect(RECORD, timeout=timeout)
         op, ticket, stream, _, member = struct.unpack(">BIIBI", body[:14])
@@ -379,7 +379,7 @@ class Liar:
         size = struct.unpack(">H", body[at:at + 2])[0]
         return op, ticket, stream, body[at + 2:at + 2 + size]
 
-    def take_ask(self, timeout=10.0):
+    def take_ask(self, timeout=30.0):
         """The next RANGE_ASK. @return (id, lo, hi)"""
         _, body = self.expect(RANGE_ASK, timeout=timeout)
         number, size = struct.unpack(">IH", body[:6])

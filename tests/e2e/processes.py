@@ -19,14 +19,14 @@ def memory(pid):
     return values
 
 
-def takes_hangup(pid):
-    """Is SIGHUP no end of this process? It is, until the program has begun."""
+def takes(pid, signum):
+    """Is this signal caught, or blocked? Before its program has begun it is the end of a process."""
     try:
         text = Path(f"/proc/{pid}/status").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return False
     masks = [int(line.split()[1], 16) for line in text.splitlines() if line.startswith(("SigBlk", "SigCgt"))]
-    return any(mask & 1 for mask in masks)
+    return any(mask >> signum - 1 & 1 for mask in masks)
 
 
 def children(pid):

@@ -54,6 +54,13 @@ def roles_of(nodes):
     return {node.name: (node.status() or {}).get("role") for node in nodes}
 
 
+def at_rest(pair):
+    """Until nothing of a change of roles is under way: who is told that one failed may hear of it before the
+    other side does."""
+    for node in pair.nodes:
+        wait_until(f"{node.name} is at rest", lambda node=node: (node.ask("role") or {}).get("phase") == "resting")
+
+
 def settle(pair, timeout=60):
     """Until exactly one node is active, the others are passive, and all are in sync; without anybody's
     help. @return the active one; pair.active and pair.passive follow"""
@@ -64,6 +71,7 @@ def settle(pair, timeout=60):
         assert sorted(s["role"] for s in states.values()) == ["active"] + ["passive"] * (len(states) - 1), text
         assert all(s["state"] == "in_sync" for s in states.values()), text
         assert len({s["epoch"] for s in states.values()}) == 1, text
+        at_rest(pair)
         return next(node for node, s in states.items() if s["role"] == "active")
     try:
         active = wait_until("one is active and all are in sync", settled, timeout)

@@ -12,7 +12,6 @@ import time
 from pathlib import Path
 
 import processes
-import trees
 from waiting import SCALE, let_pass, wait_until
 
 WRITER = Path(__file__).with_name("storm_writer.py")
@@ -32,6 +31,8 @@ class Writers:
             subprocess.Popen([sys.executable, str(WRITER), str(tree), str(seed * 100 + number), str(pace_ms)],
                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
             for number in range(count)]
+        for each in self.processes:
+            wait_until("a writer has begun", lambda each=each: processes.takes(each.pid, signal.SIGUSR1), 60)
 
     def rest(self):
         for each in self.processes:
@@ -149,7 +150,7 @@ class Storm:
 
     def reload(self):
         node = self.dice.choice(self.pair.nodes)
-        if node.running and processes.takes_hangup(node.pid):  # also in the midst of its start
+        if node.running and processes.takes(node.pid, signal.SIGHUP):  # also in the midst of its start
             os.kill(node.pid, signal.SIGHUP)
         self._pause(0.3)
 

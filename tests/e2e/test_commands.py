@@ -550,7 +550,7 @@ def test_a_reload_in_the_midst_of_a_start(pair):
         door.unlink(missing_ok=True)
         mark = pair.active.log_mark()
         pair.active.start(wait=False)
-        wait_until("it has begun", lambda: processes.takes_hangup(pair.active.pid), step=0.001)
+        wait_until("it has begun", lambda: processes.takes(pair.active.pid, signal.SIGHUP), step=0.001)
         early += not door.exists()
         os.kill(pair.active.pid, signal.SIGHUP)
         pair.active.wait_for_log("configuration reloaded", since=mark)

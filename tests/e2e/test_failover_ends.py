@@ -12,7 +12,7 @@ import pytest
 
 import processes
 from harness import DONE, NO, PROGRAM, REFUSED, TIMED_OUT, UNREACHABLE, environment
-from roles import Group, Hooks, done, failover, lineage_of, refused, reverse, roles_of, settle
+from roles import Group, Hooks, done, failover, lineage_of, refused, reverse, settle
 from test_failover import cut_off
 from waiting import wait_until
 

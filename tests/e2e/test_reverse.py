@@ -9,7 +9,7 @@ import pytest
 
 import trees
 from harness import DONE, NO, REFUSED, TIMED_OUT, UNREACHABLE, problem_text
-from roles import Hooks, done, lineage_of, refused, reverse, roles_of, settle, swap, unchanged
+from roles import Hooks, at_rest, done, lineage_of, refused, reverse, roles_of, settle, swap, unchanged
 from test_commands import reload
 from waiting import wait_until
 
@@ -28,13 +28,6 @@ def hooked(make_pair, home):
     pair.converge()
     settle(pair)
     return pair, hooks
-
-
-def at_rest(pair):
-    """Until nothing of a change of roles is under way: who is told that one failed may hear of it before the
-    other side does."""
-    for node in pair.nodes:
-        wait_until(f"{node.name} is at rest", lambda node=node: (node.ask("role") or {}).get("phase") == "resting")
 
 
 def times_out_in(pair, hooks, name):

@@ -1,6 +1,5 @@
 """What `reverse` answers is true: not only when it is given, but also a moment later."""
 
-import concurrent.futures
 import contextlib
 import errno
 import json

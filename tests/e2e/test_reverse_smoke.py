@@ -1,10 +1,8 @@
 """The way of a change of roles, in short: a planned reverse from either side and back, a handover that
 is cut, a failover with its rejoin, a split with its end."""
 
-import json
 
-import trees
-from harness import DONE, NO, REFUSED, UNREACHABLE
+from harness import DONE, REFUSED, UNREACHABLE
 from waiting import wait_until
 
 

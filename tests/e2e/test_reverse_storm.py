@@ -4,9 +4,7 @@ server that is stopped by before_demote is played by writers that rest."""
 import json
 import os
 import random
-import signal
 import subprocess
-from pathlib import Path
 
 import pytest
 
@@ -45,12 +43,6 @@ def stormy(make_pair, home):
     return pair
 
 
-def can_rest(pid):
-    """Does it catch SIGUSR1? Before its program has begun that is its end."""
-    line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("SigCgt:"))
-    return int(line.split()[1], 16) >> signal.SIGUSR1 - 1 & 1
-
-
 class Turns:
     def __init__(self, pair, home, seed):
         self.pair, self.pids, self.seed = pair, home / "pids", seed
@@ -63,7 +55,6 @@ class Turns:
         self.began += 1
         self.writers = Writers(self.pair.active.tree, self.seed + self.began, 2, 60)
         self.pids.write_text(" ".join(str(each.pid) for each in self.writers.processes))
-        wait_until("they have begun", lambda: all(can_rest(each.pid) for each in self.writers.processes))
         let_pass(0.5 + self.dice.random() * 1.5)
 
     def switchover(self):
