@@ -16,8 +16,58 @@
 #include "agent/net/address.h"
 #include "agent/ops/door.h"
 
+#define LIBRARY "libmicrohttpd.so.12"
 #define BACKLOG 32
 #define CONNECTION_BYTES 32768 /* for headers and answer's head */
+
+/* The library is loaded by who serves, and stays: it brings GnuTLS and nine more, which would cost
+ * every start of every command a third of its time. */
+static struct {
+	bool loaded;
+	uv_lib_t handle;
+	typeof(&MHD_add_connection) add_connection;
+	typeof(&MHD_add_response_header) add_response_header;
+	typeof(&MHD_create_response_from_buffer) create_response_from_buffer;
+	typeof(&MHD_destroy_response) destroy_response;
+	typeof(&MHD_get_daemon_info) get_daemon_info;
+	typeof(&MHD_get_timeout) get_timeout;
+	typeof(&MHD_lookup_connection_value) lookup_connection_value;
+	typeof(&MHD_queue_response) queue_response;
+	typeof(&MHD_run) run;
+	typeof(&MHD_start_daemon) start_daemon;
+	typeof(&MHD_stop_daemon) stop_daemon;
+} mhd;
+
+static int load_library(struct err *err)
+{
+	const struct {
+		const char *name;
+		void *at;
+	} symbols[] = {
+		{"MHD_add_connection", &mhd.add_connection},
+		{"MHD_add_response_header", &mhd.add_response_header},
+		{"MHD_create_response_from_buffer", &mhd.create_response_from_buffer},
+		{"MHD_destroy_response", &mhd.destroy_response},
+		{"MHD_get_daemon_info", &mhd.get_daemon_info},
+		{"MHD_get_timeout", &mhd.get_timeout},
+		{"MHD_lookup_connection_value", &mhd.lookup_connection_value},
+		{"MHD_queue_response", &mhd.queue_response},
+		{"MHD_run", &mhd.run},
+		{"MHD_start_daemon", &mhd.start_daemon},
+		{"MHD_stop_daemon", &mhd.stop_daemon},
+	};
+	if (mhd.loaded)
+		return 0;
+	int r = uv_dlopen(LIBRARY, &mhd.handle);
+	for (size_t i = 0; r == 0 && i < ARRAY_LEN(symbols); i++)
+		r = uv_dlsym(&mhd.handle, symbols[i].name, symbols[i].at);
+	mhd.loaded = r == 0;
+	if (r == 0)
+		return 0;
+	err_set(err, -ELIBACC, "%.180s: install libmicrohttpd12", uv_dlerror(&mhd.handle));
+	uv_dlclose(&mhd.handle);
+	return -ELIBACC;
+}
 
 struct http_server {
 	struct MHD_Daemon *daemon;
@@ -59,19 +109,19 @@ static enum MHD_Result send_answer(struct MHD_Connection *connection,
 		{"Content-Security-Policy",
 		 "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"},
 	};
-	struct MHD_Response *response = MHD_create_response_from_buffer(
+	struct MHD_Response *response = mhd.create_response_from_buffer(
 		strlen(answer->body), answer->body, MHD_RESPMEM_MUST_FREE);
 	if (!response) {
 		free(answer->body);
 		return MHD_NO;
 	}
-	MHD_add_response_header(response, "Content-Type", answer->type);
+	mhd.add_response_header(response, "Content-Type", answer->type);
 	for (size_t i = 0; i < ARRAY_LEN(headers); i++)
-		MHD_add_response_header(response, headers[i][0], headers[i][1]);
+		mhd.add_response_header(response, headers[i][0], headers[i][1]);
 	if (answer->status == MHD_HTTP_METHOD_NOT_ALLOWED)
-		MHD_add_response_header(response, "Allow", "GET, HEAD");
-	enum MHD_Result r = MHD_queue_response(connection, answer->status, response);
-	MHD_destroy_response(response);
+		mhd.add_response_header(response, "Allow", "GET, HEAD");
+	enum MHD_Result r = mhd.queue_response(connection, answer->status, response);
+	mhd.destroy_response(response);
 	return r;
 }
 
@@ -93,7 +143,7 @@ static enum MHD_Result on_request(void *owner, struct MHD_Connection *connection
 		return MHD_NO;
 	if (!reads)
 		say(&answer, MHD_HTTP_METHOD_NOT_ALLOWED, "only GET and HEAD are answered\n");
-	else if (s->loopback && !is_loopback_name(MHD_lookup_connection_value(
+	else if (s->loopback && !is_loopback_name(mhd.lookup_connection_value(
 					connection, MHD_HEADER_KIND, "Host")))
 		say(&answer, MHD_HTTP_MISDIRECTED_REQUEST,
 		    "this agent listens on a loopback address: ask for localhost\n");
@@ -111,8 +161,8 @@ static void turn(struct http_server *s)
 	MHD_UNSIGNED_LONG_LONG ms;
 	if (!s->daemon)
 		return;
-	MHD_run(s->daemon);
-	if (MHD_get_timeout(s->daemon, &ms) == MHD_YES)
+	mhd.run(s->daemon);
+	if (mhd.get_timeout(s->daemon, &ms) == MHD_YES)
 		uv_timer_start(&s->timer, on_timer, ms, 0);
 	else
 		uv_timer_stop(&s->timer);
@@ -138,7 +188,7 @@ static void on_connection(void *owner, int fd)
 		close(fd);
 		return;
 	}
-	if (MHD_add_connection(s->daemon, fd, (struct sockaddr *)&from, len) != MHD_YES)
+	if (mhd.add_connection(s->daemon, fd, (struct sockaddr *)&from, len) != MHD_YES)
 		log_debug("http", "err=\"a connection was turned away\"");
 	turn(s);
 }
@@ -211,17 +261,17 @@ static void on_door_closed(void *owner)
 
 static int start_library(struct http_server *s, uv_loop_t *loop, struct err *err)
 {
-	s->daemon = MHD_start_daemon(MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_USE_ERROR_LOG,
+	s->daemon = mhd.start_daemon(MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_USE_ERROR_LOG,
 				     0, NULL, NULL, on_request, s, MHD_OPTION_EXTERNAL_LOGGER,
 				     on_library_log, s, MHD_OPTION_CONNECTION_LIMIT,
 				     (unsigned)HTTP_CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
 				     (unsigned)HTTP_TIMEOUT_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
 				     (size_t)CONNECTION_BYTES, MHD_OPTION_END);
 	const union MHD_DaemonInfo *info =
-		s->daemon ? MHD_get_daemon_info(s->daemon, MHD_DAEMON_INFO_EPOLL_FD) : NULL;
+		s->daemon ? mhd.get_daemon_info(s->daemon, MHD_DAEMON_INFO_EPOLL_FD) : NULL;
 	int r = info ? uv_poll_init(loop, &s->poll, info->epoll_fd) : -EMFILE;
 	if (r < 0 && s->daemon)
-		MHD_stop_daemon(s->daemon);
+		mhd.stop_daemon(s->daemon);
 	return r < 0 ? err_sys(err, -r, "start libmicrohttpd") : 0;
 }
 
@@ -229,6 +279,9 @@ int http_server_start(struct http_server **out, uv_loop_t *loop, const char *lis
 		      http_get_fn *get, void *owner, struct err *err)
 {
 	bool loopback;
+	int r = load_library(err);
+	if (r < 0)
+		return r;
 	AUTO_CLOSE int fd = bind_to(listen, &loopback, err);
 	if (fd < 0)
 		return fd;
@@ -236,7 +289,7 @@ int http_server_start(struct http_server **out, uv_loop_t *loop, const char *lis
 	s->get = get;
 	s->owner = owner;
 	s->loopback = loopback;
-	int r = start_library(s, loop, err);
+	r = start_library(s, loop, err);
 	if (r < 0) {
 		free(s);
 		return r;
@@ -262,6 +315,6 @@ void http_server_close(struct http_server *s, void (*closed)(void *owner))
 	uv_close((uv_handle_t *)&s->timer, on_handle_closed);
 	if (s->door)
 		door_close(s->door, on_door_closed);
-	MHD_stop_daemon(s->daemon);
+	mhd.stop_daemon(s->daemon);
 	s->daemon = NULL;
 }

@@ -85,7 +85,8 @@ def test_a_kill_in_the_middle_of_a_large_file(make_pair, seed):
     path.write_bytes(b"the old version")
     pair.start()
     pair.converge()
-    trees.write_random(path, 40 << 20, seed)
+    trees.write_random(pair.active.home / "new", 40 << 20, seed)  # whole at once, however slow the disk is
+    (pair.active.home / "new").rename(path)
     wait_until("the passive is staging it", pair.passive.staged)
     pair.passive.kill()
     assert (pair.passive.tree / "large").read_bytes() == b"the old version"

@@ -131,7 +131,8 @@ def test_a_small_change_does_not_wait_for_a_large_file(make_pair, seed):
     pair = make_pair(settings={"limits": {"rate_bytes_per_s": 2 * MIB}})
     pair.start()
     pair.converge()
-    trees.write_random(pair.active.tree / "large", 200 * MIB, seed)
+    trees.write_random(pair.active.home / "large", 200 * MIB, seed)  # at once, and no part of it before
+    (pair.active.home / "large").rename(pair.active.tree / "large")
     pair.active.wait_for("the large file is announced",
                          lambda s: s["peers"][0]["pending_bytes"] > 150 * MIB, 60)
     (pair.active.tree / "small").write_bytes(b"s" * 2048)
