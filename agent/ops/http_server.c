@@ -105,15 +105,28 @@ static enum MHD_Result on_request(void *owner, struct MHD_Connection *connection
 /* ---- the library in our loop ---------------------------------------------------------------- */
 
 static void on_timer(uv_timer_t *timer);
+static void on_poll(uv_poll_t *poll, int status, int events);
 
+/* Never again at once, whatever the library says: libuv does not look at anything else while a
+ * timer that is due starts itself anew, and the library has states in which it always has something
+ * to do (a request whose buffer is full). And as long at rest as it was at work, so that who asks
+ * without end leaves half of the loop to what the agent is for. */
 static void turn(struct http_server *s)
 {
 	MHD_UNSIGNED_LONG_LONG ms;
-	if (!s->daemon)
-		return;
+	uint64_t began = uv_hrtime();
 	MHD_run(s->daemon);
+	uint64_t rest = (uv_hrtime() - began) / 1000000;
+	uv_update_time(s->timer.loop);
+	if (rest > 0) {
+		uv_poll_stop(&s->poll);
+		uv_timer_start(&s->timer, on_timer, rest, 0);
+		return;
+	}
+	if (!uv_is_active((uv_handle_t *)&s->poll))
+		uv_poll_start(&s->poll, UV_READABLE, on_poll);
 	if (MHD_get_timeout(s->daemon, &ms) == MHD_YES)
-		uv_timer_start(&s->timer, on_timer, ms, 0);
+		uv_timer_start(&s->timer, on_timer, ms > 0 ? ms : 1, 0);
 	else
 		uv_timer_stop(&s->timer);
 }
@@ -128,7 +141,7 @@ static void on_poll(uv_poll_t *poll, int status, int events)
 	turn(poll->data);
 }
 
-/* What the library cannot take, it closes. */
+/* What the library cannot take, it closes; what it takes is writable, which on_poll() is told. */
 static void on_connection(void *owner, int fd)
 {
 	struct http_server *s = owner;
@@ -140,7 +153,6 @@ static void on_connection(void *owner, int fd)
 	}
 	if (MHD_add_connection(s->daemon, fd, (struct sockaddr *)&from, len) != MHD_YES)
 		log_debug("http", "err=\"a connection was turned away\"");
-	turn(s);
 }
 
 static void on_library_log(void *owner, const char *fmt, va_list ap)
