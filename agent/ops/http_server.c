@@ -33,15 +33,18 @@ struct http_server {
 
 /* ---- answering ------------------------------------------------------------------------------ */
 
+/* A browser always says whom it asks, and an address cannot mean anything else than itself. */
 static bool is_loopback_name(const char *host)
 {
-	static const char *const names[] = {"localhost", "127.0.0.1", "[::1]"};
-	for (size_t i = 0; host && i < ARRAY_LEN(names); i++) {
-		size_t len = strlen(names[i]);
-		if (strncasecmp(host, names[i], len) == 0 && (!host[len] || host[len] == ':'))
-			return true;
-	}
-	return false;
+	char name[64];
+	struct in_addr v4;
+	const char *bracket = *host == '[' ? strchr(host, ']') : NULL;
+	size_t len = bracket ? (size_t)(bracket + 1 - host) : strcspn(host, ":");
+	if (len >= sizeof(name) || (host[len] && host[len] != ':'))
+		return false;
+	snprintf(name, sizeof(name), "%.*s", (int)len, host);
+	return strcasecmp(name, "localhost") == 0 || strcmp(name, "[::1]") == 0 ||
+	       (inet_pton(AF_INET, name, &v4) == 1 && ntohl(v4.s_addr) >> 24 == IN_LOOPBACKNET);
 }
 
 static void say(struct http_answer *answer, unsigned status, const char *text)
@@ -84,6 +87,7 @@ static enum MHD_Result on_request(void *owner, struct MHD_Connection *connection
 	static int seen;
 	struct http_server *s = owner;
 	struct http_answer answer;
+	const char *host = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Host");
 	bool reads = strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0;
 	if (reads && !*state) {
 		*state = &seen;
@@ -93,8 +97,7 @@ static enum MHD_Result on_request(void *owner, struct MHD_Connection *connection
 		return MHD_NO;
 	if (!reads)
 		say(&answer, MHD_HTTP_METHOD_NOT_ALLOWED, "only GET and HEAD are answered\n");
-	else if (s->loopback && !is_loopback_name(MHD_lookup_connection_value(
-					connection, MHD_HEADER_KIND, "Host")))
+	else if (s->loopback && host && !is_loopback_name(host))
 		say(&answer, MHD_HTTP_MISDIRECTED_REQUEST,
 		    "this agent listens on a loopback address: ask for localhost\n");
 	else
@@ -168,8 +171,11 @@ static void on_library_log(void *owner, const char *fmt, va_list ap)
 
 static bool is_loopback(const struct sockaddr *at)
 {
-	if (at->sa_family == AF_INET6)
-		return IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)at)->sin6_addr);
+	if (at->sa_family == AF_INET6) {
+		const struct in6_addr *v6 = &((const struct sockaddr_in6 *)at)->sin6_addr;
+		return IN6_IS_ADDR_LOOPBACK(v6) ||
+		       (IN6_IS_ADDR_V4MAPPED(v6) && v6->s6_addr[12] == IN_LOOPBACKNET);
+	}
 	return ntohl(((const struct sockaddr_in *)at)->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
 }
 

@@ -1,8 +1,8 @@
 /* http_server.h - GET and HEAD for browsers, probes and Prometheus, over libmicrohttpd in the
  * agent's own loop: no threads, few connections, bounded memory, no request bodies. It only shows;
- * nothing can be changed through it. What listens on a loopback address answers only when it is
- * asked by a loopback name, so that a web page elsewhere cannot read it through a browser here (DNS
- * rebinding). Thread: the loop's. */
+ * nothing can be changed through it. What listens on a loopback address answers nobody who asks
+ * for a name that is none of loopback, so that a web page elsewhere cannot read it through a
+ * browser here (DNS rebinding). Thread: the loop's. */
 #ifndef OPS_HTTP_SERVER_H
 #define OPS_HTTP_SERVER_H
 

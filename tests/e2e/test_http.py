@@ -182,8 +182,13 @@ def test_a_web_page_elsewhere_cannot_read_it(served):
     for path in PATHS:
         assert active.get(path, host="evil.example")[0] == 421
         assert active.get(path, host=f"evil.example:{active.port}")[0] == 421
-    for host in ("localhost", f"127.0.0.1:{active.port}", f"LOCALHOST:{active.port}", "[::1]:1"):
+        assert active.get(path, host="127.0.0.1.evil.example")[0] == 421
+    for host in ("localhost", "127.0.0.2", f"127.0.0.1:{active.port}", f"LOCALHOST:{active.port}", "[::1]:1"):
         assert active.get("/healthz", host=host)[0] == 200
+    # A load balancer's probe of HTTP/1.0 names nobody; a browser always does.
+    with socket.create_connection(("127.0.0.1", active.port), timeout=20) as probe:
+        probe.sendall(b"GET /role/active HTTP/1.0\r\n\r\n")
+        assert probe.recv(100).startswith(b"HTTP/1.1 200")
 
 
 @pytest.mark.short
