@@ -179,8 +179,18 @@ static bool is_loopback(const struct sockaddr *at)
 	return ntohl(((const struct sockaddr_in *)at)->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
 }
 
-/* @return a bound socket */
-static int bind_to(const char *listen, bool *loopback, struct err *err)
+static int bind_one(const struct addrinfo *at)
+{
+	int one = 1;
+	AUTO_CLOSE int fd = socket(at->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0 ||
+	    bind(fd, at->ai_addr, at->ai_addrlen) < 0)
+		return -errno;
+	return STEAL_FD(fd);
+}
+
+/* A name may mean an address of IPv6, which this host does not have, before one that it has. */
+int http_server_bind(const char *listen, struct err *err)
 {
 	const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
 	struct address address;
@@ -191,15 +201,19 @@ static int bind_to(const char *listen, bool *loopback, struct err *err)
 	r = getaddrinfo(address.host, address.port, &hints, &found);
 	if (r != 0)
 		return err_set(err, -EINVAL, "resolve %.150s: %s", address.host, gai_strerror(r));
-	int one = 1;
-	AUTO_CLOSE int fd = socket(found->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	r = fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0 ||
-			    bind(fd, found->ai_addr, found->ai_addrlen) < 0
-		    ? -errno
-		    : 0;
-	*loopback = is_loopback(found->ai_addr);
+	int fd = -EINVAL;
+	for (const struct addrinfo *at = found; at && fd < 0; at = at->ai_next)
+		fd = bind_one(at);
 	freeaddrinfo(found);
-	return r < 0 ? err_sys(err, -r, "bind %.150s", listen) : STEAL_FD(fd);
+	return fd < 0 ? err_sys(err, -fd, "bind %.150s", listen) : fd;
+}
+
+static bool listens_on_loopback(int fd)
+{
+	struct sockaddr_storage at = {0};
+	socklen_t len = sizeof(at);
+	return getsockname(fd, (struct sockaddr *)&at, &len) == 0 &&
+	       is_loopback((struct sockaddr *)&at);
 }
 
 static void end_when_closed(struct http_server *s)
@@ -243,17 +257,13 @@ static int start_library(struct http_server *s, uv_loop_t *loop, struct err *err
 	return r < 0 ? err_sys(err, -r, "start libmicrohttpd") : 0;
 }
 
-int http_server_start(struct http_server **out, uv_loop_t *loop, const char *listen,
-		      http_get_fn *get, void *owner, struct err *err)
+int http_server_start(struct http_server **out, uv_loop_t *loop, int fd, http_get_fn *get,
+		      void *owner, struct err *err)
 {
-	bool loopback;
-	AUTO_CLOSE int fd = bind_to(listen, &loopback, err);
-	if (fd < 0)
-		return fd;
 	struct http_server *s = x_calloc(1, sizeof(*s));
 	s->get = get;
 	s->owner = owner;
-	s->loopback = loopback;
+	s->loopback = listens_on_loopback(fd);
 	int r = start_library(s, loop, err);
 	if (r < 0) {
 		free(s);
@@ -265,9 +275,8 @@ int http_server_start(struct http_server **out, uv_loop_t *loop, const char *lis
 	r = door_open(&s->door, loop, fd, BACKLOG, on_connection, s, err);
 	if (r < 0) {
 		http_server_close(s, NULL);
-		return err_wrap(err, "%.150s", listen);
+		return r;
 	}
-	fd = -1; /* the door's */
 	uv_poll_start(&s->poll, UV_READABLE, on_poll);
 	*out = s;
 	return 0;
