@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -49,9 +50,9 @@ static int take(struct door *door)
 {
 	for (;;) {
 		int fd = accept4(door->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-		if (fd >= 0 || (errno != EMFILE && errno != ENFILE))
+		if (fd >= 0 || errno == EAGAIN)
 			return fd;
-		if (door->n == 0) {
+		if (door->n == 0 || (errno != EMFILE && errno != ENFILE)) {
 			uv_poll_stop(&door->poll); /* it would be ready again at once */
 			return -1;
 		}
@@ -64,7 +65,8 @@ static void on_ready(uv_poll_t *poll, int status, int events)
 	struct door *door = poll->data;
 	for (int fd, i = 0; i < AT_ONCE && (fd = take(door)) >= 0; i++)
 		door->came(door->owner, fd);
-	if (door->n < RESERVE && !uv_is_active((uv_handle_t *)&door->refill))
+	bool waits = door->n < RESERVE || !uv_is_active((uv_handle_t *)&door->poll);
+	if (waits && !uv_is_active((uv_handle_t *)&door->refill))
 		uv_timer_start(&door->refill, on_refill, REFILL_MS, REFILL_MS);
 }
 
