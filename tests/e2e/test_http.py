@@ -236,10 +236,13 @@ def test_who_asks_without_end_does_not_hold_the_agent(served):
     pair, active, _ = served
     over = threading.Event()
     askers = [threading.Thread(target=_ask_without_end, args=(active.port, over)) for _ in range(8)]
+    def descriptors():
+        return len(os.listdir(f"/proc/{pair.active.pid}/fd"))
+    before = descriptors()
     try:
         for asker in askers:
             asker.start()
-        wait_until("they are there", lambda: len(os.listdir(f"/proc/{pair.active.pid}/fd")) > 40)
+        wait_until("they are there", lambda: descriptors() >= before + 8)
         (pair.active.tree / "meanwhile").write_text("x")
         begun = time.monotonic()
         pair.active.status()
