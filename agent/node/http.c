@@ -5,17 +5,20 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
 #include "agent/ops/http_server.h"
 #include "agent/ops/metrics.h"
 #include "agent/ops/page.h"
+#include "agent/sync/job.h"
 
 #define AGAIN_MS 10000
 
 struct http {
 	struct http_server *server; /* NULL: not listening */
+	bool binding;		    /* a worker finds out what the address means */
 	uint64_t again_ms;
 	char trouble[256];
 };
@@ -131,34 +134,77 @@ static void on_get(void *owner, const char *path, struct http_answer *answer)
 
 /* ---- listening ------------------------------------------------------------------------------ */
 
-static void listen_again(struct node *node)
+/* @param fd  bound, taken; or negative, and err says why */
+static void listen_on(struct node *node, int fd, struct err *err)
 {
 	struct http *http = node->http;
-	struct err err = {0};
 	const char *at = node->conf->http_listen;
-	if (http_server_start(&http->server, &node->loop, at, on_get, node, &err) == 0) {
+	int r = fd < 0 ? fd : http_server_start(&http->server, &node->loop, fd, on_get, node, err);
+	if (r == 0) {
 		log_info("http", "listening address=%s", at);
 		*http->trouble = '\0';
 		return;
 	}
-	if (strcmp(http->trouble, err.msg) != 0)
-		log_warn("http", "err=\"%s\" action=\"go on without, and try again\"", err.msg);
-	snprintf(http->trouble, sizeof(http->trouble), "%s", err.msg);
+	if (fd >= 0) {
+		close(fd);
+		err_wrap(err, "%.150s", at);
+	}
+	if (strcmp(http->trouble, err->msg) != 0)
+		log_warn("http", "err=\"%s\" action=\"go on without, and try again\"", err->msg);
+	snprintf(http->trouble, sizeof(http->trouble), "%s", err->msg);
 	http->again_ms = clock_mono_ms() + AGAIN_MS;
 }
 
+/* As with the peers' address, the agent starts when it knows what the name means. */
 void http_start(struct node *node)
 {
+	struct err err = {0};
 	if (!node->conf->http_listen)
 		return;
 	node->http = x_calloc(1, sizeof(*node->http));
-	listen_again(node);
+	listen_on(node, http_server_bind(node->conf->http_listen, &err), &err);
+}
+
+/* Later it goes on with its work while somebody finds out. */
+struct bind_job {
+	struct job job;
+	struct node *node;
+	const char *at;
+	int fd;
+	struct err err;
+};
+
+static void bind_work(struct job *work)
+{
+	struct bind_job *job = container_of(work, struct bind_job, job);
+	job->fd = http_server_bind(job->at, &job->err);
+}
+
+static void bind_done(struct job *work)
+{
+	struct bind_job *job = container_of(work, struct bind_job, job);
+	struct node *node = job->node;
+	if (node->http) {
+		node->http->binding = false;
+		listen_on(node, job->fd, &job->err);
+	} else if (job->fd >= 0) {
+		close(job->fd);
+	}
+	free(job);
+	node_closed_one(node);
 }
 
 void http_tick(struct node *node)
 {
-	if (node->http && !node->http->server && clock_mono_ms() >= node->http->again_ms)
-		listen_again(node);
+	struct http *http = node->http;
+	if (!http || http->server || http->binding || clock_mono_ms() < http->again_ms)
+		return;
+	struct bind_job *job = x_calloc(1, sizeof(*job));
+	job->node = node;
+	job->at = node->conf->http_listen;
+	http->binding = true;
+	node->closing++;
+	job_start(&node->loop, &job->job, bind_work, bind_done);
 }
 
 const char *http_trouble(const struct node *node)

@@ -199,10 +199,11 @@ struct node {
 	bool pruning;
 	bool holding; /* nothing is indexed until a barrier has gone out */
 	struct notify notify;
-	uint64_t syncing_since_ms; /* 0 = in sync, or not syncing */
-	json_t *last_verify;	   /* for status; NULL = none in this run */
-	struct http *http;	   /* NULL: not configured */
-	uint64_t drifted;	   /* changes on a passive by somebody else, in this run */
+	uint64_t syncing_since_ms;		/* 0 = in sync, or not syncing */
+	json_t *last_verify;			/* for status; NULL = none in this run */
+	struct http *http;			/* NULL: not configured */
+	uint64_t link_bytes_in, link_bytes_out; /* of connections that are closed */
+	uint64_t drifted; /* changes on a passive by somebody else, in this run */
 	struct readiness *readiness;
 	struct drills *drills;
 };

@@ -224,6 +224,8 @@ void session_on_closed(struct node *node, struct link *link, uint16_t reason, co
 	snprintf(s->trouble, sizeof(s->trouble), "%.250s", why);
 	log_info(MODULE_SESSION, "peer=%s disconnected reason=%s why=\"%s\"", s->peer,
 		 reason ? wire_reason_name(reason) : "none", why);
+	node->link_bytes_in += link_bytes_in(link);
+	node->link_bytes_out += link_bytes_out(link);
 	s->link = NULL;
 	if (s->live)
 		roles_session_lost(s, reason);

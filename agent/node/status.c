@@ -231,7 +231,7 @@ static json_t *watch_json(const struct node *node)
 static json_t *work_json(const struct node *node)
 {
 	struct intake_counts counts = {0};
-	uint64_t in = 0, out = 0, content = 0;
+	uint64_t in = node->link_bytes_in, out = node->link_bytes_out, content = 0;
 	if (node->intake)
 		intake_counts(node->intake, &counts);
 	for (const struct session *s = node->sessions; s; s = s->next) {

@@ -6,6 +6,8 @@
 
 #include "agent/base/alloc.h"
 
+#define ITEMS_MAX 200 /* shown of a list */
+
 static const char style[] =
 	"body{font:15px/1.5 system-ui,sans-serif;max-width:720px;margin:2em auto;padding:0 1em;"
 	"color:#1b1f24}h1{font-size:1.4em}h2{font-size:1.1em;margin-top:1.5em}"
@@ -81,6 +83,10 @@ void html_list(struct html *page, const char *title, const json_t *list)
 	html_put(page, "<h2>%s</h2>\n<ul>\n", title);
 	json_array_foreach((json_t *)list, i, item)
 	{
+		if (i == ITEMS_MAX) {
+			html_put(page, "<li>and %zu more</li>\n", json_array_size(list) - i);
+			break;
+		}
 		const char *reason = html_text_of(item, "reason");
 		html_put(page, "<li>");
 		html_text(page, json_is_string(item) ? json_string_value(item)

@@ -24,8 +24,8 @@ void html_text(struct html *page, const char *text);
 /* <tr><th>name</th><td>value</td></tr>, or nothing when the value is empty. */
 void html_row(struct html *page, const char *name, const char *value);
 
-/* A heading and a list; nothing when the list is empty. An item is a text, or an object whose
- * members `path' and `reason' are shown. */
+/* A heading and the first 200 of a list; nothing when the list is empty. An item is a text, or an
+ * object whose members `path' and `reason' are shown. */
 void html_list(struct html *page, const char *title, const json_t *list);
 
 /* @return the whole, heap; *page is empty again */

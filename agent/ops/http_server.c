@@ -83,15 +83,18 @@ struct http_server {
 
 /* ---- answering ------------------------------------------------------------------------------ */
 
+/* A browser always says whom it asks, and an address cannot mean anything else than itself. */
 static bool is_loopback_name(const char *host)
 {
-	static const char *const names[] = {"localhost", "127.0.0.1", "[::1]"};
-	for (size_t i = 0; host && i < ARRAY_LEN(names); i++) {
-		size_t len = strlen(names[i]);
-		if (strncasecmp(host, names[i], len) == 0 && (!host[len] || host[len] == ':'))
-			return true;
-	}
-	return false;
+	char name[64];
+	struct in_addr v4;
+	const char *bracket = *host == '[' ? strchr(host, ']') : NULL;
+	size_t len = bracket ? (size_t)(bracket + 1 - host) : strcspn(host, ":");
+	if (len >= sizeof(name) || (host[len] && host[len] != ':'))
+		return false;
+	snprintf(name, sizeof(name), "%.*s", (int)len, host);
+	return strcasecmp(name, "localhost") == 0 || strcmp(name, "[::1]") == 0 ||
+	       (inet_pton(AF_INET, name, &v4) == 1 && ntohl(v4.s_addr) >> 24 == IN_LOOPBACKNET);
 }
 
 static void say(struct http_answer *answer, unsigned status, const char *text)
@@ -134,6 +137,7 @@ static enum MHD_Result on_request(void *owner, struct MHD_Connection *connection
 	static int seen;
 	struct http_server *s = owner;
 	struct http_answer answer;
+	const char *host = mhd.lookup_connection_value(connection, MHD_HEADER_KIND, "Host");
 	bool reads = strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0;
 	if (reads && !*state) {
 		*state = &seen;
@@ -143,8 +147,7 @@ static enum MHD_Result on_request(void *owner, struct MHD_Connection *connection
 		return MHD_NO;
 	if (!reads)
 		say(&answer, MHD_HTTP_METHOD_NOT_ALLOWED, "only GET and HEAD are answered\n");
-	else if (s->loopback && !is_loopback_name(mhd.lookup_connection_value(
-					connection, MHD_HEADER_KIND, "Host")))
+	else if (s->loopback && host && !is_loopback_name(host))
 		say(&answer, MHD_HTTP_MISDIRECTED_REQUEST,
 		    "this agent listens on a loopback address: ask for localhost\n");
 	else
@@ -155,15 +158,28 @@ static enum MHD_Result on_request(void *owner, struct MHD_Connection *connection
 /* ---- the library in our loop ---------------------------------------------------------------- */
 
 static void on_timer(uv_timer_t *timer);
+static void on_poll(uv_poll_t *poll, int status, int events);
 
+/* Never again at once, whatever the library says: libuv does not look at anything else while a
+ * timer that is due starts itself anew, and the library has states in which it always has something
+ * to do (a request whose buffer is full). And as long at rest as it was at work, so that who asks
+ * without end leaves half of the loop to what the agent is for. */
 static void turn(struct http_server *s)
 {
 	MHD_UNSIGNED_LONG_LONG ms;
-	if (!s->daemon)
-		return;
+	uint64_t began = uv_hrtime();
 	mhd.run(s->daemon);
+	uint64_t rest = (uv_hrtime() - began) / 1000000;
+	uv_update_time(s->timer.loop);
+	if (rest > 0) {
+		uv_poll_stop(&s->poll);
+		uv_timer_start(&s->timer, on_timer, rest, 0);
+		return;
+	}
+	if (!uv_is_active((uv_handle_t *)&s->poll))
+		uv_poll_start(&s->poll, UV_READABLE, on_poll);
 	if (mhd.get_timeout(s->daemon, &ms) == MHD_YES)
-		uv_timer_start(&s->timer, on_timer, ms, 0);
+		uv_timer_start(&s->timer, on_timer, ms > 0 ? ms : 1, 0);
 	else
 		uv_timer_stop(&s->timer);
 }
@@ -178,7 +194,7 @@ static void on_poll(uv_poll_t *poll, int status, int events)
 	turn(poll->data);
 }
 
-/* What the library cannot take, it closes. */
+/* What the library cannot take, it closes; what it takes is writable, which on_poll() is told. */
 static void on_connection(void *owner, int fd)
 {
 	struct http_server *s = owner;
@@ -190,7 +206,6 @@ static void on_connection(void *owner, int fd)
 	}
 	if (mhd.add_connection(s->daemon, fd, (struct sockaddr *)&from, len) != MHD_YES)
 		log_debug("http", "err=\"a connection was turned away\"");
-	turn(s);
 }
 
 static void on_library_log(void *owner, const char *fmt, va_list ap)
@@ -206,13 +221,26 @@ static void on_library_log(void *owner, const char *fmt, va_list ap)
 
 static bool is_loopback(const struct sockaddr *at)
 {
-	if (at->sa_family == AF_INET6)
-		return IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)at)->sin6_addr);
+	if (at->sa_family == AF_INET6) {
+		const struct in6_addr *v6 = &((const struct sockaddr_in6 *)at)->sin6_addr;
+		return IN6_IS_ADDR_LOOPBACK(v6) ||
+		       (IN6_IS_ADDR_V4MAPPED(v6) && v6->s6_addr[12] == IN_LOOPBACKNET);
+	}
 	return ntohl(((const struct sockaddr_in *)at)->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
 }
 
-/* @return a bound socket */
-static int bind_to(const char *listen, bool *loopback, struct err *err)
+static int bind_one(const struct addrinfo *at)
+{
+	int one = 1;
+	AUTO_CLOSE int fd = socket(at->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0 ||
+	    bind(fd, at->ai_addr, at->ai_addrlen) < 0)
+		return -errno;
+	return STEAL_FD(fd);
+}
+
+/* A name may mean an address of IPv6, which this host does not have, before one that it has. */
+int http_server_bind(const char *listen, struct err *err)
 {
 	const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
 	struct address address;
@@ -223,15 +251,19 @@ static int bind_to(const char *listen, bool *loopback, struct err *err)
 	r = getaddrinfo(address.host, address.port, &hints, &found);
 	if (r != 0)
 		return err_set(err, -EINVAL, "resolve %.150s: %s", address.host, gai_strerror(r));
-	int one = 1;
-	AUTO_CLOSE int fd = socket(found->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	r = fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0 ||
-			    bind(fd, found->ai_addr, found->ai_addrlen) < 0
-		    ? -errno
-		    : 0;
-	*loopback = is_loopback(found->ai_addr);
+	int fd = -EINVAL;
+	for (const struct addrinfo *at = found; at && fd < 0; at = at->ai_next)
+		fd = bind_one(at);
 	freeaddrinfo(found);
-	return r < 0 ? err_sys(err, -r, "bind %.150s", listen) : STEAL_FD(fd);
+	return fd < 0 ? err_sys(err, -fd, "bind %.150s", listen) : fd;
+}
+
+static bool listens_on_loopback(int fd)
+{
+	struct sockaddr_storage at = {0};
+	socklen_t len = sizeof(at);
+	return getsockname(fd, (struct sockaddr *)&at, &len) == 0 &&
+	       is_loopback((struct sockaddr *)&at);
 }
 
 static void end_when_closed(struct http_server *s)
@@ -275,20 +307,16 @@ static int start_library(struct http_server *s, uv_loop_t *loop, struct err *err
 	return r < 0 ? err_sys(err, -r, "start libmicrohttpd") : 0;
 }
 
-int http_server_start(struct http_server **out, uv_loop_t *loop, const char *listen,
-		      http_get_fn *get, void *owner, struct err *err)
+int http_server_start(struct http_server **out, uv_loop_t *loop, int fd, http_get_fn *get,
+		      void *owner, struct err *err)
 {
-	bool loopback;
 	int r = load_library(err);
 	if (r < 0)
 		return r;
-	AUTO_CLOSE int fd = bind_to(listen, &loopback, err);
-	if (fd < 0)
-		return fd;
 	struct http_server *s = x_calloc(1, sizeof(*s));
 	s->get = get;
 	s->owner = owner;
-	s->loopback = loopback;
+	s->loopback = listens_on_loopback(fd);
 	r = start_library(s, loop, err);
 	if (r < 0) {
 		free(s);
@@ -300,9 +328,8 @@ int http_server_start(struct http_server **out, uv_loop_t *loop, const char *lis
 	r = door_open(&s->door, loop, fd, BACKLOG, on_connection, s, err);
 	if (r < 0) {
 		http_server_close(s, NULL);
-		return err_wrap(err, "%.150s", listen);
+		return r;
 	}
-	fd = -1; /* the door's */
 	uv_poll_start(&s->poll, UV_READABLE, on_poll);
 	*out = s;
 	return 0;

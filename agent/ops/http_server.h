@@ -1,8 +1,8 @@
 /* http_server.h - GET and HEAD for browsers, probes and Prometheus, over libmicrohttpd in the
  * agent's own loop: no threads, few connections, bounded memory, no request bodies. It only shows;
- * nothing can be changed through it. What listens on a loopback address answers only when it is
- * asked by a loopback name, so that a web page elsewhere cannot read it through a browser here (DNS
- * rebinding). Thread: the loop's. */
+ * nothing can be changed through it. What listens on a loopback address answers nobody who asks
+ * for a name that is none of loopback, so that a web page elsewhere cannot read it through a
+ * browser here (DNS rebinding). Thread: the loop's. */
 #ifndef OPS_HTTP_SERVER_H
 #define OPS_HTTP_SERVER_H
 
@@ -27,11 +27,18 @@ struct http_answer {
 typedef void http_get_fn(void *owner, const char *path, struct http_answer *answer);
 
 /**
- * @param listen  "host:port"; a name is resolved here, which may block
- * @return 0; -EINVAL when the address cannot be used; another negative errno
+ * A name is resolved here, which may block. Thread: any.
+ * @param listen  "host:port"
+ * @return a bound socket; -EINVAL when the address cannot be used; another negative errno
  */
-int http_server_start(struct http_server **out, uv_loop_t *loop, const char *listen,
-		      http_get_fn *get, void *owner, struct err *err);
+int http_server_bind(const char *listen, struct err *err);
+
+/**
+ * @param fd  as http_server_bind() gave it; taken when it succeeds
+ * @return 0 or a negative errno
+ */
+int http_server_start(struct http_server **out, uv_loop_t *loop, int fd, http_get_fn *get,
+		      void *owner, struct err *err);
 
 /* Closes what is open; then closed() is called and *s is gone. */
 void http_server_close(struct http_server *s, void (*closed)(void *owner));

@@ -6,6 +6,8 @@ import os
 import re
 import resource
 import socket
+import threading
+import time
 import xml.etree.ElementTree
 
 import pytest
@@ -180,8 +182,13 @@ def test_a_web_page_elsewhere_cannot_read_it(served):
     for path in PATHS:
         assert active.get(path, host="evil.example")[0] == 421
         assert active.get(path, host=f"evil.example:{active.port}")[0] == 421
-    for host in ("localhost", f"127.0.0.1:{active.port}", f"LOCALHOST:{active.port}", "[::1]:1"):
+        assert active.get(path, host="127.0.0.1.evil.example")[0] == 421
+    for host in ("localhost", "127.0.0.2", f"127.0.0.1:{active.port}", f"LOCALHOST:{active.port}", "[::1]:1"):
         assert active.get("/healthz", host=host)[0] == 200
+    # A load balancer's probe of HTTP/1.0 names nobody; a browser always does.
+    with socket.create_connection(("127.0.0.1", active.port), timeout=20) as probe:
+        probe.sendall(b"GET /role/active HTTP/1.0\r\n\r\n")
+        assert probe.recv(100).startswith(b"HTTP/1.1 200")
 
 
 @pytest.mark.short
@@ -209,6 +216,59 @@ def test_strangers_do_not_harm(served):
             except OSError:
                 pass
     assert active.code("/healthz") == 200
+
+
+def _ask_without_end(port, over):
+    """Requests on one connection, one behind the other, and never an answer waited for."""
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as asker:
+        def read():
+            while asker.recv(1 << 20):
+                pass
+        reader = threading.Thread(target=read)
+        reader.start()
+        while not over.is_set():
+            asker.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" * 100)
+        asker.shutdown(socket.SHUT_RDWR)
+        reader.join()
+
+
+def test_who_asks_without_end_does_not_hold_the_agent(served):
+    pair, active, _ = served
+    over = threading.Event()
+    askers = [threading.Thread(target=_ask_without_end, args=(active.port, over)) for _ in range(8)]
+    def descriptors():
+        return len(os.listdir(f"/proc/{pair.active.pid}/fd"))
+    before = descriptors()
+    try:
+        for asker in askers:
+            asker.start()
+        wait_until("they are there", lambda: descriptors() >= before + 8)
+        (pair.active.tree / "meanwhile").write_text("x")
+        begun = time.monotonic()
+        pair.active.status()
+        assert time.monotonic() - begun < 2
+        wait_until("it is replicated", lambda: (pair.passive.tree / "meanwhile").exists(), 5)
+    finally:
+        over.set()
+        for asker in askers:
+            asker.join()
+
+
+@pytest.mark.parametrize("body", [b"0" * 40_000, b"5;" + b"x" * 40_000, b"0\r\n" + b"x: y\r\n" * 9000])
+def test_a_request_that_fills_its_buffer_does_not_hold_the_agent(served, body):
+    """The library always has something to do then, until the connection's time is over."""
+    pair, active, _ = served
+    with socket.create_connection(("127.0.0.1", active.port), timeout=20) as stranger:
+        stranger.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")
+        time.sleep(0.2)
+        stranger.sendall(body)
+        before = processes.cpu_seconds(pair.active.pid)
+        begun = time.monotonic()
+        pair.active.status()
+        assert active.code("/healthz") == 200
+        time.sleep(1)
+        assert time.monotonic() - begun < 4
+        assert processes.cpu_seconds(pair.active.pid) - before < 0.5
 
 
 def test_a_connection_that_says_nothing_does_not_hold_the_agent(served):
